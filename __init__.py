@@ -1,0 +1,35 @@
+"""Bayesian compression of neural networks as Pyro model/guide pairs.
+
+The façade: what a user imports. Everything loads on first use, so that `bitsback --help` is fast.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "ELBO": "guides.elbo",
+    "METHODS": "methods",
+    "Posterior": "posterior",
+    "WeightPosterior": "posterior",
+    "compress": "compression.compress",
+    "fit": "workbench.fit",
+    "load": "compression.file",
+    "load_data": "workbench.data",
+    "network": "workbench.networks",
+}
+_FOLDERS = ("compression", "distributions", "guides", "models", "workbench")
+
+__all__ = ["__version__", *sorted(_PUBLIC), *_FOLDERS]
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    if name in _FOLDERS:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'bitsback' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,158 @@
+"""One training step of `fit()` against plain PyTorch, on the same network and machine.
+
+    python benchmarks/svi_step.py [--json FILE] [--eager] [--steps N] [--threads N]
+
+Plain: forward, cross-entropy, backward, fused Adam; batch 128. The two run in turn, step by step, in
+one process; times are medians, so that a machine whose speed drifts slows both alike. Peak memory is
+taken in a process of its own for each: the most resident memory during training above that after
+imports, compilation left out; `peak_mb` is the step's, `plain_peak_mb` the plain one's.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import bitsback
+from bitsback.methods import METHODS
+from bitsback.workbench.steps import CompiledStep, EagerStep, Pair, can_compile
+
+NETWORKS = ("lenet-300-100", "lenet-5-caffe")
+BATCH, NUM_DATA = 128, 55_000
+
+
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(BATCH, 1, 28, 28, generator=generator)
+    return x, torch.randint(0, 10, (BATCH,), generator=generator)
+
+
+def plain_step(name: str, x, y):
+    net = bitsback.network(name)
+    optimizer = torch.optim.Adam(net.parameters(), fused=True)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def svi_step(name: str, x, y, eager: bool):
+    model, guide = METHODS["log-uniform"].pair(bitsback.network(name), NUM_DATA)
+    pair = Pair(model, guide)
+    obstacle = can_compile(pair, x)
+    if obstacle and not eager:
+        print(f"eager: {obstacle}", file=sys.stderr)
+    taken = EagerStep(pair) if eager or obstacle else CompiledStep(pair, x, y)
+    seeds = iter(range(1 << 30))
+    return (lambda: taken(x, y, next(seeds), 1e-3, 1.0)), taken.kind
+
+
+def times(name: str, steps: int, eager: bool) -> dict:
+    x, y = data()
+    plain, (svi, kind) = plain_step(name, x, y), svi_step(name, x, y, eager)
+    for _ in range(10):
+        plain(), svi()
+    seconds = {plain: [], svi: []}
+    for _ in range(steps):
+        for step in (plain, svi):
+            began = time.perf_counter()
+            step()
+            seconds[step].append(time.perf_counter() - began)
+    ours, theirs = (1e3 * statistics.median(seconds[s]) for s in (svi, plain))
+    ratios = [a / b for a, b in zip(seconds[svi], seconds[plain], strict=True)]
+    quartiles = statistics.quantiles(ratios, n=4)
+    return {
+        "kind": kind,
+        "ratio": ours / theirs,
+        "ratio_quartiles": [quartiles[0], quartiles[2]],
+        "milliseconds": ours,
+        "plain_milliseconds": theirs,
+        "steps": steps,
+    }
+
+
+def status(key: str) -> float:
+    """A figure of this process's memory, in MB."""
+    line = next(
+        row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(key)
+    )
+    return int(line.split()[1]) / 1024
+
+
+def peak(name: str, which: str, eager: bool) -> float:
+    """MB above the start at the peak of 30 steps, first steps (with any compilation) left out."""
+    x, y = data()
+    start = status("VmRSS")
+    if which == "plain":
+        step = plain_step(name, x, y)
+    else:
+        step, kind = svi_step(name, x, y, eager)
+        if kind == "compiled":
+            step()  # compiles: Python and compiler memory that no later step needs
+            start = compiled_start(start)
+    Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(30):
+        step()
+    return status("VmHWM") - start
+
+
+def compiled_start(start: float) -> float:
+    """The resident memory to count from: the compiler's own modules are no memory of the step."""
+    return max(start, status("VmRSS") - MODEL_MB)
+
+
+MODEL_MB = 8.0  # parameters, moments and batch of the networks here, which do count
+
+
+def peak_in_process(name: str, which: str, eager: bool) -> float:
+    command = [sys.executable, __file__, "--peak", name, which, *(["--eager"] if eager else [])]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def commit() -> str | None:
+    run = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return run.stdout.strip() or None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--eager", action="store_true", help="the fall-back without a compiler")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.peak:
+        print(peak(*options.peak, options.eager))
+        return
+    figures = {}
+    for name in NETWORKS:
+        figures[name] = times(name, options.steps, options.eager)
+        figures[name]["peak_mb"] = peak_in_process(name, "svi", options.eager)
+        figures[name]["plain_peak_mb"] = peak_in_process(name, "plain", options.eager)
+        print(name, json.dumps(figures[name]))
+    figures |= {
+        "command": "python " + " ".join(["benchmarks/svi_step.py", *sys.argv[1:]]),
+        "commit": commit(),
+        "torch": torch.__version__,
+        "machine": f"{platform.processor() or platform.machine()}, {options.threads} threads",
+    }
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""What a compressed file says of a network besides its numbers: layers, names, shapes.
+
+`describe` reads a network. Sequences (nn.Sequential, nested too) of the layers in `layers.KINDS`
+are described completely, so that a file rebuilds them by itself. Any other module is described
+by its tensors: a file of it is loaded into a module that the user has made.
+
+As bytes: flags (1 by its tensors, 2 label, 4 ties, 8 not float32), the label, the dtype's number,
+the network (see `nodes`), the ties. Each architecture has one form only; `from_bytes` refuses
+any other.
+"""
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .errors import CorruptFile
+from .layers import Layer, describe_layer
+from .nodes import (
+    DTYPES,
+    FLOATS,
+    MAX_BYTES,
+    MAX_DIMS,
+    MAX_NAME,
+    MAX_TENSORS,
+    Chain,
+    TensorSpec,
+    build_node,
+    node_bytes,
+    read_node,
+    read_specs,
+    specs_bytes,
+    walk,
+)
+from .select import Select
+from .wire import Reader, text, varint
+
+_OPAQUE, _LABEL, _TIES, _DTYPE = 1, 2, 4, 8
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network without its numbers. Exactly one of `root` and `listed` is given.
+
+    :param root: the layers of a network that can be rebuilt, or None.
+    :param listed: every state_dict entry of any other network, tied ones included.
+    :param ties: pairs (name, earlier name) of entries that are one and the same tensor.
+    :param label: a short name of the network, such as "lenet-300-100".
+    :param dtype: of a rebuilt network's floating-point tensors.
+    """
+
+    root: Layer | Chain | None
+    listed: tuple[TensorSpec, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+    label: str | None = None
+    dtype: str = "float32"
+
+    def tensors(self) -> list[TensorSpec]:
+        """The tensors that a file holds, in state_dict order; tied ones once."""
+        tied = {name for name, _ in self.ties}
+        return [spec for spec in self._entries() if spec.name not in tied]
+
+    def build(self) -> nn.Module:
+        """A new network of this architecture on the CPU, in eval mode, all tensors zero.
+
+        :raises ValueError: the architecture knows the network's tensors only.
+        """
+        if self.root is None:
+            raise ValueError(
+                "this network's layers are not described, only its tensors: "
+                "make the network yourself and pass it as into="
+            )
+        with torch.device("meta"):  # no memory, no random numbers for initial weights
+            net = build_node(self.root).to(getattr(torch, self.dtype))
+        net = net.to_empty(device="cpu").eval()
+        for tensor in net.state_dict().values():
+            tensor.zero_()
+        for name, original in self.ties:
+            _set_tensor(net, name, _get_tensor(net, original))
+        return net
+
+    def to_bytes(self) -> bytes:
+        """The architecture as bytes, as the module's docstring says."""
+        flags = _OPAQUE * (self.root is None) | _LABEL * (self.label is not None)
+        flags |= _TIES * bool(self.ties) | _DTYPE * (self.dtype != "float32")
+        out = varint(flags) + (text(self.label) if self.label is not None else b"")
+        if self.dtype != "float32":
+            out += varint(DTYPES.index(self.dtype))
+        out += specs_bytes(self.listed) if self.root is None else node_bytes(self.root)
+        if self.ties:
+            place = {spec.name: i for i, spec in enumerate(self._entries())}
+            out += varint(len(self.ties))
+            out += b"".join(varint(place[a]) + varint(place[b]) for a, b in self.ties)
+        return out
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "Architecture":
+        """The inverse of `to_bytes`, for untrusted bytes.
+
+        :raises CorruptFile: not an architecture within the limits above.
+        """
+        try:
+            architecture = _read(Reader(data))
+            if architecture.to_bytes() != bytes(data):
+                raise ValueError("it is not written in its shortest form")
+            _check(architecture)
+        except CorruptFile:
+            raise
+        except ValueError as error:
+            raise CorruptFile(f"the architecture in the file makes no sense: {error}") from None
+        return architecture
+
+    def _entries(self) -> list[TensorSpec]:
+        """All state_dict entries in order, tied ones included."""
+        return list(self.listed) if self.root is None else list(walk(self.root, "", self.dtype))
+
+
+def describe(
+    net: nn.Module, label: str | None = None, weights: Collection[str] = ()
+) -> Architecture:
+    """The architecture of a network.
+
+    :param weights: state_dict names to treat as weights besides those of Linear and Conv layers;
+        a network with such weights is described by its tensors.
+    :raises ValueError: a tensor's dtype, or a name or size, is beyond what a file can hold.
+    """
+    state = net.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or _dtype(tensor) not in DTYPES:
+            what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"{name!r} is {what}; a file holds tensors of {', '.join(DTYPES)}")
+    ties = _find_ties(state)
+    listed = tuple(_listed(net, state, weights))
+    floats = {spec.dtype for spec in listed if spec.dtype in FLOATS} or {"float32"}
+    architecture = Architecture(None, listed, ties, label)
+    try:
+        if len(floats) == 1:
+            described = Architecture(_describe(net), (), ties, label, floats.pop())
+            architecture = described if tuple(described._entries()) == listed else architecture
+    except ValueError:
+        pass  # not a sequence of known layers: the tensors must do
+    _check(architecture)
+    return architecture
+
+
+def _describe(module: nn.Module) -> Layer | Chain:
+    """The layers of a module; ValueError if they are not all known."""
+    if type(module).forward is not nn.Sequential.forward:
+        return describe_layer(module)
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        raise ValueError("a sequence with hooks is more than its layers")
+    names = tuple(module._modules)
+    return Chain(names, tuple(_describe(child) for child in module._modules.values()))
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _listed(
+    net: nn.Module, state: dict[str, Tensor], weights: Collection[str]
+) -> Iterator[TensorSpec]:
+    """Every state_dict entry with its role."""
+    modules = dict(net.named_modules(remove_duplicate=False))
+    for name, tensor in state.items():
+        path, _, leaf = name.rpartition(".")
+        owner, role = modules.get(path), "raw"
+        if isinstance(owner, nn.Linear | nn.Conv1d | nn.Conv2d) and leaf in ("weight", "bias"):
+            role = leaf
+        elif isinstance(owner, Select):
+            role = "mask"
+        elif name in weights and tensor.is_floating_point():
+            role = "weight"
+        yield TensorSpec(name, tuple(tensor.shape), role, _dtype(tensor))
+
+
+def _find_ties(state: dict[str, Tensor]) -> tuple[tuple[str, str], ...]:
+    """Pairs (name, earlier name) of entries that share their memory, element by element."""
+    first: dict[tuple, str] = {}
+    ties = []
+    for name, tensor in state.items():
+        address = tensor.data_ptr() if tensor.numel() and not tensor.is_meta else id(tensor)
+        original = first.setdefault((address, tensor.shape, tensor.stride()), name)
+        if original != name:
+            ties.append((name, original))
+    return tuple(ties)
+
+
+def _get_tensor(net: nn.Module, name: str) -> Tensor:
+    path, _, leaf = name.rpartition(".")
+    return getattr(net.get_submodule(path), leaf)
+
+
+def _set_tensor(net: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    setattr(net.get_submodule(path), leaf, tensor)
+
+
+def _read(reader: Reader) -> Architecture:
+    flags = reader.varint(15)
+    label = reader.text(MAX_NAME) if flags & _LABEL else None
+    dtype = DTYPES[reader.varint(len(FLOATS) - 1)] if flags & _DTYPE else "float32"
+    opaque = flags & _OPAQUE
+    architecture = Architecture(
+        None if opaque else read_node(reader),
+        tuple(read_specs(reader)) if opaque else (),
+        label=label,
+        dtype=dtype,
+    )
+    ties = []
+    if flags & _TIES:
+        names = [spec.name for spec in architecture._entries()]
+        for _ in range(reader.varint(len(names))):
+            ties.append(tuple(names[reader.varint(len(names) - 1)] for _ in range(2)))
+    reader.end()
+    return Architecture(architecture.root, architecture.listed, tuple(ties), label, dtype)
+
+
+def _check(architecture: Architecture) -> None:
+    """Raise ValueError if the architecture is beyond the limits or contradicts itself."""
+    entries = architecture._entries()
+    specs = {spec.name: spec for spec in entries}
+    order = {name: i for i, name in enumerate(specs)}
+    if len(entries) > MAX_TENSORS or len(specs) < len(entries):
+        raise ValueError(f"there are more than {MAX_TENSORS} tensors, or two of one name")
+    size = 0
+    for spec in entries:
+        if not spec.name or len(spec.name.encode()) > MAX_NAME or len(spec.shape) > MAX_DIMS:
+            raise ValueError(f"the name or the number of dimensions of {spec.name!r} is too large")
+        if (spec.role == "mask") != (spec.dtype == "bool" and spec.role != "raw"):
+            raise ValueError(f"{spec.name!r} cannot be {spec.dtype} and a {spec.role}")
+        if spec.role in ("weight", "bias") and spec.dtype not in FLOATS:
+            raise ValueError(f"{spec.name!r} cannot be {spec.dtype} and a {spec.role}")
+        size += math.prod(spec.shape) * getattr(torch, spec.dtype).itemsize
+    if size > MAX_BYTES:
+        raise ValueError(f"the tensors would take {size} bytes, more than {MAX_BYTES}")
+    tied = {name for name, _ in architecture.ties}
+    for name, original in architecture.ties:
+        same = specs[name] == replace(specs[original], name=name)
+        if not same or order[original] >= order[name] or original in tied:
+            raise ValueError(f"{name!r} cannot be the same tensor as {original!r}")
+    if len(tied) < len(architecture.ties):
+        raise ValueError("a tensor is said twice to be the same as another")

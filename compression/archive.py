@@ -1,0 +1,165 @@
+"""The seam between the codec and everything else: a network as integers on grids.
+
+An `Archive` is what a compressed file says, no more and no less: `file.encode` writes it and
+`file.decode` gives back an equal one. Numpy only, so that reading a file needs no torch until a
+network is built from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .architecture import Architecture
+
+MAX_LEVELS = 1 << 16  # values on either side of zero that a grid may have
+
+
+def storable(values: np.ndarray | float) -> np.ndarray:
+    """Round to the nearest value that a grid may hold: a bfloat16, here in float32, any shape.
+
+    A file stores grid values in the upper 16 bits of a float32, so that 8 significant bits remain
+    (relative error at most 2^-9) and the decoded weights are bit-identical everywhere. Values
+    too large for a bfloat16 become infinite and too small ones 0 or subnormal; grids refuse those.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16  # to nearest, ties to even
+    return rounded.astype(np.uint32).view(np.float32).reshape(np.shape(values))
+
+
+def _positive_storable(values: np.ndarray, what: str) -> None:
+    """Raise ValueError unless all `values` are positive, normal, finite bfloat16 numbers."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    if np.any(bits & 0xFFFF):
+        raise ValueError(f"{what} must be bfloat16 numbers; round them with storable()")
+    if np.any(bits < 0x0080_0000) or np.any(bits >= 0x7F80_0000):
+        raise ValueError(f"{what} must be positive, normal and finite")
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The grid of multiples of one step: code k is the value float32(step) * k, rounded once.
+
+    :param step: the spacing, in units of the weight; a bfloat16 number > 0 (see `storable`).
+    """
+
+    step: float
+
+    def __post_init__(self) -> None:
+        step = np.float32(self.step)
+        _positive_storable(step, "the step of a uniform grid")
+        object.__setattr__(self, "step", float(step))
+
+    def values(self, codes: np.ndarray) -> np.ndarray:
+        """The float32 value of each code, same shape."""
+        return np.float32(self.step) * codes.astype(np.float32)
+
+    def bounds(self) -> tuple[int, int]:
+        """The lowest and the highest code allowed: float32 holds the product of each exactly."""
+        return -MAX_LEVELS, MAX_LEVELS
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """A grid of shared values. Code -k is `negative[k - 1]`, 0 is 0.0, k is `positive[k - 1]`.
+
+    :param negative: float32, shape (n,): negative bfloat16 numbers, strictly by rising |value|.
+    :param positive: float32, shape (p,): positive bfloat16 numbers, strictly rising.
+    """
+
+    negative: np.ndarray
+    positive: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, sign in (("negative", -1), ("positive", 1)):
+            side = np.array(getattr(self, name), dtype=np.float32)
+            if side.ndim != 1 or side.size > MAX_LEVELS:
+                raise ValueError(f"{name} must be one row of at most {MAX_LEVELS} values")
+            magnitude = np.float32(sign) * side
+            _positive_storable(magnitude, f"the magnitudes of the {name} codebook values")
+            if np.any(magnitude[1:] <= magnitude[:-1]):
+                raise ValueError(f"the {name} codebook values must rise strictly in magnitude")
+            side.setflags(write=False)
+            object.__setattr__(self, name, side)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Codebook):
+            return NotImplemented
+        return np.array_equal(self.negative, other.negative) and np.array_equal(
+            self.positive, other.positive
+        )
+
+    def values(self, codes: np.ndarray) -> np.ndarray:
+        """The float32 value of each code, same shape."""
+        table = np.concatenate([self.negative[::-1], np.zeros(1, np.float32), self.positive])
+        return table[codes + len(self.negative)]
+
+    def bounds(self) -> tuple[int, int]:
+        """The lowest and the highest code."""
+        return -len(self.negative), len(self.positive)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """A tensor as integers: each value is the grid's at that code.
+
+    :param codes: int32, the tensor's shape; 0 is always the value 0.0.
+    """
+
+    codes: np.ndarray
+    grid: Uniform | Codebook
+
+    def __post_init__(self) -> None:
+        codes = np.asarray(self.codes)
+        if codes.dtype.kind not in "iu":
+            raise ValueError(f"codes must be integers, not {codes.dtype}")
+        low, high = self.grid.bounds()
+        if codes.size and not (low <= codes.min() and codes.max() <= high):
+            raise ValueError(
+                f"codes must lie in [{low}, {high}] for this grid; "
+                f"they span [{codes.min()}, {codes.max()}]"
+            )
+        object.__setattr__(self, "codes", codes.astype(np.int32))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Quantised):
+            return NotImplemented
+        return self.grid == other.grid and np.array_equal(self.codes, other.codes)
+
+    def values(self) -> np.ndarray:
+        """The float32 tensor, bit-identical on every platform."""
+        return self.grid.values(self.codes)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A described network and its tensors, by `TensorSpec.name`.
+
+    :param tensors: `Quantised` for the roles weight and bias; plain arrays, stored bit-exactly,
+        for raw and mask (boolean).
+    :raises ValueError: a tensor is missing, unknown, or not as its spec says.
+    """
+
+    architecture: Architecture
+    tensors: Mapping[str, Quantised | np.ndarray]
+
+    def __post_init__(self) -> None:
+        specs = {spec.name: spec for spec in self.architecture.tensors()}
+        for name in specs.keys() ^ self.tensors.keys():
+            state = "missing from" if name in specs else "not in the architecture of"
+            raise ValueError(f"tensor {name!r} is {state} the archive")
+        for name, spec in specs.items():
+            tensor = self.tensors[name]
+            quantised = spec.role in ("weight", "bias")
+            if isinstance(tensor, Quantised) != quantised:
+                kind = "Quantised" if quantised else "a plain array"
+                raise ValueError(f"tensor {name!r} has role {spec.role} and must be {kind}")
+            array = tensor.codes if quantised else tensor
+            if array.shape != tuple(spec.shape):
+                raise ValueError(f"tensor {name!r} must have shape {spec.shape}, not {array.shape}")
+            if not quantised and str(array.dtype) != spec.dtype:
+                raise ValueError(f"tensor {name!r} must be {spec.dtype}, not {array.dtype}")

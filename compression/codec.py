@@ -1,0 +1,241 @@
+"""The bytes of a compressed file: `encode`, `decode`, and `inspect`, which itemises them.
+
+The layout is on one screen in docs/format.md. A file is untrusted: its checksum is verified
+before anything is parsed, every size is admitted before anything is allocated, and whatever is
+wrong raises `CorruptFile`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .archive import Archive, Quantised
+from .context import Model
+from .errors import CorruptFile, UnsupportedVersion
+from .huffman import BitStream, Published
+from .range_coder import MAX_SYMBOLS_PER_BYTE, Stream
+from .wire import varint
+
+if TYPE_CHECKING:
+    from .architecture import Architecture, TensorSpec
+
+MAGIC = b"\x9cbb"
+VERSION = 1
+CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
+MAX_ARCHITECTURE = 1 << 20  # bytes
+CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
+CHECKSUM = 4  # bytes
+ITEMS = (
+    "header", "shapes", "masks", "positions", "values", "codebooks", "biases", "raw", "checksum",
+)  # fmt: skip
+
+
+def encode(archive: Archive, coder: str = "range") -> bytes:
+    """The file of an archive: a function of the archive and the coder alone.
+
+    :param coder: "range" (ours, adaptive) or "huffman" (published, for comparison).
+    :raises ValueError: unknown coder, or an archive beyond the format's limits.
+    """
+    if coder not in CODERS:
+        raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+    architecture = archive.architecture.to_bytes()
+    if len(architecture) > MAX_ARCHITECTURE:
+        raise ValueError(f"the architecture takes more than {MAX_ARCHITECTURE} bytes")
+    stream_class, model_class = CODERS[coder]
+    stream = stream_class()
+    model = model_class(stream)
+    plain = []
+    for spec in archive.architecture.tensors():
+        tensor = archive.tensors[spec.name]
+        if _is_plain(spec):
+            plain.append(_to_bytes(tensor))
+        else:
+            _code(model, spec, tensor)
+    body = b"".join(plain) + stream.finish()
+    number = len(architecture) * len(CODERS) + list(CODERS).index(coder)
+    data = MAGIC + bytes([VERSION]) + varint(number) + architecture + body
+    if _decisions(archive.architecture) > MAX_SYMBOLS_PER_BYTE * (len(data) + CHECKSUM):
+        raise ValueError("the network is too empty for its size: remove its dead units first")
+    return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
+
+
+def decode(data: bytes) -> Archive:
+    """The archive in a file.
+
+    :raises UnsupportedVersion: the file is of a newer format.
+    :raises CorruptFile: anything else is wrong with it.
+    """
+    archive, _ = _read(data, lambda name, part, bits: None)
+    return archive
+
+
+def inspect(data: bytes) -> dict:
+    """What is in a file and what it costs.
+
+    `items` says how many bytes go to each of `ITEMS` (fractions in 1/64 of a byte, since one
+    arithmetic-coded stream holds most of them) and sums to `bytes`. `layers` has for each weight
+    tensor its shape, `kept` nonzero weights of `total`, `kept_units` output units with any of
+    them, `levels` distinct nonzero values, `bytes`, and `bits_per_weight` of the kept ones.
+
+    :raises CorruptFile: as `decode`.
+    """
+    spent: dict[tuple[str, str], float] = {}
+
+    def charge(name: str, part: str, bits: float) -> None:
+        spent[name, part] = spent.get((name, part), 0.0) + bits
+
+    archive, header = _read(data, charge)
+    items = dict.fromkeys(ITEMS, 0.0)
+    for (_, part), bits in spent.items():
+        items[part] += bits / 8
+    items |= {"shapes": float(header["shapes"]), "checksum": float(CHECKSUM)}
+    items = {item: round(count * 64) / 64 for item, count in items.items()}
+    items["header"] = len(data) - sum(items.values())
+    layers = []
+    for spec in archive.architecture.tensors():
+        if spec.role == "weight":
+            bits = sum(cost for (name, _), cost in spent.items() if name == spec.name)
+            layers.append(_layer(spec, archive.tensors[spec.name], bits))
+    return {
+        "bytes": len(data),
+        "version": VERSION,
+        "coder": header["coder"],
+        "label": archive.architecture.label,
+        "items": items,
+        "layers": layers,
+    }
+
+
+def _layer(spec: TensorSpec, tensor: Quantised, bits: float) -> dict:
+    there = tensor.codes != 0
+    kept = int(there.sum())
+    units = there.reshape(spec.shape[0], -1).any(axis=1) if there.ndim > 1 else there
+    return {
+        "name": spec.name,
+        "shape": list(spec.shape),
+        "total": int(there.size),
+        "kept": kept,
+        "kept_units": int(units.sum()),
+        "levels": len(np.unique(tensor.codes[there])),
+        "bytes": bits / 8,
+        "bits_per_weight": bits / kept if kept else 0.0,
+    }
+
+
+def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archive, dict]:
+    """The archive, and what the header says; `charge` is told the bits of each part."""
+    from .architecture import Architecture
+
+    body = _verified(data)
+    number, place = _read_varint(body, len(MAGIC) + 1)
+    length, which = divmod(number, len(CODERS))
+    if length > min(MAX_ARCHITECTURE, len(body) - place):
+        raise CorruptFile("the architecture in the file is longer than the file")
+    architecture = Architecture.from_bytes(body[place : place + length])
+    if _decisions(architecture) > MAX_SYMBOLS_PER_BYTE * len(data):
+        raise CorruptFile("the file declares more weights than its bytes can hold")
+    body = memoryview(body)[place + length :]
+    tensors, specs = {}, architecture.tensors()
+    for spec in filter(_is_plain, specs):
+        size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if size > len(body):
+            raise CorruptFile(f"the file ends within tensor {spec.name!r}")
+        tensors[spec.name] = _from_bytes(bytes(body[:size]), spec)
+        charge(spec.name, "raw", 8.0 * size)
+        body = body[size:]
+    coder = list(CODERS)[which]
+    tensors |= _decode_stream(coder, bytes(body), specs, charge)
+    return Archive(architecture, tensors), {"coder": coder, "shapes": length}
+
+
+def _decode_stream(
+    coder: str, data: bytes, specs: list[TensorSpec], charge: Callable[[str, str, float], None]
+) -> dict[str, Quantised | np.ndarray]:
+    stream_class, model_class = CODERS[coder]
+    stream = stream_class(data)
+    name, before = "", 0.0
+
+    def spent(part: str) -> None:
+        nonlocal before
+        charge(name, part, stream.bits() - before)
+        before = stream.bits()
+
+    model = model_class(stream, spent)
+    tensors = {}
+    for spec in specs:
+        name = spec.name
+        if not _is_plain(spec):
+            tensors[name] = _code(model, spec)
+    stream.check_end()
+    return tensors
+
+
+def _verified(data: bytes) -> bytes:
+    """The file less its checksum, once that, the magic and the version are right."""
+    if len(data) < len(MAGIC) + 2 + CHECKSUM or data[: len(MAGIC)] != MAGIC:
+        what = "it is empty" if not data else f"{len(data)} bytes"
+        raise CorruptFile(f"not a bitsback file, or only the beginning of one ({what})")
+    body = data[:-CHECKSUM]
+    if zlib.crc32(body) != int.from_bytes(data[-CHECKSUM:], "little"):
+        raise CorruptFile("the checksum does not match: the file is damaged or incomplete")
+    version = data[len(MAGIC)]
+    if version > VERSION:
+        raise UnsupportedVersion(
+            f"the file has format version {version}, this bitsback reads up to {VERSION}: update it"
+        )
+    if version < 1:
+        raise CorruptFile(f"there is no format version {version}")
+    return body
+
+
+def _code(
+    model: Model | Published, spec: TensorSpec, tensor: Quantised | np.ndarray | None = None
+) -> Quantised | np.ndarray:
+    """Code one tensor, or read it if none is given."""
+    if spec.role == "mask":
+        return model.mask(prod(spec.shape), tensor).reshape(spec.shape)
+    if spec.role == "raw":
+        stride = np.dtype(spec.dtype).itemsize
+        data = None if tensor is None else _to_bytes(tensor)
+        return _from_bytes(model.octets(prod(spec.shape) * stride, stride, data), spec)
+    return model.tensor(tuple(spec.shape), spec.role, tensor)
+
+
+def _is_plain(spec: TensorSpec) -> bool:
+    """Whether a tensor's bytes stand before the stream as they are."""
+    return spec.role == "raw" and prod(spec.shape) * np.dtype(spec.dtype).itemsize > CODED_RAW
+
+
+def _decisions(architecture: Architecture) -> int:
+    """A lower bound on the decisions that a stream of this architecture holds."""
+    return sum(prod(spec.shape) for spec in architecture.tensors() if not _is_plain(spec))
+
+
+def _to_bytes(array: np.ndarray) -> bytes:
+    """Little-endian, in C order."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+def _from_bytes(data: bytes, spec: TensorSpec) -> np.ndarray:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "b" and any(octet > 1 for octet in data):
+        raise CorruptFile(f"tensor {spec.name!r} in the file is not boolean")
+    array = np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype)
+    return array.reshape(spec.shape)
+
+
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    """A varint of at most three bytes at `place`, in its shortest form, and the place after it."""
+    value = 0
+    for k, octet in enumerate(data[place : place + 4]):
+        value |= (octet & 0x7F) << 7 * k
+        if octet < 0x80:
+            if octet == 0 and k:
+                break
+            return value, place + k + 1
+    raise CorruptFile("the length of the architecture in the file makes no sense")

@@ -1,0 +1,267 @@
+"""`compress`: a trained network and its posterior to one small file, judged on validation data.
+
+Pruning, codebook and bias grids are chosen together: among the candidates whose paired rise in
+validation NLL and in error over the unpruned network of the posterior means stays within the
+margins, the one that is estimated smallest. The few smallest are then encoded for real.
+"""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..posterior import Posterior
+from .architecture import describe
+from .archive import Archive
+from .file import decode, encode, network, save
+from .masks import candidates, check_posterior, masks
+from .quantise import Weights, usable_stddev
+from .report import describe_result
+from .scores import Rise, calibrate, check_data
+from .search import Pruned, Setting, Trial, settings_for
+
+MARGIN_NLL = 0.01  # nats
+MARGIN_ERROR = 0.1  # percentage points
+THRESHOLDS_TRIED = 3  # of those within the margins before quantisation, the most pruned
+ENCODED = 3  # of the candidates, the smallest by estimate
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed network.
+
+    :param data: the file's bytes.
+    :param network: the network decoded from them, on the CPU in eval mode.
+    :param archive: what they say.
+    :param report: how it was chosen and what is left; see `report.describe_result`.
+    """
+
+    data: bytes
+    network: nn.Module
+    archive: Archive
+    report: dict
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the file, atomically."""
+        save(self.data, path)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A pruning and a quantisation of it that stay within the margins, and their size."""
+
+    bits: float
+    pruned: Pruned
+    setting: Setting
+    nll: float
+
+
+def compress(
+    net: nn.Module,
+    posterior: Posterior,
+    *,
+    validation: tuple[Tensor, Tensor],
+    likelihood: str = "categorical",
+    threshold: float | str = "validation",
+    quantiser: str = "codebook",
+    clusters: int | str = "validation",
+    margin_nll: float = MARGIN_NLL,
+    margin_error: float = MARGIN_ERROR,
+    coder: str = "range",
+    calibration: Tensor | None = None,
+    label: str | None = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Compress a trained network to a file's bytes. `net` is not changed.
+
+    :param net: the trained network; the posterior's means replace the weights they are of.
+    :param validation: inputs and labels on which everything is chosen; never the test data.
+    :param likelihood: "categorical", "bernoulli" or "normal" (see `scores`).
+    :param threshold: prune where log alpha is at least this; "validation" chooses it.
+    :param quantiser: "codebook" (fitted shared values) or "stddev" (steps from the posterior).
+    :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
+        chooses them and how much of the likelihood to trade for bits.
+    :param margin_nll: the rise in mean validation NLL that is allowed, nats.
+    :param margin_error: the rise in validation error that is allowed, percentage points (see
+        `scores` for likelihoods other than categorical).
+    :param coder: "range", or "huffman" for the published CSR + Huffman.
+    :param calibration: training inputs on which BatchNorm statistics are re-estimated.
+    :param label: a short name of the network to keep in the file.
+    :param progress: called with a line of text now and then.
+    :raises ValueError: options, data or posterior do not fit the network; the message says how.
+    """
+    _check_options(threshold, quantiser, clusters, margin_nll, margin_error)
+    x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
+    check_data(x, y, likelihood)
+    say = progress or (lambda line: None)
+    trial = _reference(net, posterior, x, y, likelihood, margin_nll, margin_error, calibration)
+    exact = trial.exact >= trial.weights.keys()
+    if quantiser == "stddev" and exact:
+        raise ValueError(
+            "quantiser='stddev' needs a posterior with standard deviations; "
+            "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
+        )
+    prunings = _prunings(trial, posterior, threshold, say)
+    found = _search(trial, prunings, settings_for(quantiser, clusters, exact), say)
+    data, archive, chosen, rise, fits = _smallest(trial, found, label, coder)
+    say(f"{len(data)} bytes")
+    decoded = _decoded(data, archive, net)
+    report = describe_result(trial, decoded, archive, data, rise, fits, chosen.pruned)
+    report["quantiser"] = {"kind": quantiser} | asdict(chosen.setting)
+    report["clusters"] = max(layer["values"] for layer in report["layers"])
+    return Compressed(data, decoded, archive, report)
+
+
+def _check_options(
+    threshold: float | str,
+    quantiser: str,
+    clusters: int | str,
+    margin_nll: float,
+    margin_error: float,
+) -> None:
+    """Raise ValueError for options that make no sense."""
+    if quantiser not in ("codebook", "stddev"):
+        raise ValueError(f"unknown quantiser {quantiser!r}; known: codebook, stddev")
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if threshold != "validation" and (not number or math.isnan(threshold)):
+        raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
+    if clusters != "validation" and (type(clusters) is not int or not 1 <= clusters <= 4096):
+        raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
+    for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):
+        if not margin >= 0:
+            raise ValueError(f"{name} must be a number >= 0, not {margin!r}")
+
+
+def _reference(
+    net: nn.Module,
+    posterior: Posterior,
+    x: Tensor,
+    y: Tensor,
+    likelihood: str,
+    margin_nll: float,
+    margin_error: float,
+    calibration: Tensor | None,
+) -> Trial:
+    """The network of posterior means, and its weight tensors, ready for trials."""
+    reference = copy.deepcopy(net).cpu().eval().requires_grad_(False)
+    state = reference.state_dict()
+    check_posterior(posterior, state)
+    for name, weight in posterior.weights.items():
+        state[name].copy_(weight.loc)
+    architecture = describe(reference, weights=_extra(reference, posterior))
+    weights, exact = {}, set()
+    for spec in architecture.tensors():
+        if spec.role != "weight":
+            continue
+        values = state[spec.name].double().numpy().copy()
+        if spec.name in posterior.weights:
+            stddev = posterior.weights[spec.name].stddev.detach().double().cpu().numpy()
+        else:
+            stddev = 0.0 * values
+        if not stddev.any():
+            exact.add(spec.name)
+        weights[spec.name] = Weights(values, usable_stddev(stddev, values), values == values)
+    if not weights:
+        raise ValueError("the network has no Linear, Conv1d or Conv2d layer to compress")
+    if calibration is not None:
+        calibration = calibration.detach().cpu()
+        calibrate(reference, calibration)
+    return Trial(
+        reference, architecture, weights, frozenset(exact), x, y, likelihood,
+        margin_nll, margin_error, calibration,
+    )  # fmt: skip
+
+
+def _extra(net: nn.Module, posterior: Posterior) -> list[str]:
+    """The posterior's tensors that are the weights of no Linear or Conv layer, but matrices."""
+    specs = {spec.name: spec for spec in describe(net).tensors()}
+    known = [specs[name] for name in posterior.weights if name in specs]
+    return [spec.name for spec in known if spec.role == "raw" and len(spec.shape) > 1]
+
+
+def _prunings(
+    trial: Trial, posterior: Posterior, threshold: float | str, say: Progress
+) -> list[Pruned]:
+    """The networks to quantise: of the fixed threshold, or of the first few that fit."""
+    if threshold != "validation":
+        return [trial.prune(float(threshold), masks(posterior, float(threshold)))]
+    fitting = []
+    for candidate, kept in candidates(posterior):
+        pruned = trial.prune(candidate, kept)
+        found = pruned.rise
+        say(
+            f"threshold {candidate:g}: {pruned.kept} weights, NLL {found.nll:+.4f} nats, "
+            f"error {found.error:+.2f} points"
+        )
+        if trial.fits(found):
+            fitting.append(pruned)
+        if len(fitting) == THRESHOLDS_TRIED:
+            break
+    return fitting or [pruned]  # nothing pruned at all is the last candidate
+
+
+def _search(
+    trial: Trial, prunings: list[Pruned], settings: list[list[Setting]], say: Progress
+) -> list[_Candidate]:
+    """The smallest candidates within the margins; else the one of the least rise in NLL."""
+    fitting: list[_Candidate] = []
+    least: _Candidate | None = None
+    for pruned in prunings:
+        limit = fitting[-1].bits if fitting else math.inf
+        for bits, setting, found in trial.search(pruned, settings, limit):
+            candidate = _Candidate(bits, pruned, setting, found.nll)
+            if trial.fits(found):
+                fitting.append(candidate)
+                say(f"about {bits / 8:.0f} bytes, NLL {found.nll:+.4f}, error {found.error:+.2f}")
+            if least is None or found.nll < least.nll:
+                least = candidate
+    return fitting[: -ENCODED - 1 : -1] or [least]
+
+
+def _smallest(
+    trial: Trial, found: list[_Candidate], label: str | None, coder: str
+) -> tuple[bytes, Archive, _Candidate, Rise, bool]:
+    """The candidate whose file is smallest, biases and all; one within the margins if any is."""
+    best = None
+    for candidate in found:
+        small, codes, rise, fits = trial.finish(candidate.pruned, candidate.setting)
+        if best is not None and not fits:
+            continue
+        archive = _archive(small, codes, label, trial)
+        data = encode(archive, coder)
+        if best is None or not best[-1] or len(data) < len(best[0]):
+            best = data, archive, candidate, rise, fits
+    return best
+
+
+def _archive(net: nn.Module, codes: dict, label: str | None, trial: Trial) -> Archive:
+    """The archive of a network with quantised tensors."""
+    architecture = describe(net, label, [n for n in trial.weights if n in codes])
+    state = net.state_dict()
+    tensors = {
+        spec.name: codes.get(spec.name, state[spec.name].numpy()) for spec in architecture.tensors()
+    }
+    return Archive(architecture, tensors)
+
+
+def _decoded(data: bytes, archive: Archive, net: nn.Module) -> nn.Module:
+    """The network of the bytes, after a check that they say what was encoded."""
+    again = decode(data)
+    same = again.architecture == archive.architecture and all(
+        _equal(again.tensors[name], tensor) for name, tensor in archive.tensors.items()
+    )
+    if not same:
+        raise RuntimeError("the encoded bytes decode to another network; please report this")
+    into = copy.deepcopy(net).cpu() if archive.architecture.root is None else None
+    return network(again, into)
+
+
+def _equal(a: object, b: object) -> bool:
+    """Whether two tensors of archives are the same, NaNs included."""
+    return a.tobytes() == b.tobytes() if hasattr(a, "tobytes") else a == b

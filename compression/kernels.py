@@ -1,0 +1,267 @@
+"""The coder's hot loops, in integers only: one source for plain Python and for numba.
+
+Every function here runs as it stands on lists and bytearrays, and through `numba.njit` on int64
+and uint8 arrays; both give the same bytes (tested). So: no floats, no objects, no value beyond
+63 bits, `//` and `>>` as Python rounds (down), and all of it in one file, because numba's cache
+looks only at the file of the function that it compiles.
+
+Fixed point: probabilities and information ("seen") have 16 fractional bits, log odds ("theta",
+in nats) and feature weights 24. `rc` is the state of the arithmetic coder, named below; `buf`
+the bytes written or read. Matrices are flat, each row followed by one cell that stays 0, which
+is where the neighbours beyond the edge are looked up.
+
+The model of every binary decision is online logistic regression on a few indicators (this row,
+this column, this state of the neighbourhood, ...): log odds are the sum of their thetas, and
+each theta moves by error / (stiffness + information seen), the step that a Bayesian with a
+Gaussian prior of precision `stiffness` takes. `seen` starts as the stiffness.
+"""
+
+LOW, RANGE, POS, CODE, DECODING, END = range(6)
+TOP = 40  # bits of the coder's interval; a byte leaves when its width falls below 2^32
+SLACK = 4  # bytes that a decoder reads beyond the end of a complete stream, as zeros
+SQUASH_HALF = 3072  # squash[i] is the probability at log odds (i - SQUASH_HALF) / 256
+AROUND = 17  # neighbours of a column: 4 near ones known, 4 ahead, 8 far ones known, 1 in the
+# group before; see geometry.Geometry
+NEAR_STATES = 10  # of the 4 nearest known neighbours, and of the group before
+FAR_STATES = 5  # of the 8 known neighbours around those
+SIGN_STATES = 25  # of the signs around: -2..2 near by -2..2 far
+NODES = 128  # nodes of the magnitude tree that have statistics of their own
+LEAVES = NODES + 32  # the nodes beyond share one for each depth
+LIKE_STATES = 5  # of the magnitudes around
+CROWD_STATES = 6  # of the number of nonzero neighbours
+LIMIT = 4 << 24  # of a learned weight, so that no product leaves 63 bits
+
+
+def bit(rc, buf, symbol, probability):
+    """Encode `symbol` (0 or 1), or decode and return it, at P(1) = probability / 2^16."""
+    bound = (rc[RANGE] >> 16) * probability
+    if rc[DECODING]:
+        symbol = 1 if rc[CODE] < bound else 0
+    if symbol:
+        rc[RANGE] = bound
+    else:
+        rc[RANGE] -= bound
+        if rc[DECODING]:
+            rc[CODE] -= bound
+        else:
+            rc[LOW] += bound
+            if rc[LOW] >> TOP:  # carry into the bytes already written
+                rc[LOW] -= 1 << TOP
+                place = rc[POS] - 1
+                while buf[place] == 255:
+                    buf[place] = 0
+                    place -= 1
+                buf[place] += 1
+    while rc[RANGE] < 1 << 32:
+        rc[RANGE] <<= 8
+        if rc[DECODING]:
+            if rc[POS] >= rc[END] + SLACK:
+                raise EOFError
+            rc[CODE] <<= 8
+            if rc[POS] < rc[END]:
+                rc[CODE] += buf[rc[POS]]
+        else:
+            buf[rc[POS]] = rc[LOW] >> 32
+            rc[LOW] = (rc[LOW] & 0xFFFFFFFF) << 8
+        rc[POS] += 1
+    return symbol
+
+
+def learned_bit(rc, buf, symbol, theta, seen, active, count, extra, squash):
+    """Code one decision whose log odds are `extra` + the thetas at active[:count]; learn.
+
+    Returns twice the error (symbol - probability, 16 fractional bits), plus the symbol.
+    """
+    total = extra
+    for k in range(count):
+        total += theta[active[k]]
+    place = min(max((total >> 16) + SQUASH_HALF, 0), 2 * SQUASH_HALF)
+    probability = squash[place]
+    symbol = bit(rc, buf, symbol, probability)
+    error = (symbol << 16) - probability
+    information = probability * (65536 - probability) >> 16
+    push = error << 24
+    for k in range(count):
+        place = active[k]
+        seen[place] += information
+        theta[place] += push // seen[place]
+    return 2 * error + symbol
+
+
+def smoothed(theta, first, cols, around, smooth):
+    """smooth[col] = the mean theta[first + ...] of the 8 columns around, 0 for those missing."""
+    for col in range(cols):
+        total = 0
+        for k in range(col * AROUND, col * AROUND + 8):
+            total += theta[first + around[k]]
+        smooth[col] = total >> 3
+
+
+def positions(
+    rc, buf, flags, rows, cols, groups, spatial, group, around, degree,
+    theta, seen, weights, active, smooth, squash,
+):  # fmt: skip
+    """Code which entries of a matrix are nonzero: flags, rows x (cols + 1), 0 or 1.
+
+    Indicators, in the order of theta and seen: one for all; how many of the near and of the far
+    known neighbours are nonzero; the row; the column; and where columns form several groups of
+    several taps (kernels, feature maps) the group. Neighbours only if the matrix is `spatial`.
+    Features with learned weights: the mean theta of the columns around (`smooth`, scratch), the
+    `degree` of the column, and what the rows before lend to this one.
+    """
+    first_far = 1 + NEAR_STATES
+    first_row = first_far + FAR_STATES
+    first_col = first_row + rows
+    first_group = first_col + cols + 1
+    grouped = spatial and groups > 1
+    active[0] = 0
+    count = 3
+    inherited = 0
+    for row in range(rows):
+        start = row * (cols + 1)
+        active[1] = first_row + row
+        if row:
+            inherited = theta[first_row + row - 1] + (weights[2] * inherited >> 24)
+        if spatial:
+            smoothed(theta, first_col, cols, around, smooth)
+        for col in range(cols):
+            here = col * AROUND
+            active[2] = first_col + col
+            if spatial:
+                near = 5 * flags[start + around[here + 16]]
+                for k in range(here, here + 4):
+                    near += flags[start + around[k]]
+                far = 0
+                for k in range(here + 8, here + 16):
+                    far += flags[start + around[k]]
+                active[3] = 1 + near
+                active[4] = first_far + min(far, FAR_STATES - 1)
+                count = 5
+            if grouped:
+                active[5] = first_group + group[col]
+                count = 6
+            extra = weights[0] * smooth[col] + weights[1] * degree[col] + weights[2] * inherited
+            place = start + col
+            outcome = learned_bit(
+                rc, buf, flags[place], theta, seen, active, count, extra >> 24, squash
+            )
+            flags[place] = outcome & 1
+            rate = (outcome >> 1) * weights[3]
+            weights[0] = learned(weights[0], rate, smooth[col])
+            weights[1] = learned(weights[1], rate, degree[col])
+            weights[2] = learned(weights[2], rate, inherited)
+
+
+def learned(weight, rate, feature):
+    """A feature's weight after a step of its gradient; `rate` is error x learning rate."""
+    return min(max(weight + (rate * (feature >> 16) >> 24), -LIMIT), LIMIT)
+
+
+def rank(rc, buf, code, count, highest, leaves, theta, seen, active, squash):
+    """Code the rank 1..highest of abs(code) by halving the interval of the ranks that are left.
+
+    Node k of that tree uses the statistics leaves[:count] + k.
+    """
+    low = 1
+    high = highest
+    node = 1
+    depth = 0
+    code = abs(code)
+    while low < high:
+        middle = (low + high) >> 1
+        leaf = node if node < NODES else NODES + depth
+        for k in range(count):
+            active[k] = leaves[k] + leaf
+        above = 1 if code > middle else 0
+        above = learned_bit(rc, buf, above, theta, seen, active, count, 0, squash) & 1
+        if above:
+            low = middle + 1
+        else:
+            high = middle
+        node = 2 * node + above
+        depth += 1
+    return low
+
+
+def surroundings(codes, start, here, around, levels):
+    """What is known of the neighbours of a nonzero entry, as the numbers of three states.
+
+    The state of their signs; of the near magnitudes, 0 if there are none; and how many of the 8
+    entries around are nonzero, those ahead included, of which no more is known.
+    """
+    near = 0
+    total = 0
+    crowd = 0
+    for k in range(here, here + 4):
+        code = codes[start + around[k]]
+        if code != 0:
+            near += 1 if code > 0 else -1
+            total += abs(code)
+            crowd += 1
+    like = 1 + min((4 * total - 2 * crowd) // (crowd * levels), 3) if crowd else 0
+    for k in range(here + 4, here + 8):
+        if codes[start + around[k]] != 0:
+            crowd += 1
+    far = 0
+    for k in range(here + 8, here + 16):
+        code = codes[start + around[k]]
+        far += (1 if code > 0 else 0) - (1 if code < 0 else 0)
+    signs = 12 + 5 * min(max(near, -2), 2) + min(max(far, -2), 2)
+    return signs, like, min(crowd, CROWD_STATES - 1)
+
+
+def values(
+    rc, buf, codes, places, cols, spatial, negative, positive, around, theta, seen, active, leaves,
+    squash,
+):  # fmt: skip
+    """Code the nonzero entries of a matrix, at `places` of codes, rows x (cols + 1).
+
+    A sign, given its row and the signs around it; then the rank 1..n of the magnitude among the n
+    of that sign, given the magnitudes and the number of the entries around. When decoding, codes
+    not yet known are 1.
+    """
+    first_leaf = 1 + SIGN_STATES
+    first_side = first_leaf + LEAVES
+    first_like = first_side + 2 * LEAVES
+    first_crowd = first_like + LIKE_STATES * LEAVES
+    first_row = first_crowd + CROWD_STATES * LEAVES
+    levels = max(negative, positive)
+    signs = like = crowd = 0
+    leaves[0] = first_leaf
+    for k in range(len(places)):
+        place = places[k]
+        row = place // (cols + 1)
+        start = row * (cols + 1)
+        if spatial:
+            here = (place - start) * AROUND
+            signs, like, crowd = surroundings(codes, start, here, around, levels)
+        code = codes[place]
+        sign = 1 if code > 0 else 0
+        if negative > 0 and positive > 0:
+            active[0] = 0
+            active[1] = first_row + row
+            active[2] = 1 + signs
+            sign = learned_bit(rc, buf, sign, theta, seen, active, 2 + spatial, 0, squash) & 1
+        else:
+            sign = 1 if positive > 0 else 0
+        leaves[1] = first_side + sign * LEAVES
+        leaves[2] = first_like + like * LEAVES
+        leaves[3] = first_crowd + crowd * LEAVES
+        highest = positive if sign else negative
+        code = rank(rc, buf, code, 2 + 2 * spatial, highest, leaves, theta, seen, active, squash)
+        codes[place] = code if sign else -code
+
+
+def octets(rc, buf, data, stride, theta, seen, active, squash):
+    """Code bytes, each bit given those before it and the byte's place in its `stride`."""
+    for k in range(len(data)):
+        node = 1
+        for shift in range(7, -1, -1):
+            active[0] = (k % stride) * 256 + node
+            symbol = (data[k] >> shift) & 1
+            symbol = learned_bit(rc, buf, symbol, theta, seen, active, 1, 0, squash) & 1
+            node = 2 * node + symbol
+        data[k] = node & 255
+
+
+SHARED = (bit, learned_bit, learned, smoothed, rank, surroundings)  # called by those that loop

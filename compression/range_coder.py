@@ -1,0 +1,171 @@
+"""A binary range coder as a stream, and the choice between plain Python and numba for its loops.
+
+The interval has 40 bits; carries run back into the bytes already written. The stream ends with
+the one byte that names the multiple of 2^32 first met in the final interval, so that its length
+and that byte are a function of the symbols alone: a decoder that has not just used the last byte,
+or finds another multiple there, reads a corrupt stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import log2
+
+import numpy as np
+
+from . import kernels
+from .errors import CorruptFile
+from .kernels import CODE, DECODING, END, LOW, POS, RANGE, SLACK, SQUASH_HALF, TOP
+
+MIN_PROBABILITY = 16  # of 2^16: no decision costs less than 3.5e-4 bits
+MAX_SYMBOLS_PER_BYTE = 22_800  # so that a byte of stream cannot hold more decisions than this
+COMPILE_FROM = 1 << 14  # decisions from which importing numba pays
+_TOO_SHORT = "the coded stream ends before its symbols do"
+
+
+def _squash_table() -> tuple[int, ...]:
+    """P(1) = 1 / (1 + exp(-z)) in 1/2^16, z = -12..12 in steps of 1/256, by integers alone."""
+    unit = 1 << 96
+    ratio, term = 0, unit
+    for k in range(1, 24):  # exp(-1/256) by its series
+        ratio += term if k % 2 else -term
+        term //= 256 * k
+    power, upper = unit, []
+    for _ in range(SQUASH_HALF + 1):
+        upper.append((unit << 16) // (unit + power))
+        power = power * ratio >> 96
+    high = [min(max(p, MIN_PROBABILITY), 65536 - MIN_PROBABILITY) for p in upper]
+    return tuple([65536 - p for p in reversed(high[1:])] + high)
+
+
+SQUASH = _squash_table()
+
+
+class Stream:
+    """One arithmetic-coded stream, being written, or read if `data` is given.
+
+    :param compiled: run the loops through numba (True), as plain Python (False), or through
+        numba if it is installed and the loop is long enough (None). The bytes are the same.
+    """
+
+    def __init__(self, data: bytes | None = None, compiled: bool | None = None) -> None:
+        self.decoding = data is not None
+        self._compiled = compiled
+        self._buffer = bytearray(data or b"")
+        self._state = [0] * 6
+        self._state[RANGE] = 1 << TOP
+        self._state[DECODING] = int(self.decoding)
+        self._state[END] = len(self._buffer)
+        if self.decoding:
+            head = bytes(self._buffer[:5]).ljust(5, b"\0")
+            self._state[CODE] = int.from_bytes(head, "big")
+            self._state[POS] = 5
+
+    def bits(self) -> float:
+        """Information coded so far, in bits. For reports only: a float."""
+        shifts = self._state[POS] - (5 if self.decoding else 0)
+        return 8 * shifts + TOP - log2(self._state[RANGE])
+
+    def run(self, kernel: Callable, decisions: int, *arguments: Sequence[int] | int) -> list:
+        """Run a loop of kernels.py on sequences of integers; return them as it leaves them.
+
+        int64 arrays may be changed in place: copying them would take memory that a corrupt stream
+        ends too early to need.
+
+        :param decisions: at least as many as the loop will code when encoding.
+        :raises CorruptFile: the stream ends before its symbols do.
+        """
+        self._reserve(decisions)
+        run = self._run_compiled if self._use_numba(decisions) else self._run_plain
+        try:
+            return run(kernel, arguments)
+        except EOFError:
+            raise CorruptFile(_TOO_SHORT) from None
+
+    def decide(self, symbol: int, theta: list[int], seen: list[int], place: int) -> int:
+        """Code one decision with the statistics at `place`; see `kernels.learned_bit`."""
+        self._reserve(1)
+        try:
+            outcome = kernels.learned_bit(
+                self._state, self._buffer, symbol, theta, seen, (place,), 1, 0, SQUASH
+            )
+        except EOFError:
+            raise CorruptFile(_TOO_SHORT) from None
+        return outcome & 1
+
+    def _reserve(self, decisions: int) -> None:
+        """Make room for that many decisions, which cost 2 bytes each at most."""
+        if not self.decoding:
+            missing = self._state[POS] + 2 * decisions + 16 - len(self._buffer)
+            self._buffer.extend(bytes(max(missing, 0)))
+
+    def _use_numba(self, decisions: int) -> bool:
+        if self._compiled is None:
+            return decisions >= COMPILE_FROM and _numba() is not None
+        return self._compiled
+
+    def _run_plain(self, kernel: Callable, arguments: tuple) -> list:
+        ready = [a if isinstance(a, int) else _as_list(a) for a in arguments]
+        kernel(self._state, self._buffer, *ready)
+        return ready
+
+    def _run_compiled(self, kernel: Callable, arguments: tuple) -> list:
+        ready = [a if isinstance(a, int) else np.asarray(a, dtype=np.int64) for a in arguments]
+        state = np.array(self._state, dtype=np.int64)
+        buffer = np.frombuffer(self._buffer, dtype=np.uint8)
+        try:
+            _compile(kernel)(state, buffer, *ready)
+        finally:
+            self._state = [int(value) for value in state]
+            del buffer  # lets the bytearray grow again
+        return ready
+
+    def finish(self) -> bytes:
+        """End the stream being written; return its bytes."""
+        state = self._state
+        last = -(-state[LOW] // (1 << 32))  # the first multiple of 2^32 not below low
+        place = state[POS] - 1
+        if last >> 8:
+            while self._buffer[place] == 255:
+                self._buffer[place] = 0
+                place -= 1
+            self._buffer[place] += 1
+        return bytes(self._buffer[: state[POS]]) + bytes([last & 255])
+
+    def check_end(self) -> None:
+        """Raise CorruptFile unless the stream being read ends here, as `finish` would end it."""
+        if self._state[POS] != self._state[END] + SLACK or self._state[CODE] >> 32:
+            raise CorruptFile("the coded stream does not end where its symbols do")
+
+
+def _as_list(values: Sequence[int] | np.ndarray) -> list[int]:
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+@cache
+def _numba():
+    """The module numba, or None if it is not installed."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    return numba
+
+
+@cache
+def _compile(kernel: Callable) -> Callable:
+    """The kernel through numba, kept on disk where there is a place for it."""
+    numba = _numba()
+    _register(numba)
+    try:
+        return numba.njit(cache=True)(kernel)
+    except RuntimeError:  # no writable cache folder
+        return numba.njit(kernel)
+
+
+@cache
+def _register(numba) -> None:
+    """Let compiled kernels call the functions that they share."""
+    for shared in kernels.SHARED:
+        numba.extending.register_jitable(shared)

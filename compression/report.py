@@ -1,0 +1,117 @@
+"""What a compression did, as plain numbers that JSON can hold."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from .architecture import Architecture
+from .archive import Archive, Quantised
+from .file import inspect
+from .scores import Rise, scores
+
+if TYPE_CHECKING:
+    from .search import Pruned, Trial
+
+
+def describe_result(
+    trial: "Trial",
+    net: nn.Module,
+    archive: Archive,
+    data: bytes,
+    rise: Rise,
+    fits: bool,
+    pruned: "Pruned",
+) -> dict:
+    """The report on a compression.
+
+    Rises are paired, over the unpruned network of posterior means on the validation data:
+    NLL in nats, error in percentage points. Weights are the entries of Linear and Conv kernels,
+    counted as the original network has them.
+    """
+    after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
+    layers = _layers(trial.architecture, archive, data)
+    float32_bytes = _float_bytes(trial.architecture)
+    total = sum(layer["total"] for layer in layers)
+    return {
+        "bytes": len(data),
+        "float32_bytes": float32_bytes,
+        "ratio": float32_bytes / len(data),
+        "nonzero_fraction": sum(layer["kept"] for layer in layers) / total,
+        "units": _units(layers),
+        "layers": layers,
+        "threshold": pruned.threshold if abs(pruned.threshold) < float("inf") else None,
+        "threshold_rise": vars(pruned.rise),
+        "rise": vars(rise),
+        "margin_nll": trial.margin_nll,
+        "margin_error": trial.margin_error,
+        "within_margin": fits,
+        "validation": {
+            "examples": len(trial.x),
+            "nll_before": float(before.nll.mean()),
+            "nll": float(after.nll.mean()),
+            "error_before": float(before.error.mean()),
+            "error": float(after.error.mean()),
+        },
+    }
+
+
+def _float_bytes(architecture: Architecture) -> int:
+    """Bytes of the state_dict with its floating-point tensors in float32; tied ones once."""
+    size = 0
+    for spec in architecture.tensors():
+        dtype = getattr(torch, spec.dtype)
+        count = torch.Size(spec.shape).numel()
+        size += count * (4 if dtype.is_floating_point else dtype.itemsize)
+    return size
+
+
+def _layers(architecture: Architecture, archive: Archive, data: bytes) -> list[dict]:
+    """Each weight tensor: what is left of it, and what it costs in the file."""
+    cost = {layer["name"]: layer for layer in inspect(data)["layers"]}
+    selects = _selected_inputs(archive)
+    layers = []
+    for spec in architecture.tensors():
+        if spec.role != "weight":
+            continue
+        codes = archive.tensors[spec.name].codes
+        total = torch.Size(spec.shape).numel()
+        kept = int((codes != 0).sum())
+        layers.append(
+            {
+                "name": spec.name,
+                "kept": kept,
+                "total": total,
+                "inputs": [spec.shape[1] if len(spec.shape) > 1 else 1, _inputs(codes)],
+                "outputs": [spec.shape[0], codes.shape[0]],
+                "selected": selects.get(spec.name),
+                "values": cost[spec.name]["levels"],
+                "bytes": cost[spec.name]["bytes"],
+                "bits_per_weight": cost[spec.name]["bits_per_weight"],
+            }
+        )
+    return layers
+
+
+def _inputs(codes) -> int:
+    return codes.shape[1] if codes.ndim > 1 else 1
+
+
+def _selected_inputs(archive: Archive) -> dict[str, list[int]]:
+    """[before, after] of the Select before a weight tensor, by the weight's name."""
+    found, before = {}, None
+    for spec in archive.architecture.tensors():
+        tensor = archive.tensors[spec.name]
+        if spec.role == "mask":
+            before = [len(tensor), int(tensor.sum())]
+        elif spec.role == "weight" and isinstance(tensor, Quantised):
+            if before is not None:
+                found[spec.name] = before
+            before = None
+    return found
+
+
+def _units(layers: list[dict]) -> list[str]:
+    """The network's widths as "before->after": the first inputs, then each layer's outputs."""
+    widths = [layers[0]["inputs"], *(layer["outputs"] for layer in layers)]
+    return [f"{before}->{after}" if before != after else f"{after}" for before, after in widths]

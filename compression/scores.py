@@ -1,0 +1,166 @@
+"""How well a network predicts, per example, and the paired rise between two networks.
+
+The network's output is taken as the logits of a categorical distribution (`(n, classes)`), the
+logits of Bernoullis (`(n, ...)`), or the means of normal distributions with variance 1
+(`(n, ...)`). The negative log likelihood (NLL) [nats] of an example is the sum over its outputs;
+its error is, in percent, 100 for a wrong class, the mean of that over Bernoulli outputs, and for
+the normal the squared error as a share of the labels' mean square about their mean.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LIKELIHOODS = ("categorical", "bernoulli", "normal")
+CHUNK = 1024  # examples evaluated at a time, so that memory does not grow with the data
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per example, float64 of shape `(n,)` on the CPU: NLL [nats] and error [%]."""
+
+    nll: Tensor
+    error: Tensor
+
+    def head(self, count: int) -> "Scores":
+        """The first `count` examples."""
+        return Scores(self.nll[:count], self.error[:count])
+
+    def join(self, after: "Scores") -> "Scores":
+        """These examples, then those of `after`."""
+        return Scores(torch.cat([self.nll, after.nll]), torch.cat([self.error, after.error]))
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The mean of the per-example differences between two networks, and its standard error."""
+
+    nll: float
+    nll_stderr: float
+    error: float
+    error_stderr: float
+
+    def within(self, margin_nll: float, margin_error: float) -> bool:
+        """Whether both means are at most their margins [nats] and [percentage points]."""
+        slack = 1e-12  # so that 0.1 is not more than 0.1
+        return self.nll <= margin_nll + slack and self.error <= margin_error + slack
+
+
+def check_data(x: Tensor, y: Tensor, likelihood: str) -> None:
+    """Raise ValueError unless x and y are examples that `scores` can use."""
+    if likelihood not in LIKELIHOODS:
+        raise ValueError(f"unknown likelihood {likelihood!r}; known: {', '.join(LIKELIHOODS)}")
+    if len(x) != len(y) or len(x) == 0:
+        raise ValueError(f"validation has {len(x)} inputs and {len(y)} labels; give one of each")
+    if x.is_floating_point() and not x.isfinite().all():
+        raise ValueError("validation inputs hold NaN or infinity")
+    if likelihood == "bernoulli" and not ((y == 0) | (y == 1)).all():
+        raise ValueError("Bernoulli labels must be 0 or 1")
+    if likelihood == "normal" and not y.isfinite().all():
+        raise ValueError("validation labels hold NaN or infinity")
+    if likelihood == "categorical" and (y.ndim != 1 or y.is_floating_point()):
+        raise ValueError(
+            f"categorical labels must be integers of shape (n,), not {y.dtype} {tuple(y.shape)}"
+        )
+
+
+def spread_of(y: Tensor, likelihood: str) -> float:
+    """The labels' mean square about their mean, the scale of normal errors; 1 for others."""
+    if likelihood != "normal":
+        return 1.0
+    return float((y.double() - y.double().mean(0)).square().mean()) or 1.0
+
+
+@torch.no_grad()
+def scores(
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    likelihood: str = "categorical",
+    spread: float | None = None,
+) -> Scores:
+    """The scores of a network in eval mode on inputs x and labels y.
+
+    :param spread: `spread_of` the labels that y is a part of; that of y by default.
+    :raises ValueError: labels out of range, or of another shape than the outputs.
+    """
+    spread = spread_of(y, likelihood) if spread is None else spread
+    empty = torch.zeros(0, dtype=torch.float64)
+    parts = [(empty, empty)]
+    for chunk, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        if len(chunk):
+            parts.append(_score(net(chunk).double(), labels.to(chunk.device), likelihood, spread))
+    nll, error = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    return Scores(nll, error)
+
+
+def _score(output: Tensor, y: Tensor, likelihood: str, spread: float) -> tuple[Tensor, Tensor]:
+    """NLL and error of one chunk."""
+    if likelihood == "categorical":
+        classes = output.shape[-1]
+        if output.ndim != 2:
+            raise ValueError(f"the network must give (n, classes) logits, not {output.shape}")
+        if int(y.min()) < 0 or int(y.max()) >= classes:
+            raise ValueError(
+                f"labels span {int(y.min())}..{int(y.max())}, but the network has {classes} "
+                f"outputs: they must be within 0..{classes - 1}"
+            )
+        nll = functional.cross_entropy(output, y.long(), reduction="none")
+        return nll, 100.0 * (output.argmax(1) != y)
+    if output.numel() != y.numel():
+        raise ValueError(f"labels {tuple(y.shape)} do not fit outputs {tuple(output.shape)}")
+    output, y = output.reshape(len(y), -1), y.reshape(len(y), -1).double()
+    if likelihood == "bernoulli":
+        nll = functional.binary_cross_entropy_with_logits(output, y, reduction="none")
+        return nll.sum(1), 100.0 * ((output > 0) != (y > 0.5)).double().mean(1)
+    square = (output - y).square()
+    nll = 0.5 * square + 0.5 * math.log(2 * math.pi)
+    return nll.sum(1), 100.0 * square.mean(1) / spread
+
+
+def rise(after: Scores, before: Scores) -> Rise:
+    """The paired rise from one network's scores to another's on the same examples.
+
+    Non-finite scores of `after` give an infinite rise, which is within no margin.
+    """
+    result = []
+    for a, b in ((after.nll, before.nll), (after.error, before.error)):
+        difference = a - b
+        if not difference.isfinite().all():
+            result += [math.inf, math.inf]
+            continue
+        n = len(difference)
+        stderr = float(difference.std()) / math.sqrt(n) if n > 1 else math.inf
+        result += [float(difference.mean()), stderr]
+    return Rise(*result)
+
+
+@torch.no_grad()
+def calibrate(net: nn.Module, x: Tensor) -> None:
+    """Re-estimate the running statistics of a network's BatchNorms on inputs x, in place.
+
+    The mean over chunks of equal weight, as the layers' own cumulative average; nothing else
+    of the network changes, momentum and counters included.
+    """
+    norms = [
+        module
+        for module in net.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    if not norms:
+        return
+    state = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    chunks = max(1, len(x) // CHUNK)
+    for chunk in x.tensor_split(chunks):
+        net(chunk)
+    for norm, (momentum, count) in zip(norms, state, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+        norm.num_batches_tracked.copy_(count)

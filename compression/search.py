@@ -1,0 +1,237 @@
+"""Trying a pruning and a quantisation out: what it would weigh, and what it would cost.
+
+Everything here judges candidates against one reference, the unpruned network of the float
+posterior means, on the same validation examples.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .architecture import Architecture, describe
+from .archive import Quantised
+from .quantise import Weights, bias, estimated_bits, rounded, select, shared, uniform
+from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
+from .units import remove_units
+
+CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of plain codebooks
+RATED_CLUSTERS = (12, 8, 6, 4)
+RATED_STEPS = (0.35, 0.5, 0.7, 1.0)  # multipliers to start from, see `quantise.uniform`
+RATES = tuple(2.0**k for k in range(-8, 4))
+MULTIPLIERS = tuple(2.0 ** (k / 2) for k in range(-10, 5))
+BIAS_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 16)
+HOPELESS = 4.0  # times the margin in NLL: coarser settings of the same kind are not tried
+EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
+DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
+TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How surviving weights are quantised: a codebook of `clusters` values, or (None) a step.
+
+    The fields are the arguments of `quantise.shared` and `quantise.uniform`.
+    """
+
+    clusters: int | None = None
+    rate: float = 0.0
+    multiplier: float | None = None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A network after pruning and unit removal, its weights still floats.
+
+    :param weights: what the quantiser needs of each weight tensor, by name, at its new size.
+    """
+
+    threshold: float
+    net: nn.Module
+    weights: dict[str, Weights]
+    rise: Rise
+    kept: int
+
+
+@dataclass
+class Trial:
+    """The reference, and what is needed to hold candidates against it.
+
+    :param net: the reference network, on the CPU in eval mode.
+    :param weights: every weight tensor with its stddev, by name; `kept` all True.
+    :param exact: the weight tensors whose stddev is not known, being 0 everywhere.
+    :param calibration: inputs on which BatchNorm statistics are re-estimated, or None.
+    """
+
+    net: nn.Module
+    architecture: Architecture
+    weights: dict[str, Weights]
+    exact: frozenset[str]
+    x: Tensor
+    y: Tensor
+    likelihood: str
+    margin_nll: float
+    margin_error: float
+    calibration: Tensor | None
+    reference: Scores = field(init=False)
+    spread: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spread = spread_of(self.y, self.likelihood)
+        self.reference = scores(self.net, self.x, self.y, self.likelihood)
+        if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
+            raise ValueError("the network of posterior means gives NaN or infinity on validation")
+
+    def rise(self, net: nn.Module) -> Rise:
+        """A network's rise over the reference; its BatchNorms are re-estimated first.
+
+        Where the first `CHUNK` examples leave no doubt that it is beyond the margins, theirs.
+        """
+        if self.calibration is not None:
+            calibrate(net, self.calibration)
+        some = scores(net, self.x[:CHUNK], self.y[:CHUNK], self.likelihood, self.spread)
+        first = rise(some, self.reference.head(CHUNK))
+        if not first.within(
+            self.margin_nll + DOUBT * first.nll_stderr,
+            self.margin_error + DOUBT * first.error_stderr,
+        ):
+            return first
+        rest = scores(net, self.x[CHUNK:], self.y[CHUNK:], self.likelihood, self.spread)
+        return rise(some.join(rest), self.reference)
+
+    def fits(self, found: Rise) -> bool:
+        """Whether a rise is within the margins."""
+        return found.within(self.margin_nll, self.margin_error)
+
+    def prune(self, threshold: float, masks: dict[str, Tensor]) -> Pruned:
+        """The reference with only the weights of the masks, dead units removed."""
+        net = copy.deepcopy(self.net)
+        state = net.state_dict()
+        for name, kept in masks.items():
+            if name in self.weights:
+                state[name].mul_(kept)
+        if self.calibration is not None:
+            calibrate(net, self.calibration)
+        net, chosen = self.reduce(net)
+        weights = {}
+        for name, full in self.weights.items():
+            kept = masks[name].numpy() if name in masks else full.kept
+            part = Weights(full.values, full.stddev, kept)
+            weights[name] = _part(part, *chosen[name]) if name in chosen else part
+        count = sum(int(part.kept.sum()) for part in weights.values())
+        return Pruned(threshold, net, weights, self.rise(net), count)
+
+    def reduce(self, net: nn.Module) -> tuple[nn.Module, dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Dead units removed, if the outputs on validation inputs say that it is right.
+
+        :return: the network, and for each weight the kept outputs and inputs.
+        """
+        if self.architecture.root is None:
+            return net, {}
+        small = remove_units(net)
+        x = self.x[:64]
+        with torch.no_grad():
+            old, new = net(x), small.net(x)
+        scale = float(old.abs().max()) or 1.0
+        if old.shape != new.shape or not float((old - new).abs().max()) <= TOLERANCE * scale:
+            return net, {}  # inputs of unusual dimensions: a unit is not what it seemed
+        return small.net, {name: (o.numpy(), i.numpy()) for name, (o, i) in small.kept.items()}
+
+    def quantise(self, pruned: Pruned, setting: Setting) -> dict[str, Quantised]:
+        """The codes of every weight tensor of a pruned network."""
+        codes = {}
+        for name, part in pruned.weights.items():
+            if setting.clusters is not None:
+                multiplier = None if name in self.exact else setting.multiplier
+                codes[name] = shared(part, setting.clusters, setting.rate, multiplier)
+            elif name in self.exact:
+                codes[name] = rounded(part.values, float(np.abs(part.values).max()) / EXACT_LEVELS)
+            else:
+                codes[name] = uniform(part, setting.multiplier)
+        return codes
+
+    def search(
+        self, pruned: Pruned, settings: list[list[Setting]], limit: float
+    ) -> Iterator[tuple[float, Setting, Rise]]:
+        """(estimated bits, setting, rise) of settings that take fewer bits than any before.
+
+        :param settings: rows of settings, each from fine to coarse: a row is left when the NLL
+            has risen far beyond its margin.
+        :param limit: bits of the smallest candidate so far that fits.
+        """
+        for row in settings:
+            for setting in row:
+                codes = self.quantise(pruned, setting)
+                bits = sum(estimated_bits(tensor) for tensor in codes.values())
+                if bits >= limit:
+                    continue
+                found = self.rise(with_weights(pruned.net, codes))
+                yield bits, setting, found
+                if self.fits(found):
+                    limit = bits
+                if found.nll > HOPELESS * self.margin_nll:
+                    break
+
+    def finish(self, pruned: Pruned, setting: Setting) -> tuple[nn.Module, dict, Rise, bool]:
+        """Weights on their grid, units that died of it removed, biases on the coarsest grid.
+
+        :return: the network, its `Quantised` weights and biases by name, and its rise, and
+            whether that is within the margins.
+        """
+        codes = self.quantise(pruned, setting)
+        net = with_weights(pruned.net, codes)
+        if self.calibration is not None:
+            calibrate(net, self.calibration)
+        net, chosen = self.reduce(net)
+        codes |= {name: select(codes[name], *parts) for name, parts in chosen.items()}
+        biases = _biases(net)
+        for bits in BIAS_BITS:
+            coded = {name: bias(values, bits) for name, values in biases.items()}
+            trial = with_weights(net, coded)
+            found = self.rise(trial)
+            if self.fits(found) or not biases:
+                break
+        return trial, codes | coded, found, self.fits(found)
+
+
+def settings_for(quantiser: str, clusters: int | str, exact: bool) -> list[list[Setting]]:
+    """The candidates that a quantiser offers, in rows from fine to coarse.
+
+    :param exact: no stddev is known at all, so that there is no measure to trade bits by.
+    """
+    if quantiser == "stddev":
+        return [[Setting(multiplier=m) for m in MULTIPLIERS]]
+    if clusters != "validation":
+        return [[Setting(clusters=clusters)]]
+    if exact:
+        return [[Setting(k) for k in CLUSTERS]]
+    starts = [(CLUSTERS[0], m) for m in RATED_STEPS] + [(k, None) for k in RATED_CLUSTERS]
+    rows = [[Setting(k, rate, m) for rate in RATES] for k, m in starts]
+    return [[Setting(k) for k in CLUSTERS], *rows]
+
+
+def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
+    """A copy of a network with the values of quantised tensors."""
+    net = copy.deepcopy(net)
+    state = net.state_dict()
+    for name, tensor in codes.items():
+        state[name].copy_(torch.from_numpy(tensor.values()))
+    return net
+
+
+def _part(weights: Weights, outputs: np.ndarray, inputs: np.ndarray) -> Weights:
+    return Weights(
+        weights.values[outputs][:, inputs],
+        weights.stddev[outputs][:, inputs],
+        weights.kept[outputs][:, inputs],
+    )
+
+
+def _biases(net: nn.Module) -> dict[str, np.ndarray]:
+    """The biases of Linear and Conv layers by state_dict name, float64; shared ones once."""
+    state = net.state_dict()
+    biases = [spec.name for spec in describe(net).tensors() if spec.role == "bias"]
+    return {name: state[name].double().numpy() for name in biases}

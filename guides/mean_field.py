@@ -1,0 +1,138 @@
+"""Fully factorised approximate posteriors: a normal, or a point, for each weight."""
+
+from collections.abc import Iterable
+
+import pyro
+import torch
+from pyro.distributions import Delta, Normal
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor, nn
+
+from ..posterior import Posterior, WeightPosterior
+from .local_reparameterization import LocalNormal
+
+
+class _Guide(PyroModule):
+    """Parameters of one kind for each latent weight of a model, under the weight's own name."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self._names = tuple(model.weight_names)
+
+    def _add(self, kind: str, values: dict[str, Tensor]) -> None:
+        setattr(self, kind, PyroModule())
+        for name, value in values.items():
+            module, path = getattr(self, kind), name.split(".")
+            for part in path[:-1]:
+                if part not in module._modules:
+                    setattr(module, part, PyroModule())
+                module = getattr(module, part)
+            setattr(module, path[-1], PyroParam(value.detach().clone()))
+
+    def _get(self, kind: str, name: str) -> Tensor:
+        value = getattr(self, kind)
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
+
+    def median(self, *args, **kwargs) -> dict[str, Tensor]:
+        """The approximate posterior's median of each weight, by name."""
+        return {name: self._get("loc", name).detach() for name in self._names}
+
+
+class MeanFieldNormal(_Guide):
+    """q(w) = prod N(loc, exp(log_scale)^2), with local reparameterisation.
+
+    The guide of sparse variational dropout (Molchanov et al. 2017: additive parametrisation,
+    log alpha = 2 (log_scale - log |loc|)) and of a Gaussian prior.
+
+    :param model: a model of `bitsback.models`; the means start at its network's weights.
+    :param init_scale: initial standard deviation of every weight (default exp(-5)).
+    :param local_reparameterization: draw activations, not weights (default); see
+        `LazyWeight` for what that means in convolutions.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        init_scale: float = 0.0067,
+        local_reparameterization: bool = True,
+    ):
+        super().__init__(model)
+        if not init_scale > 0:
+            raise ValueError(f"init_scale must be positive; got {init_scale}")
+        initial = model.initial_weights()
+        self._add("loc", initial)
+        log_scale = torch.tensor(init_scale, dtype=torch.float64).log().item()
+        self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in initial.items()})
+        self.local_reparameterization = local_reparameterization
+
+    def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        draws = {}
+        for name in self._names:
+            loc, log_scale = self._get("loc", name), self._get("log_scale", name)
+            if self.local_reparameterization:
+                q = LocalNormal(loc, log_scale)
+            else:
+                q = Normal(loc, torch.exp(log_scale))
+            draws[name] = pyro.sample(name, q.to_event(loc.dim()))
+        return draws
+
+    def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
+        """Quantiles of each weight, by name; shape `(len(quantiles), *weight.shape)`."""
+        result = {}
+        for name in self._names:
+            loc = self._get("loc", name).detach()
+            q = Normal(loc, self._get("log_scale", name).detach().exp())
+            levels = torch.as_tensor(list(quantiles), dtype=loc.dtype, device=loc.device)
+            result[name] = q.icdf(levels.reshape(-1, *[1] * loc.dim()))
+        return result
+
+    @torch.no_grad()
+    def posterior(self, *args, **kwargs) -> Posterior:
+        """The moments, in closed form: loc, stddev = exp(log_scale), log alpha."""
+        weights = {}
+        for name in self._names:
+            loc, log_scale = self._get("loc", name).clone(), self._get("log_scale", name)
+            weights[name] = WeightPosterior(
+                loc=loc,
+                stddev=log_scale.exp(),
+                inclusion=torch.ones(()),
+                log_alpha=2 * (log_scale - loc.abs().log()),
+            )
+        return Posterior(weights)
+
+
+class PointMass(_Guide):
+    """q(w) = delta(w - loc): MAP estimation; with a Gaussian prior, L2 regularisation.
+
+    :param model: a model of `bitsback.models`; loc starts at its network's weights.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self._add("loc", model.initial_weights())
+
+    def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        return {
+            name: pyro.sample(name, Delta(loc, event_dim=loc.dim()))
+            for name in self._names
+            for loc in [self._get("loc", name)]
+        }
+
+    def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
+        """Every quantile of a point is the point; shape `(len(quantiles), *weight.shape)`."""
+        count = len(list(quantiles))
+        return {k: v.expand(count, *v.shape) for k, v in self.median().items()}
+
+    @torch.no_grad()
+    def posterior(self, *args, **kwargs) -> Posterior:
+        """The points, with stddev 0 and no dropout rate to prune by."""
+        return Posterior(
+            {
+                name: WeightPosterior(
+                    loc=loc, stddev=torch.zeros_like(loc), inclusion=torch.ones(())
+                )
+                for name, loc in ((n, self._get("loc", n).clone()) for n in self._names)
+            }
+        )

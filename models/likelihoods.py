@@ -1,0 +1,33 @@
+"""What the network's output means: p(y | x, w) from the output of the network."""
+
+from collections.abc import Callable
+
+from pyro.distributions import Bernoulli, Categorical, Distribution, Normal
+from torch import Tensor
+
+Likelihood = Callable[[Tensor], Distribution]
+
+
+def categorical(output: Tensor) -> Distribution:
+    """Class labels; output holds logits, shape `(batch, ..., classes)`, labels `(batch, ...)`."""
+    return Categorical(logits=output).to_event(output.dim() - 2)
+
+
+def bernoulli(output: Tensor) -> Distribution:
+    """Binary labels; output holds logits, of the labels' shape `(batch, ...)`."""
+    return Bernoulli(logits=output).to_event(output.dim() - 1)
+
+
+def normal(output: Tensor, scale: float = 1.0) -> Distribution:
+    """Real values with noise of a known scale; output holds means, of the values' shape.
+
+    For another scale: `likelihood=functools.partial(normal, scale=0.1)`.
+    """
+    return Normal(output, scale).to_event(output.dim() - 1)
+
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    "categorical": categorical,
+    "bernoulli": bernoulli,
+    "normal": normal,
+}

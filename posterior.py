@@ -1,0 +1,82 @@
+"""What compression may know of a guide: the moments and scores of the approximate posterior.
+
+A guide (or an adapter for any other inference result) makes a `Posterior`; everything in
+`bitsback.compression` reads only this, never Pyro. All tensors are detached; no field holds a
+random variable. Scores are in nats, standard deviations in units of the weight.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units of a weight tensor that live or die together, because they share a scale or a gate.
+
+    :param axis: the axis of the weight that indexes the units (0 output, 1 input).
+    :param log_alpha: log effective dropout rate of each unit, shape `(weight.shape[axis],)`;
+        larger is more prunable.
+    """
+
+    axis: int
+    log_alpha: Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A quantiser that the method has learned: a shared codebook, or a step and bits per unit.
+
+    :param codebook: values that weights may take, shape `(K,)`, ascending; or None.
+    :param step: spacing of a uniform grid through zero, scalar or one per output unit; or None.
+    :param bits: bits of each output unit, shape `(units,)`; or None.
+    """
+
+    codebook: Tensor | None = None
+    step: Tensor | None = None
+    bits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Factorisation:
+    """A layer's weight replaced by a product `left @ right` (low rank)."""
+
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class WeightPosterior:
+    """The approximate posterior of one weight tensor.
+
+    :param loc: E_q[w], the weight's shape.
+    :param stddev: sqrt(Var_q[w]), the weight's shape: the marginal, scales integrated out;
+        0 for Delta guides.
+    :param inclusion: q(w != 0) in [0, 1], broadcastable to the weight; 1 where there is no gate.
+    :param log_alpha: log effective dropout rate log(Var_q[w] / E_q[w]^2) that the method prunes
+        by, the weight's shape; None where the method has none (Delta).
+    :param groups: the axes whose units share a scale or a gate, with each unit's score.
+    :param grid: the quantiser that the method has learned, if any.
+    """
+
+    loc: Tensor
+    stddev: Tensor
+    inclusion: Tensor
+    log_alpha: Tensor | None = None
+    groups: tuple[Group, ...] = ()
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The approximate posterior of a network's weights, keyed by state_dict name.
+
+    :param weights: one entry for each weight tensor that has a prior.
+    :param activations: learned activation quantisers, by module name.
+    :param rewrites: layers that the method replaces, by state_dict name.
+    """
+
+    weights: Mapping[str, WeightPosterior]
+    activations: Mapping[str, Grid] = field(default_factory=dict)
+    rewrites: Mapping[str, Factorisation] = field(default_factory=dict)

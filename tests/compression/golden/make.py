@@ -1,0 +1,33 @@
+"""Writes the golden files anew. Only for a new format version: old files are read for ever."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from bitsback.compression import file
+from bitsback.compression.archive import Quantised
+
+from tests.compression.samples import archive, conv_net, dense_net
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    known = {}
+    for name, make in (("dense", dense_net), ("conv", conv_net)):
+        for coder in ("range", "huffman"):
+            if (name, coder) == ("conv", "huffman"):
+                continue
+            source = archive(make())
+            (FOLDER / f"{name}.{coder}.bb").write_bytes(file.encode(source, coder))
+            known[f"{name}.{coder}"] = {
+                key: hashlib.sha256(
+                    (value.values() if isinstance(value, Quantised) else value).tobytes()
+                ).hexdigest()
+                for key, value in source.tensors.items()
+            }
+    (FOLDER / "sha256.json").write_text(json.dumps(known, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

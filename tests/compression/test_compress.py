@@ -1,0 +1,294 @@
+"""From a network and a posterior to bytes and back: what is promised of `compress`."""
+
+import copy
+import math
+
+import pytest
+import torch
+from bitsback.compression.architecture import describe
+from bitsback.compression.compress import compress
+from bitsback.compression.file import decode, inspect, load, network
+from bitsback.posterior import Posterior, WeightPosterior
+from torch import nn
+
+
+def digits_like(inputs: int = 20, classes: int = 3, count: int = 400):
+    """Inputs of which only the first five tell the class."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, inputs, generator=generator)
+    truth = torch.randn(5, classes, generator=generator)
+    return x, (x[:, :5] @ truth).argmax(1)
+
+
+def trained(net: nn.Module, x, y, steps: int = 150) -> nn.Module:
+    optimiser = torch.optim.Adam(net.parameters(), 0.02)
+    for _ in range(steps):
+        loss = nn.functional.cross_entropy(net(x), y)
+        loss = loss + 1e-3 * sum(p.abs().sum() for p in net.parameters())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return net.eval()
+
+
+def posterior_of(net: nn.Module, stddev: float = 0.03, dtype=torch.float32) -> Posterior:
+    """As a mean-field guide would give it, with one stddev for all."""
+    weights = {}
+    for spec in describe(net).tensors():
+        if spec.role == "weight":
+            loc = net.state_dict()[spec.name].detach().clone()
+            log_alpha = 2 * math.log(stddev) - (loc.square() + 1e-12).log()
+            stddevs = torch.full_like(loc, stddev)
+            weights[spec.name] = WeightPosterior(loc, stddevs, torch.ones(()), log_alpha)
+    return Posterior(weights)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 12), nn.ReLU(), nn.Linear(12, 3)
+    )
+
+
+@pytest.fixture(scope="module")
+def case():
+    torch.manual_seed(0)
+    x, y = digits_like()
+    net = trained(mlp(), x, y)
+    return net, posterior_of(net), (x, y)
+
+
+def test_the_spine(case, tmp_path):
+    net, posterior, (x, y) = case
+    before = copy.deepcopy(net.state_dict())
+    lines = []
+    result = compress(
+        net, posterior, validation=(x, y), label="mine", margin_error=0.5, progress=lines.append
+    )
+    report = result.report
+    assert report["bytes"] == len(result.data) == inspect(result.data)["bytes"]
+    assert report["float32_bytes"] == 4 * sum(p.numel() for p in net.parameters())
+    assert report["ratio"] == report["float32_bytes"] / report["bytes"] > 10
+    assert report["within_margin"]
+    assert report["rise"]["nll"] <= report["margin_nll"] == 0.01
+    assert report["rise"]["error"] <= 0.5
+    validation = report["validation"]
+    assert validation["nll"] - validation["nll_before"] == pytest.approx(report["rise"]["nll"])
+    assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())
+    assert lines and decode(result.data).architecture.label == "mine"
+    result.save(tmp_path / "net.bb")
+    loaded = load(tmp_path / "net.bb")
+    assert torch.equal(loaded(x), result.network(x))
+    assert sum(p.numel() for p in loaded.parameters()) < 0.75 * sum(
+        p.numel() for p in net.parameters()
+    )  # units are really gone
+
+
+def test_the_means_are_compressed_and_the_network_is_not_touched(case):
+    net, posterior, (x, y) = case
+    untrained = mlp()
+    untrained.load_state_dict(net.state_dict())
+    for name in posterior.weights:
+        untrained.state_dict()[name].zero_()
+    report = compress(untrained, posterior, validation=(x, y)).report
+    assert report["validation"]["error_before"] < 10 and report["within_margin"]
+    assert not untrained[1].weight.any() and untrained[1].weight.requires_grad
+
+
+def test_units_that_die_of_quantisation_are_removed(case):
+    net, posterior, validation = case
+    options = {"threshold": math.inf, "margin_nll": 0.5, "margin_error": 100.0}
+    result = compress(net, posterior, validation=validation, **options)
+    for layer in result.report["layers"]:
+        assert layer["kept"] < layer["total"]
+    weight = result.archive.tensors["3.weight"].codes
+    assert weight.shape < (12, 30) and weight.any(1).all()
+
+
+def test_layers_of_the_report(case):
+    net, posterior, validation = case
+    report = compress(net, posterior, validation=validation).report
+    first = report["layers"][0]
+    assert first["name"] == "1.weight" and first["total"] == 600 and first["kept"] < 300
+    assert first["inputs"] == [20, first["inputs"][1]] and first["inputs"][1] >= 5
+    assert first["bits_per_weight"] == pytest.approx(8 * first["bytes"] / first["kept"])
+    assert len(report["units"]) == 4 and report["units"][-1] == "3"
+    total = sum(layer["kept"] for layer in report["layers"])
+    assert report["nonzero_fraction"] == total / sum(
+        p.numel() for p in net.parameters() if p.ndim > 1
+    )
+
+
+def test_it_is_deterministic(case):
+    net, posterior, validation = case
+    one, two = (compress(net, posterior, validation=validation) for _ in range(2))
+    assert one.data == two.data and one.report == two.report
+
+
+@pytest.mark.parametrize("coder", ["range", "huffman"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threshold": 3.0, "clusters": 8},
+        {"threshold": math.inf, "clusters": 16},
+        {"quantiser": "stddev"},
+        {"quantiser": "stddev", "threshold": 0.0},
+    ],
+    ids=str,
+)
+def test_options(case, options, coder):
+    net, posterior, validation = case
+    result = compress(net, posterior, validation=validation, coder=coder, **options)
+    assert inspect(result.data)["coder"] == coder
+    if options.get("threshold") == 3.0:
+        assert result.report["threshold"] == 3.0 and result.report["clusters"] <= 8
+        assert all(layer["values"] <= 8 for layer in result.report["layers"])
+
+
+def test_a_fixed_choice_beyond_the_margin_is_said(case):
+    net, posterior, validation = case
+    report = compress(net, posterior, validation=validation, threshold=-8.0, clusters=2).report
+    assert not report["within_margin"] and report["rise"]["nll"] > 0.01
+
+
+def test_without_a_usable_candidate_the_best_is_kept(case):
+    net, posterior, validation = case
+    options = {"margin_nll": 0.0, "margin_error": 0.0, "clusters": 1}
+    report = compress(net, posterior, validation=validation, **options).report
+    assert not report["within_margin"]
+
+
+def test_wider_margins_give_smaller_files(case):
+    net, posterior, validation = case
+    sizes = [
+        len(compress(net, posterior, validation=validation, margin_nll=m, margin_error=100.0).data)
+        for m in (0.001, 0.02, 0.3)
+    ]
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(20, 20), nn.Linear(20, 3)
+        self.register_buffer("shift", torch.full((3,), 0.5))
+
+    def forward(self, x):
+        return self.last(x + self.first(x).relu()) + self.shift
+
+
+def test_any_module(tmp_path):
+    x, y = digits_like()
+    net = trained(Residual(), x, y)
+    result = compress(net, posterior_of(net), validation=(x, y))
+    result.save(tmp_path / "net.bb")
+    loaded = load(tmp_path / "net.bb", into=Residual())
+    assert torch.equal(loaded(x), result.network(x)) and loaded.shift[0] == 0.5
+    assert result.report["ratio"] > 4 and result.report["within_margin"]
+
+
+def test_batch_norm_is_calibrated():
+    x, y = digits_like()
+    net = nn.Sequential(nn.Linear(20, 30), nn.BatchNorm1d(30), nn.ReLU(), nn.Linear(30, 3))
+    trained(net.train(), x, y)
+    net[1].running_mean += 3.0  # statistics of another network
+    result = compress(net, posterior_of(net), validation=(x, y), calibration=x, margin_error=0.5)
+    assert result.report["validation"]["error"] < 10 and result.report["within_margin"]
+    inner = result.network[0](x) if isinstance(result.network[0], nn.Linear) else result.network[1](
+        result.network[0](x)
+    )  # fmt: skip
+    norm = next(m for m in result.network if isinstance(m, nn.BatchNorm1d))
+    torch.testing.assert_close(norm.running_mean, inner.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_convolutions_in_float64():
+    torch.set_default_dtype(torch.float64)
+    x = torch.randn(200, 1, 8, 8)
+    y = (x[:, 0, :4].mean((1, 2)) > x[:, 0, 4:].mean((1, 2))).long()
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32, 2),
+    )  # fmt: skip
+    trained(net, x, y, 60)
+    result = compress(net, posterior_of(net), validation=(x, y), margin_error=1.0)
+    again = network(decode(result.data))
+    assert again[0].weight.dtype == torch.float64 and torch.equal(again(x), result.network(x))
+
+
+def test_weights_without_a_posterior_and_tied_ones():
+    x, y = digits_like()
+    shared = nn.Linear(20, 20)
+    net = nn.Sequential(shared, nn.ReLU(), shared, nn.ReLU(), nn.Linear(20, 3))
+    trained(net, x, y)
+    posterior = Posterior({"0.weight": posterior_of(net).weights["0.weight"]})
+    for quantiser in ("codebook", "stddev"):
+        result = compress(net, posterior, validation=(x, y), quantiser=quantiser, margin_error=1.0)
+        assert result.network[0].weight is result.network[2].weight
+        assert result.report["within_margin"]
+
+
+def delta(net: nn.Module) -> Posterior:
+    return Posterior(
+        {
+            name: WeightPosterior(weight.loc, 0 * weight.loc, torch.ones(()))
+            for name, weight in posterior_of(net).weights.items()
+        }
+    )
+
+
+def test_delta_posteriors_are_only_quantised(case):
+    net, _, validation = case
+    report = compress(net, delta(net), validation=validation).report
+    assert report["threshold"] is None and report["within_margin"]
+    assert report["nonzero_fraction"] == 1.0 and report["ratio"] > 3
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "normal"])
+def test_other_likelihoods(likelihood):
+    x, y = digits_like(classes=2)
+    y = y.float() if likelihood == "normal" else y
+    net = nn.Sequential(nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimiser = torch.optim.Adam(net.parameters(), 0.02)
+    for _ in range(200):
+        optimiser.zero_grad()
+        nn.functional.mse_loss(net(x)[:, 0], y.float()).backward()
+        optimiser.step()
+    result = compress(
+        net.eval(), posterior_of(net), validation=(x, y), likelihood=likelihood, margin_error=1.0
+    )
+    assert result.report["within_margin"]
+
+
+def fails(case, message, net=None, posterior=None, validation=None, **options):
+    with pytest.raises(ValueError, match=message):
+        compress(net or case[0], posterior or case[1], validation=validation or case[2], **options)
+
+
+def test_bad_input_is_refused(case):
+    net, _, (x, y) = case
+    fails(case, "unknown quantiser 'x'; known: codebook, stddev", quantiser="x")
+    fails(case, "threshold must be", threshold="x")
+    fails(case, "threshold must be", threshold=math.nan)
+    fails(case, "clusters must be", clusters=0)
+    fails(case, "margin_nll must be", margin_nll=-1.0)
+    fails(case, "margin_error must be", margin_error=math.nan)
+    fails(case, "unknown likelihood", likelihood="x")
+    fails(case, "coder", coder="x")
+    fails(case, "400 inputs and 399 labels", validation=(x, y[1:]))
+    fails(case, r"within 0\.\.2", validation=(x, y + 1))
+    fails(case, "not in the network", net=nn.Linear(20, 3))
+    fails(case, "stddev.*codebook", posterior=delta(net), quantiser="stddev")
+    broken = copy.deepcopy(net)
+    broken[1].bias.data[0] = math.nan
+    fails(case, "NaN", net=broken)
+
+
+def test_a_network_without_a_layer_to_compress():
+    net = nn.Sequential(nn.Embedding(4, 3), nn.Flatten())
+    loc = net[0].weight.detach()[0]
+    posterior = Posterior({"0.weight": WeightPosterior(loc, loc, torch.ones(()))})
+    with pytest.raises(ValueError, match="shape"):
+        compress(net, posterior, validation=(torch.zeros(2, 1).long(), torch.zeros(2).long()))
+    norm = nn.LayerNorm(3)
+    posterior = Posterior({"weight": WeightPosterior(torch.ones(3), torch.ones(3), torch.ones(()))})
+    with pytest.raises(ValueError, match="no Linear, Conv1d or Conv2d layer"):
+        compress(norm, posterior, validation=(torch.zeros(2, 3), torch.zeros(2).long()))

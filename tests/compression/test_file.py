@@ -1,0 +1,306 @@
+"""The file: exact round trips, every alteration noticed, nothing half-written."""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bitsback.compression import codec, file
+from bitsback.compression.architecture import describe
+from bitsback.compression.archive import Archive, Quantised
+from bitsback.compression.errors import CorruptFile, UnsupportedVersion
+from bitsback.compression.wire import varint
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from .samples import archive, conv_net, dense_net
+
+GOLDEN = Path(__file__).parent / "golden"
+CODERS = list(file.CODERS)
+
+
+def repaired(data: bytes) -> bytes:
+    """The same bytes with the right checksum, so that what is behind it is reached."""
+    return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+def same(left: Archive, right: Archive) -> bool:
+    """Whether two archives hold the same network and bit-identical tensors."""
+    if left.architecture != right.architecture or left.tensors.keys() != right.tensors.keys():
+        return False
+    for name, a in left.tensors.items():
+        b = right.tensors[name]
+        if isinstance(a, Quantised):
+            if a != b:
+                return False
+        elif a.dtype != b.dtype or a.shape != b.shape or a.tobytes() != b.tobytes():
+            return False
+    return True
+
+
+def refused(data: bytes) -> bool:
+    """Whether decoding raises CorruptFile; any other exception is a fault."""
+    try:
+        file.decode(data)
+    except CorruptFile:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("percent", [0, 20, 100])
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+def test_round_trip(make, percent, coder):
+    source = archive(make(), percent, "a-name")
+    data = file.encode(source, coder)
+    assert same(file.decode(data), source)
+    assert file.encode(file.decode(data), coder) == data
+
+
+@pytest.mark.parametrize("name", ["dense.range", "conv.range", "dense.huffman"])
+def test_golden(name):
+    """Files of format version 1 are read for ever, to the same weights, and written the same."""
+    data = (GOLDEN / f"{name}.bb").read_bytes()
+    known = json.loads((GOLDEN / "sha256.json").read_text())[name]
+    decoded = file.decode(data)
+    for tensor, digest in known.items():
+        value = decoded.tensors[tensor]
+        array = value.values() if isinstance(value, Quantised) else value
+        assert hashlib.sha256(array.tobytes()).hexdigest() == digest, tensor
+    assert known.keys() == decoded.tensors.keys()
+    make = {"dense": dense_net, "conv": conv_net}[name.split(".")[0]]
+    assert file.encode(archive(make()), name.split(".")[1]) == data
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_every_truncation_is_rejected(coder):
+    data = file.encode(archive(dense_net()), coder)
+    assert all(refused(data[:length]) for length in range(len(data)))
+    assert refused(data + b"\0")
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_every_flipped_bit_is_noticed(coder):
+    data = file.encode(archive(conv_net()), coder)
+    for place in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        assert refused(bytes(flipped)), place
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_truncations_behind_a_repaired_checksum(coder):
+    """The parser itself notices a missing or an additional byte anywhere at the end."""
+    data = file.encode(archive(dense_net()), coder)
+    for length in range(4, len(data)):
+        assert refused(repaired(data[:length])), length
+    assert refused(repaired(data[:-4] + b"\0" + data[-4:]))
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """A few bytes changed, inserted, removed, or copied elsewhere."""
+    out = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        place, kind = chance.randrange(len(out)), chance.randrange(5)
+        if kind == 0:
+            out[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            out[place] = chance.choice([0, 1, 127, 128, 255, chance.randrange(256)])
+        elif kind == 2:
+            out[place:place] = bytes(chance.randrange(256) for _ in range(chance.randint(1, 4)))
+        elif kind == 3 and len(out) > 20:
+            del out[place : place + chance.randint(1, 4)]
+        else:
+            other = chance.randrange(len(out))
+            out[place : place + 4] = out[other : other + 4]
+    return bytes(out)
+
+
+def fuzz(count: int, seed: int) -> None:
+    """Mutated files, the checksum repaired in most, raise CorruptFile or decode; nothing else."""
+    chance = random.Random(seed)
+    made = [(make, coder) for make in (dense_net, conv_net) for coder in CODERS]
+    files = [file.encode(archive(make()), coder) for make, coder in made]
+    for _ in range(count):
+        data = mutate(chance.choice(files), chance)
+        data = repaired(data) if chance.random() < 0.9 else data
+        before = time.perf_counter()
+        try:
+            file.inspect(data)
+        except CorruptFile:
+            pass
+        assert time.perf_counter() - before < 5, data.hex()
+
+
+def test_mutated_files():
+    fuzz(1500, 0)
+
+
+@pytest.mark.slow
+def test_many_mutated_files():
+    fuzz(100_000, 1)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(data):
+    assert refused(data)
+    assert refused(repaired(codec.MAGIC + bytes([codec.VERSION]) + data + bytes(4)))
+
+
+def test_sizes_are_admitted_before_memory_is_taken():
+    """A small file that declares a huge tensor costs next to no memory."""
+    wide = nn.Sequential(nn.Linear(1 << 14, 1 << 14, bias=False, device="meta"))
+    shapes = describe(wide).to_bytes()
+    for coder in range(len(file.CODERS)):
+        head = codec.MAGIC + bytes([codec.VERSION]) + varint(2 * len(shapes) + coder)
+        forged = repaired(head + shapes + bytes(100))
+        tracemalloc.start()
+        with pytest.raises(CorruptFile, match="more weights than its bytes can hold"):
+            file.decode(forged)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+        tracemalloc.stop()
+
+
+def test_a_newer_version_is_named():
+    data = bytearray(file.encode(archive(dense_net())))
+    data[len(codec.MAGIC)] = 2
+    with pytest.raises(UnsupportedVersion, match="version 2.*update"):
+        file.decode(repaired(bytes(data)))
+    with pytest.raises(CorruptFile, match="checksum"):
+        file.decode(bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\3\4 and so on, quite another kind of file"])
+def test_other_files_are_refused(data):
+    with pytest.raises(CorruptFile, match="not a bitsback file"):
+        file.decode(data)
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_inspect_accounts_for_every_byte(coder):
+    source = archive(conv_net(), label="small")
+    data = file.encode(source, coder)
+    report = file.inspect(data)
+    assert sum(report["items"].values()) == len(data) == report["bytes"]
+    assert set(report["items"]) == set(codec.ITEMS)
+    assert all(count >= 0 for count in report["items"].values())
+    assert report["label"] == "small"
+    assert report["coder"] == coder
+    for layer in report["layers"]:
+        codes = source.tensors[layer["name"]].codes
+        assert layer["kept"] == np.count_nonzero(codes)
+        assert layer["total"] == codes.size
+        assert layer["kept_units"] == codes.reshape(len(codes), -1).any(axis=1).sum()
+        assert layer["bits_per_weight"] * layer["kept"] == pytest.approx(8 * layer["bytes"])
+    json.dumps(report)
+
+
+def test_network_has_the_archives_weights():
+    net = dense_net()
+    source = archive(net)
+    built = file.network(file.decode(file.encode(source)))
+    assert not built.training
+    for name, tensor in built.state_dict().items():
+        expected = source.tensors[name]
+        expected = expected.values() if isinstance(expected, Quantised) else expected
+        assert tensor.numpy().tobytes() == expected.tobytes(), name
+    x = torch.randn(4, 25)
+    assert built(x).shape == (4, 3)
+
+
+class Own(nn.Module):
+    """A network that no file can rebuild."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + x.sum()
+
+
+def test_network_of_the_users_own(tmp_path):
+    source = archive(Own())
+    path = tmp_path / "own.bb"
+    file.save(file.encode(source), path)
+    net = file.load(path, into=Own())
+    assert net.inner.weight.detach().numpy().tobytes() == (
+        source.tensors["inner.weight"].values().tobytes()
+    )
+    with pytest.raises(ValueError, match="into="):
+        file.load(path)
+    with pytest.raises(ValueError, match=r"inner.weight.*\(5, 3\).*\(4, 3\)"):
+        file.load(path, into=Own(5))
+    with pytest.raises(ValueError, match="lacks.*inner.bias"):
+        file.load(path, into=nn.Linear(3, 4))
+
+
+def test_unknown_coder_is_named():
+    with pytest.raises(ValueError, match="range, huffman"):
+        file.encode(archive(dense_net()), "zip")
+
+
+def test_corrupt_file_is_named(tmp_path):
+    path = tmp_path / "net.bb"
+    path.write_bytes(b"")
+    with pytest.raises(CorruptFile, match=r"net\.bb.*empty"):
+        file.load(path)
+
+
+def test_save_to_nowhere_says_so(tmp_path):
+    with pytest.raises(OSError, match="cannot write.*missing"):
+        file.save(b"x", tmp_path / "missing" / "net.bb")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="cannot write"):
+        file.save(b"x", tmp_path / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "net.bb"
+    file.save(b"old", path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(file.os, call, full)
+    with pytest.raises(OSError, match=r"net\.bb.*No space left") as caught:
+        file.save(b"new", path)
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["net.bb"]
+
+
+def test_save_survives_being_killed(tmp_path):
+    """Killed at any moment, the file is the old one or the new one, whole."""
+    path = tmp_path / "net.bb"
+    program = (
+        "import sys; from bitsback.compression.file import save\n"
+        "k = 0\n"
+        "while True: save(bytes([k % 256]) * 100_000, sys.argv[1]); k += 1"
+    )
+    for delay in range(4):
+        process = subprocess.Popen([sys.executable, "-P", "-c", program, str(path)])
+        while not path.exists():
+            time.sleep(0.01)
+        time.sleep(0.013 * delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        data = path.read_bytes()
+        assert len(data) == 100_000
+        assert len(set(data)) == 1
+        path.unlink()

@@ -1,0 +1,52 @@
+"""Scores, and networks that do not fit their data."""
+
+import math
+
+import pytest
+import torch
+from bitsback.workbench.data import Dataset, Split
+from bitsback.workbench.errors import CheckFailed
+from bitsback.workbench.evaluate import check_fits, evaluate
+from torch import nn
+
+
+class Fixed(nn.Module):
+    """A classifier whose logits are the images themselves."""
+
+    def forward(self, x):
+        return x
+
+
+def data(x, y) -> Dataset:
+    split = Split(torch.as_tensor(x), torch.as_tensor(y))
+    return Dataset("tiny", split, split, split, classes=3, input_shape=(3,))
+
+
+def test_score_by_hand():
+    logits = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3]]).log()
+    score = evaluate(Fixed(), Split(logits, torch.tensor([0, 2])))
+    assert score.error == 50
+    assert score.nll == pytest.approx(-(math.log(0.8) + math.log(0.3)) / 2, rel=1e-6)
+    assert score.nll_bits == pytest.approx(-(math.log2(0.8) + math.log2(0.3)), rel=1e-6)
+
+
+def test_mode_is_kept_and_dropout_off():
+    net = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 3)).train()
+    split = Split(torch.ones(2500, 3), torch.zeros(2500, dtype=torch.int64))
+    assert evaluate(net, split) == evaluate(net, split)
+    assert net.training
+
+
+def test_infinite_output():
+    x = torch.tensor([[0.0, 1.0, math.nan]])
+    with pytest.raises(CheckFailed, match="not finite"):
+        evaluate(Fixed(), Split(x, torch.tensor([0])))
+
+
+def test_network_that_does_not_fit():
+    x = torch.zeros(4, 3)
+    check_fits(nn.Linear(3, 3), data(x, [0, 1, 2, 0]), "net")
+    with pytest.raises(ValueError, match=r"f\.bb does not take the 3 images of tiny"):
+        check_fits(nn.Linear(5, 3), data(x, [0, 1, 2, 0]), "f.bb")
+    with pytest.raises(ValueError, match=r"outputs of shape \(2,\).*tiny has 3 classes"):
+        check_fits(nn.Linear(3, 2), data(x, [0, 1, 2, 0]), "net")

@@ -1,0 +1,227 @@
+"""The `bitsback` command: its options, and how its errors look.
+
+This file loads nothing heavy, so that `bitsback --help` is fast. Exit codes: 0 ok, 1 a result
+failed a check, 2 wrong use or bad input, 3 a corrupt compressed file, 130 interrupted.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import commands
+from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
+from .settings import Settings, number_or_validation
+
+app = typer.Typer(
+    help="Bayesian compression of neural networks: from a network and data to one small file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # what gets past `_one_line` is a bug: show it whole and plain
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' is stdout."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder to search first for the data set's files."),
+]
+CompressedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A compressed network.")]
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    app(prog_name="bitsback")
+
+
+def _one_line(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what a user can cause into one line on stderr and an exit code.
+
+    BITSBACK_TRACEBACK=1 shows the traceback instead.
+    """
+
+    @functools.wraps(command)
+    def guarded(**options: object) -> None:
+        try:
+            command(**options)
+        except KeyboardInterrupt:
+            _fail(_how_to_resume(options.get("resume")), INTERRUPTED)
+        except BrokenPipeError:
+            raise  # `bitsback inspect ... | head`: typer ends silently
+        except (ValueError, OSError, CheckFailed, ArithmeticError) as error:
+            if os.environ.get("BITSBACK_TRACEBACK") == "1":
+                raise
+            _fail(f"error: {_message(error)}", _exit_code(error))
+
+    return guarded
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _exit_code(error: Exception) -> int:
+    from ..compression.errors import CorruptFile
+
+    if isinstance(error, CorruptFile):
+        return CORRUPT_FILE
+    return FAILED_CHECK if isinstance(error, CheckFailed | ArithmeticError) else USAGE
+
+
+def _message(error: Exception) -> str:
+    """The message of an error on one line; for the system's own errors, file first."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _how_to_resume(folder: object) -> str:
+    if folder is None:
+        return (
+            "interrupted; nothing was kept (--resume DIR keeps checkpoints and goes on from them)"
+        )
+    return f"interrupted; to go on, run the same command again with --resume {folder}"
+
+
+@app.command()
+@_one_line
+def compress(
+    data: Annotated[
+        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
+    ] = "digits",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Network: digits-mlp, lenet-300-100, lenet-5-caffe or lenet-5-caffe-relu. "
+            "Default: digits-mlp for digits, else lenet-300-100.",
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(metavar="M", help="Method; `bitsback methods` lists them.")
+    ] = "log-uniform",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    pretrain_epochs: Annotated[
+        int | None, typer.Option(help="Passes before that, without noise.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples in a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam at the start.")] = None,
+    kl_warmup: Annotated[
+        int | None, typer.Option(help="Epochs over which the KL's weight rises to 1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
+    device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:0.")] = "cpu",
+    compile: Annotated[
+        str, typer.Option(help="Compile the training step: auto, yes or no.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="Log alpha above which a weight goes (nats), or 'validation'."),
+    ] = None,
+    margin_nll: Annotated[
+        float | None,
+        typer.Option(help="Rise of the validation NLL allowed (nats per example)."),
+    ] = None,
+    margin_error: Annotated[
+        float | None,
+        typer.Option(help="Rise of the validation error allowed (percentage points)."),
+    ] = None,
+    quantiser: Annotated[
+        str | None, typer.Option(help="Values of the kept weights: codebook or stddev.")
+    ] = None,
+    clusters: Annotated[
+        str | None, typer.Option(help="Values in a codebook, or 'validation'.")
+    ] = None,
+    coder: Annotated[
+        str, typer.Option(help="Entropy coder: range, or huffman (the published CSR format).")
+    ] = "range",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The compressed file. Default: NETWORK-METHOD.bb"),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep checkpoints in DIR; go on from those there."),
+    ] = None,
+    force_resume: Annotated[
+        bool, typer.Option("--force-resume", help="Go on from checkpoints that do not match.")
+    ] = False,
+    data_dir: DataDir = None,
+    json: Json = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+) -> None:
+    """Train a network and its posterior, and write it as one small file.
+
+    Options that are not given have the method's and network's defaults.
+    """
+    settings = Settings(
+        data=data,
+        network=network,
+        method=method,
+        epochs=epochs,
+        pretrain_epochs=pretrain_epochs,
+        batch_size=batch_size,
+        lr=lr,
+        kl_warmup=kl_warmup,
+        seed=seed,
+        device=device,
+        compile=compile,
+        threads=threads,
+        threshold=number_or_validation("--threshold", threshold, float),
+        margin_nll=margin_nll,
+        margin_error=margin_error,
+        quantiser=quantiser,
+        clusters=number_or_validation("--clusters", clusters, int),
+        coder=coder,
+        out=out,
+        resume=resume,
+        force_resume=force_resume,
+        data_dir=data_dir,
+        quiet=quiet,
+    )
+    commands.compress(settings, json)
+
+
+@app.command()
+@_one_line
+def evaluate(
+    file: CompressedFile,
+    data: Annotated[
+        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
+    ],
+    data_dir: DataDir = None,
+    json: Json = None,
+) -> None:
+    """Test error and NLL of a compressed file."""
+    commands.evaluate(file, data, data_dir, json)
+
+
+@app.command()
+@_one_line
+def inspect(file: CompressedFile, json: Json = None) -> None:
+    """Where the bytes of a compressed file are, and what is left of each layer."""
+    commands.inspect(file, json)
+
+
+@app.command()
+@_one_line
+def methods(json: Json = None) -> None:
+    """The methods: name, prior, guide, paper, defaults."""
+    commands.methods(json)
+
+
+@app.command()
+@_one_line
+def env(json: Json = None) -> None:
+    """Versions, cores, compiler and CUDA, for bug reports."""
+    commands.env(json)

@@ -1,0 +1,106 @@
+"""What each command does, once its options are read: a function to its JSON and its tables.
+
+Torch and the rest load inside the functions, so that `bitsback --help` is fast.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from . import report
+from .files import check_folder, check_writable
+from .settings import Settings, resolve
+
+
+def consoles(json_target: str | None, quiet: bool = False) -> tuple[Console, Console]:
+    """Where progress goes, and where tables go: stdout is left to the JSON if that goes there."""
+    errors = Console(stderr=True, quiet=quiet)
+    return errors, (errors if json_target == report.STDOUT else Console(quiet=quiet))
+
+
+def compress(settings: Settings, json_target: str | None) -> None:
+    """Train, compress, write the file, report.
+
+    :raises ValueError: before any training, for an unknown name or an output that cannot be
+        written.
+    """
+    from .pipeline import run
+
+    settings = resolve(settings)
+    check_writable(settings.out, "--out")
+    if settings.resume is not None:
+        check_folder(settings.resume, "--resume")
+    _check_json(json_target)
+    progress, tables = consoles(json_target, settings.quiet)
+    result = run(settings, progress)
+    report.print_compressed(tables, result)
+    report.write_json(result, json_target)
+
+
+def evaluate(file: Path, data: str, data_dir: Path | None, json_target: str | None) -> None:
+    """Test error and test NLL of a compressed file."""
+    from ..compression.file import load
+    from .data import load_data
+    from .evaluate import check_fits
+    from .evaluate import evaluate as score_of
+
+    _check_json(json_target)
+    progress, tables = consoles(json_target)
+    net = load(file)  # first: a bad file must not wait for a download
+    dataset = load_data(data, data_dir, progress)
+    check_fits(net, dataset, str(file))
+    score = score_of(net, dataset.test)
+    result: dict[str, Any] = {
+        "file": str(file),
+        "data": data,
+        "examples": score.n,
+        "test_error": score.error,
+        "test_nll": score.nll,
+    }
+    report.print_evaluated(tables, result)
+    report.write_json(result, json_target)
+
+
+def inspect(file: Path, json_target: str | None) -> None:
+    """The bytes of a compressed file, itemised, and its layers."""
+    from ..compression.errors import CorruptFile
+    from ..compression.file import inspect as itemise
+
+    _check_json(json_target)
+    data = file.read_bytes()
+    try:
+        result = {"file": str(file), **itemise(data)}
+    except CorruptFile as error:
+        raise type(error)(f"{file}: {error}") from error
+    report.print_inspected(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def methods(json_target: str | None) -> None:
+    """The methods, from the registry."""
+    from ..methods import METHODS
+
+    _check_json(json_target)
+    keys = ("name", "prior", "guide", "paper")
+    result = [
+        {**{key: getattr(method, key) for key in keys}, "defaults": dict(method.defaults)}
+        for method in METHODS.values()
+    ]
+    report.print_methods(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def env(json_target: str | None) -> None:
+    """Versions and machine."""
+    from .environment import environment
+
+    _check_json(json_target)
+    result = environment()
+    report.print_environment(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def _check_json(target: str | None) -> None:
+    if target is not None and target != report.STDOUT:
+        check_writable(Path(target), "--json")

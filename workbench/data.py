@@ -1,0 +1,129 @@
+"""The data sets of the workbench, each with one fixed split.
+
+    name            train   validation   test     input       source of the split
+    digits          1,197      300        300     1 x 8 x 8   a fixed permutation of all 1,797
+    mnist          55,000    5,000     10,000    1 x 28 x 28  the published test set; validation is
+    fashion-mnist  55,000    5,000     10,000    1 x 28 x 28  a fixed random 1/12 of its train set
+
+Thresholds, cluster counts and epochs are chosen on the validation part. Nothing ever selects on
+the test part.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from . import idx
+from .download import obtain
+from .names import lookup
+
+SPLIT_SEED = 0
+DIGITS_TRAIN, DIGITS_VALIDATION = 1_197, 300
+VALIDATION_SHARE = 12  # one image in twelve of a published train set: 5,000 of 60,000
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set.
+
+    :param x: images, float32 in [0, 1], shape `(N, channels, height, width)`.
+    :param y: labels, int64, shape `(N,)`.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A classification data set in three disjoint parts.
+
+    :param classes: number of classes; labels are 0 to `classes - 1`.
+    :param input_shape: shape of one image, `(channels, height, width)`.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    input_shape: tuple[int, ...]
+
+
+def load_data(
+    name: str, data_dir: str | Path | None = None, console: Console | None = None
+) -> Dataset:
+    """The data set called `name`: "digits", "mnist" or "fashion-mnist".
+
+    `digits` comes with scikit-learn. The others are IDX files, looked for in `data_dir`,
+    `$BITSBACK_DATA`, the user's cache folder and the folder of Debian's dataset-fashion-mnist, each
+    as `<folder>/<name>/<file>` and `<folder>/<file>`, plain or `.gz`; else they are downloaded into
+    the cache. Whatever their origin they are verified by SHA-256.
+
+    :param console: where a download shows its progress, if that is a terminal; default stderr.
+    :raises ValueError: for an unknown name (the message lists the known ones), and for a file that
+        is not the published one.
+    :raises OSError: if the files are on no disk and cannot be downloaded.
+    """
+    load = lookup("data set", name, DATASETS)
+    return load(name, None if data_dir is None else Path(data_dir), console)
+
+
+def _digits(name: str, data_dir: Path | None, console: Console | None) -> Dataset:
+    """Scikit-learn's digits: 8 x 8 images of 17 grey levels."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.asarray(pixels, np.float32).reshape(-1, 1, 8, 8) / np.float32(16)
+    order = _permutation(len(labels))
+    stops = (DIGITS_TRAIN, DIGITS_TRAIN + DIGITS_VALIDATION)
+    parts = [_split(images[part], labels[part]) for part in np.split(order, stops)]
+    return Dataset(name, *parts, classes=10, input_shape=(1, 8, 8))
+
+
+def _idx(name: str, data_dir: Path | None, console: Console | None) -> Dataset:
+    source = idx.SOURCES[name]
+    arrays = obtain(name, data_dir, console)
+    images, labels = (arrays[f.name] for f in (source.train_images, source.train_labels))
+    held_out = np.zeros(len(labels), bool)
+    held_out[_permutation(len(labels))[: len(labels) // VALIDATION_SHARE]] = True
+    return Dataset(
+        name,
+        train=_split(_scaled(images[~held_out]), labels[~held_out]),
+        validation=_split(_scaled(images[held_out]), labels[held_out]),
+        test=_split(_scaled(arrays[source.test_images.name]), arrays[source.test_labels.name]),
+        classes=10,
+        input_shape=(1, *source.train_images.shape[1:]),
+    )
+
+
+DATASETS: dict[str, Callable[[str, Path | None, Console | None], Dataset]] = {
+    "digits": _digits,
+    "mnist": _idx,
+    "fashion-mnist": _idx,
+}
+
+
+def _permutation(n: int) -> np.ndarray:
+    """A permutation of 0 to n - 1 that is the same everywhere and for ever.
+
+    RandomState's stream is frozen by numpy's policy (NEP 19); Generator's and torch's are not.
+    """
+    return np.random.RandomState(SPLIT_SEED).permutation(n)
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    """Bytes `(N, height, width)` as float32 in [0, 1], `(N, 1, height, width)`."""
+    return pixels[:, None].astype(np.float32) / np.float32(255)
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))

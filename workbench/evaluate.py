@@ -1,0 +1,79 @@
+"""How well a network predicts a part of a data set."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .data import Dataset, Split
+from .errors import CheckFailed
+
+BATCH = 1_000  # fixed, so that the same network gives the same figures in every command
+
+
+@dataclass(frozen=True)
+class Score:
+    """Predictions of a classifier on `n` examples.
+
+    :param error: share of wrong predictions, in percent.
+    :param nll: mean negative log likelihood of the labels, in nats per example.
+    :param n: number of examples.
+    """
+
+    error: float
+    nll: float
+    n: int
+
+    @property
+    def nll_bits(self) -> float:
+        """Code length of all labels under the predictions, in bits."""
+        return self.nll * self.n / math.log(2)
+
+
+def evaluate(net: nn.Module, split: Split) -> Score:
+    """Score a classifier whose outputs are logits; it runs in eval mode and keeps its own mode.
+
+    :raises CheckFailed: if an output is not finite.
+    """
+    logits = predict(net, split.x)
+    if not bool(torch.isfinite(logits).all()):
+        raise CheckFailed("the network's outputs are not finite (NaN or Inf)")
+    y = split.y.to(logits.device)
+    wrong = int((logits.argmax(1) != y).sum())
+    nll = F.cross_entropy(logits.double(), y, reduction="sum").item() / len(split)
+    return Score(100 * wrong / len(split), nll, len(split))
+
+
+def predict(net: nn.Module, x: Tensor) -> Tensor:
+    """Logits `(N, classes)` of the images `x`, `(N, ...)`, on the device of the network."""
+    device = next((t.device for t in net.state_dict().values()), torch.device("cpu"))
+    training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            return torch.cat([net(batch.to(device)) for batch in x.split(BATCH)])
+    finally:
+        net.train(training)
+
+
+def check_fits(net: nn.Module, data: Dataset, what: str) -> None:
+    """Refuse a network that cannot read the data set's images or has too few outputs for it.
+
+    :param what: the network's name or its file, for the message.
+    :raises ValueError: with both shapes.
+    """
+    shape = " x ".join(str(n) for n in data.input_shape)
+    try:
+        logits = predict(net, data.train.x[:2])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{what} does not take the {shape} images of {data.name} ({error}); "
+            "choose other data or another network"
+        ) from error
+    if logits.ndim != 2 or logits.shape[1] != data.classes:
+        raise ValueError(
+            f"{what} gives outputs of shape {tuple(logits.shape[1:])} an image, but {data.name} "
+            f"has {data.classes} classes; choose another --network or --data"
+        )

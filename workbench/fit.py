@@ -1,0 +1,285 @@
+"""`fit`: the SVI loop with checkpoints, exact resume, and one progress line."""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from . import checkpoint, noise_library
+from .diagnose import NonFiniteError, check_data, name_culprit
+from .progress import ProgressLine
+from .schedules import LR_SCHEDULES, kl_weight
+from .steps import CompiledStep, EagerStep, Pair, can_compile
+
+# Below this many weight updates (parameters x steps) compiling takes longer than it saves.
+WORTH_COMPILING = 2e9
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    :param expected_log_likelihood: mean over the epoch's steps, nats for the whole data set.
+    :param kl: KL(q || p), likewise; unweighted.
+    :param kl_weight: of the epoch's last step.
+    :param validation_error: percent of the validation examples that the median of q gets wrong;
+        for real-valued outputs their mean squared error; None without validation data.
+    """
+
+    number: int
+    expected_log_likelihood: float
+    kl: float
+    kl_weight: float
+    lr: float
+    validation_error: float | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train.
+
+    :param epochs: passes over the data.
+    :param batch_size: examples a step; a last smaller batch of an epoch is left out, and its
+        examples come up in the epochs that follow.
+    :param lr: Adam's learning rate at the start.
+    :param lr_schedule: "constant", "linear" (to 0), "hold-linear" (to 0 from half-time on).
+    :param kl_warmup: epochs at which the KL weight starts to rise from 0 and reaches 1.
+    :param seed: of data order and noise.
+    :param step: "eager", "compiled", or "auto": compiled where it is possible and pays.
+    :param checkpoint_seconds: seconds between checkpoints within an epoch.
+    """
+
+    epochs: int = 100
+    batch_size: int = 128
+    lr: float = 1e-3
+    lr_schedule: str = "linear"
+    kl_warmup: tuple[float, float] = (0.0, 0.0)
+    seed: int = 0
+    step: str = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0:
+            raise ValueError("epochs, batch_size and lr must be positive")
+        if self.lr_schedule not in LR_SCHEDULES:
+            known = ", ".join(LR_SCHEDULES)
+            raise ValueError(f"unknown lr_schedule {self.lr_schedule!r}; known: {known}")
+        if self.step not in ("auto", "eager", "compiled"):
+            raise ValueError(f"step must be auto, eager or compiled; got {self.step!r}")
+
+
+@dataclass
+class _Position:
+    """Where a run stands; with parameters and generators, all that a resumed run needs."""
+
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    history: list[Epoch] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    guide: nn.Module,
+    train: tuple[Tensor, Tensor],
+    *,
+    validation: tuple[Tensor, Tensor] | None = None,
+    options: Options | None = None,
+    checkpoint_file: Path | None = None,
+    force_resume: bool = False,
+    console: Console | None = None,
+    title: str = "training",
+) -> list[Epoch]:
+    """Train a pair in place: plain SVI with `bitsback.ELBO` and Adam, faster and safer.
+
+    :param train: inputs and labels, first axis the examples; on the device of the model.
+    :param validation: the same, only looked at.
+    :param checkpoint_file: written every so often and at the end of every epoch; if it is there
+        already, training goes on from it, and ends with the same bits as an uninterrupted run on
+        the same machine and versions. None: no checkpoints.
+    :param force_resume: go on from a checkpoint of other settings.
+    :param console: where the progress line goes, if it is a terminal.
+    :returns: one entry an epoch.
+    :raises ValueError: for data that do not fit the model, or another run's checkpoint.
+    :raises NonFiniteError: for NaN or infinity in data, loss, gradient or parameter; names the
+        site and the step. Parameters are those before that step; the last checkpoint is kept.
+    """
+    options = options or Options()
+    pair = Pair(model, guide)
+    x, y = train
+    batch = min(options.batch_size, len(x))
+    check_data(pair, x, y, batch)
+    _seed_everything(options.seed)
+    step = _make_step(pair, x[:batch], y[:batch], options, len(x) // batch)
+    position = _Position()
+    run = _describe(pair, train, options, step.kind)
+    if checkpoint_file is not None and checkpoint_file.exists():
+        position = _restore(checkpoint.load(checkpoint_file, run, force_resume), pair, step)
+    loop = _Loop(pair, step, train, validation, options, position)
+    line = ProgressLine(console, options.epochs * loop.steps_an_epoch, title)
+    saved = time.monotonic()
+    try:
+        for end_of_epoch in loop:
+            line.update(position.step, loop.text)
+            due = time.monotonic() - saved > options.checkpoint_seconds
+            if checkpoint_file is not None and (end_of_epoch or due):
+                checkpoint.save(checkpoint_file, run, _state(pair, step, position))
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        if checkpoint_file is not None:
+            checkpoint.save(checkpoint_file, run, _state(pair, step, position))
+        raise
+    finally:
+        line.close()
+    return position.history
+
+
+class _Loop:
+    """Steps of a run from its position to its end; yields whether an epoch has just ended."""
+
+    def __init__(self, pair, step, train, validation, options: Options, position: _Position):
+        self.pair, self.step, self.options, self.position = pair, step, options, position
+        self.x, self.y = train
+        self.validation = validation
+        self.batch = min(options.batch_size, len(self.x))
+        self.steps_an_epoch = len(self.x) // self.batch
+        self.text = ""
+
+    def __iter__(self) -> Iterator[bool]:
+        total = self.options.epochs * self.steps_an_epoch
+        order = self._order()
+        while self.position.step < total:
+            within = self.position.step % self.steps_an_epoch
+            self._one(order[within * self.batch : (within + 1) * self.batch], total)
+            end = self.position.step % self.steps_an_epoch == 0
+            if end:
+                self._close_epoch(total)
+                order = self._order()
+            yield end
+
+    def _order(self) -> Tensor:
+        """The epoch's order of the examples: a function of seed and epoch alone."""
+        epoch = self.position.step // self.steps_an_epoch
+        generator = torch.Generator().manual_seed(self.options.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.x), generator=generator).to(self.x.device)
+
+    def _rates(self, total: int) -> tuple[float, float]:
+        done = self.position.step
+        lr = self.options.lr * LR_SCHEDULES[self.options.lr_schedule](done / total)
+        return lr, kl_weight(done / self.steps_an_epoch, self.options.kl_warmup)
+
+    def _one(self, chosen: Tensor, total: int) -> None:
+        lr, weight = self._rates(total)
+        x, y = self.x[chosen], self.y[chosen]
+        seed = self.options.seed * 0x1_0000_0000 + self.position.step
+        outcome = self.step(x, y, seed, lr, weight)
+        if not outcome.finite:
+            raise NonFiniteError(name_culprit(self.pair, x, y, weight, self.position.step))
+        self.position.step += 1
+        for i, term in enumerate((outcome.expected_log_likelihood, outcome.kl)):
+            self.position.sums[i] += term.item()
+        self._describe_step(weight)
+
+    def _describe_step(self, weight: float) -> None:
+        within = (self.position.step - 1) % self.steps_an_epoch + 1
+        log_likelihood, kl = (s / within for s in self.position.sums)
+        history = self.position.history
+        error = history[-1].validation_error if history else None
+        shown = "" if error is None else f" · validation error {error:.2f}"
+        epoch = (self.position.step - 1) // self.steps_an_epoch + 1
+        self.text = (
+            f"epoch {epoch} · E[log p(y|x,w)] {log_likelihood:.4g} · "
+            f"KL {kl:.4g} x {weight:.2f} nats{shown}"
+        )
+
+    def _close_epoch(self, total: int) -> None:
+        self.position.step -= 1  # the rates of the step just taken
+        lr, weight = self._rates(total)
+        self.position.step += 1
+        error = None if self.validation is None else _error(self.pair, *self.validation)
+        means = [s / self.steps_an_epoch for s in self.position.sums]
+        number = self.position.step // self.steps_an_epoch
+        self.position.history.append(Epoch(number, *means, weight, lr, error))
+        self.position.sums = [0.0, 0.0]
+
+
+@torch.no_grad()
+def _error(pair: Pair, x: Tensor, y: Tensor) -> float:
+    """Percent of wrong labels at the median of q, or the mean squared error of real outputs."""
+    median, net = pair.guide.median(x[:1]), pair.model.get_submodule("net")
+    was_training = net.training
+    net.eval()
+    wrong = 0.0
+    for at in range(0, len(x), 1000):
+        output, truth = pair.model.output(x[at : at + 1000], median), y[at : at + 1000]
+        if truth.is_floating_point():
+            wrong += (output - truth).square().sum().item()
+        else:
+            wrong += 100.0 * (output.argmax(-1) != truth).sum().item()
+    net.train(was_training)
+    return wrong / len(x)
+
+
+def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, steps_an_epoch: int):
+    if options.step == "eager":
+        return EagerStep(pair)
+    work = sum(p.numel() for p in pair.parameters()) * steps_an_epoch * options.epochs
+    obstacle = can_compile(pair, x)
+    if options.step == "compiled" and obstacle is not None:
+        raise ValueError(f"the step cannot be compiled: {obstacle}; use --compile auto or no")
+    if options.step == "auto" and work < WORTH_COMPILING:
+        return EagerStep(pair)
+    if obstacle is not None:
+        if x.device.type == "cpu":
+            noise_library.say_once(f"training eagerly, which is slower: {obstacle}")
+        return EagerStep(pair)
+    return CompiledStep(pair, x, y)
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: str) -> dict:
+    """What must be the same for a resumed run to end with the same bits."""
+    return {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "lr_schedule": options.lr_schedule,
+        "kl_warmup": list(options.kl_warmup),
+        "seed": options.seed,
+        "step": kind,
+        "threads": torch.get_num_threads(),
+        "device": str(train[0].device),
+        "torch": str(torch.__version__),
+        "model": type(pair.model).__name__,
+        "guide": type(pair.guide).__name__,
+        "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
+        "data": checkpoint.fingerprint(*train),
+    }
+
+
+def _state(pair: Pair, step: EagerStep | CompiledStep, position: _Position) -> dict:
+    return {
+        "module": pair.state_dict(),
+        "optimizer": step.state(),
+        "generators": checkpoint.generators(),
+        "step": position.step,
+        "sums": position.sums,
+        "history": [vars(epoch) for epoch in position.history],
+    }
+
+
+def _restore(state: dict, pair: Pair, step: EagerStep | CompiledStep) -> _Position:
+    pair.load_state_dict(state["module"])
+    step.load_state(state["optimizer"])
+    checkpoint.restore_generators(state["generators"])
+    return _Position(state["step"], state["sums"], [Epoch(**e) for e in state["history"]])

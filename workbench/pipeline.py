@@ -1,0 +1,163 @@
+"""The main job: data and a network's name in, one compressed file and its figures out."""
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from ..compression.compress import Compressed, compress
+from ..methods import METHODS, Method
+from .data import Dataset, load_data
+from .errors import CheckFailed
+from .evaluate import Score, check_fits, evaluate
+from .fit import Options, fit
+from .networks import network
+from .settings import Settings
+
+_COMPRESSION = ("threshold", "margin_nll", "margin_error", "quantiser", "clusters")
+_STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
+
+
+def run(settings: Settings, console: Console) -> dict[str, Any]:
+    """Train, compress and write `settings.out`; returns what `--json` writes (see the README).
+
+    The test part is looked at twice, at the very end: with the trained network and with the
+    decoded file. Everything else is decided on the validation part.
+
+    :param settings: resolved (see `settings.resolve`).
+    :param console: for the progress line and notes.
+    :raises CheckFailed: if the decoded network is not the one that was measured.
+    """
+    began = time.monotonic()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    data = load_data(settings.data, settings.data_dir, console)
+    torch.manual_seed(settings.seed)
+    net = network(settings.network)
+    check_fits(net, data, f"--network {settings.network}")
+    method = METHODS[settings.method]
+    net, guide, kl = _train(net, method, data, settings, console)
+    posterior = guide.posterior()
+    result = compress(
+        net.cpu(),
+        posterior,
+        validation=(data.validation.x, data.validation.y),
+        calibration=data.train.x,
+        coder=settings.coder,
+        label=settings.network,
+        **{k: getattr(settings, k) for k in _COMPRESSION if getattr(settings, k) is not None},
+    )
+    result.save(settings.out)
+    before = evaluate(_with_means(net, posterior), data.test)
+    after = evaluate(_reread(settings.out, net, result), data.test)
+    validation = evaluate(result.network, data.validation)
+    figures = _figures(settings, result, before, after, validation)
+    figures["kl_bits"] = kl / math.log(2) if method.proper and kl is not None else None
+    figures["seconds"] = round(time.monotonic() - began, 1)
+    return figures
+
+
+def _train(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
+) -> tuple[nn.Module, nn.Module, float | None]:
+    """The network with trained point parameters, the trained guide, and the last epoch's KL."""
+    defaults = method.settings(settings.network)
+    pretrain = defaults["pretrain_epochs"]
+    if settings.pretrain_epochs is not None:
+        pretrain = settings.pretrain_epochs
+    options = _options(defaults, settings)
+    if pretrain and method.name != "deterministic":
+        short = replace(
+            options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0)
+        )
+        net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
+    return _fit(net, method, data, settings, options, console, "train")
+
+
+def _options(defaults: dict[str, Any], settings: Settings) -> Options:
+    given = {k: getattr(settings, k) for k in ("epochs", "batch_size", "lr")}
+    chosen = {k: v if v is not None else defaults[k] for k, v in given.items()}
+    warmup = defaults["kl_warmup"]
+    if settings.kl_warmup is not None:
+        warmup = (0.0, float(settings.kl_warmup))
+    return Options(
+        **chosen,
+        lr_schedule=defaults["lr_schedule"],
+        kl_warmup=warmup,
+        seed=settings.seed,
+        step=_STEP[settings.compile],
+    )
+
+
+def _fit(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings,
+    options: Options, console: Console, phase: str,
+) -> tuple[nn.Module, nn.Module, float | None]:  # fmt: skip
+    model, guide = method.pair(net.to(settings.device), len(data.train))
+    history = fit(
+        model.to(settings.device),
+        guide.to(settings.device),
+        (data.train.x.to(settings.device), data.train.y.to(settings.device)),
+        validation=(data.validation.x.to(settings.device), data.validation.y.to(settings.device)),
+        options=options,
+        checkpoint_file=settings.resume / f"{phase}.checkpoint" if settings.resume else None,
+        force_resume=settings.force_resume,
+        console=console,
+        title=phase,
+    )
+    return _with_means(model.trained(), guide.posterior()), guide, history[-1].kl
+
+
+@torch.no_grad()
+def _with_means(net: nn.Module, posterior) -> nn.Module:
+    """`net` with the posterior means in it."""
+    state = net.state_dict()
+    for name, weight in posterior.weights.items():
+        state[name].copy_(weight.loc)
+    return net
+
+
+def _reread(path: Path, net: nn.Module, result: Compressed) -> nn.Module:
+    """The network of the file on disk, which must be the one that was measured."""
+    from ..compression.file import load
+
+    into = None if result.archive.architecture.root is not None else net
+    decoded = load(path, into=into)
+    state, measured = decoded.state_dict(), result.network.state_dict()
+    same = state.keys() == measured.keys() and all(
+        torch.equal(state[name], measured[name]) for name in state
+    )
+    if not same:
+        raise CheckFailed(f"{path}: the file on disk decodes to other weights than were measured")
+    return decoded
+
+
+def _figures(
+    settings: Settings, result: Compressed, before: Score, after: Score, validation: Score
+) -> dict[str, Any]:
+    report = result.report
+    weights = sum(layer["total"] for layer in report["layers"])
+    return {
+        "data": settings.data,
+        "network": settings.network,
+        "method": settings.method,
+        "seed": settings.seed,
+        "file": str(settings.out),
+        "bytes": report["bytes"],
+        "ratio": report["ratio"],
+        "float32_bytes": report["float32_bytes"],
+        "test_error": after.error,
+        "test_error_before": before.error,
+        "test_nll": after.nll,
+        "validation_error": validation.error,
+        "nonzero_fraction": report["nonzero_fraction"],
+        "units": report["units"],
+        "bits_per_weight": 8 * report["bytes"] / weights,
+        "nll_bits": validation.nll_bits,
+        "compression": report,
+    }

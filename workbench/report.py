@@ -1,0 +1,132 @@
+"""What the commands say: tables for people, JSON for programs."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .files import write_atomic
+
+STDOUT = "-"
+
+
+def write_json(result: Any, target: str | None) -> None:
+    """Write `result` as JSON to the file `target`, to stdout for "-", nowhere for None.
+
+    NaN and Inf, which JSON does not have, become null.
+
+    :raises OSError: if the file cannot be written.
+    """
+    if target is None:
+        return
+    text = json.dumps(_finite(result), indent=2, allow_nan=False) + "\n"
+    if target == STDOUT:
+        print(text, end="")
+    else:
+        write_atomic(Path(target), text.encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
+    """The table that ends `bitsback compress`; `result` is the JSON of that command."""
+    table = _key_value(f"{result['network']} on {result['data']}, method {result['method']}")
+    table.add_row("test error before", _percent(result["test_error_before"]))
+    table.add_row("test error after", f"{_percent(result['test_error'])} (of the decoded file)")
+    table.add_row("kept weights", _percent(100 * result["nonzero_fraction"]))
+    table.add_row("kept units", units(result["units"]))
+    table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
+    table.add_row("bytes", f"{result['bytes']:,}")
+    table.add_row("ratio", f"{result['ratio']:.1f}x")
+    table.add_row("file", str(result["file"]))
+    console.print(table)
+
+
+def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:
+    """The table of `bitsback evaluate`."""
+    table = _key_value(f"{result['file']} on the test part of {result['data']}")
+    table.add_row("examples", f"{result['examples']:,}")
+    table.add_row("test error", _percent(result["test_error"]))
+    table.add_row("test NLL", f"{result['test_nll']:.4f} nats per example")
+    console.print(table)
+
+
+def print_inspected(console: Console, result: Mapping[str, Any]) -> None:
+    """The tables of `bitsback inspect`: the file's bytes, then its layers.
+
+    Most of a file is one arithmetic-coded stream, so that a part may have fractions of a byte.
+    """
+    total = result["bytes"]
+    table = Table(title=f"{result['file']}: {total:,} bytes", title_justify="left")
+    table.add_column("part")
+    table.add_column("bytes", justify="right")
+    table.add_column("share", justify="right")
+    for part, size in result["items"].items():
+        table.add_row(part, f"{size:,.1f}", f"{100 * size / total:.1f} %")
+    console.print(table)
+    print_layers(console, result["layers"])
+
+
+def print_layers(console: Console, layers: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each weight tensor in the file; units removed from it are not counted."""
+    table = Table()
+    table.add_column("weight")
+    for heading in ("kept", "of", "share", "kept units", "bits per kept weight"):
+        table.add_column(heading, justify="right")
+    for layer in layers:
+        table.add_row(
+            layer["name"],
+            f"{layer['kept']:,}",
+            f"{layer['total']:,}",
+            _percent(100 * layer["kept"] / max(layer["total"], 1)),
+            f"{layer['kept_units']:,}",
+            f"{layer['bits_per_weight']:.3f}",
+        )
+    console.print(table)
+
+
+def print_methods(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
+    """The table of `bitsback methods`."""
+    table = Table()
+    for heading in ("method", "prior", "guide", "paper", "defaults"):
+        table.add_column(heading, overflow="fold")
+    for method in methods:
+        defaults = ", ".join(f"{key} {value}" for key, value in method["defaults"].items())
+        table.add_row(*(method[key] for key in ("name", "prior", "guide", "paper")), defaults)
+    console.print(table)
+
+
+def print_environment(console: Console, values: Mapping[str, Any]) -> None:
+    """`bitsback env`: one line each, plain, to be pasted into a bug report."""
+    for name, value in values.items():
+        console.print(
+            f"{name}: {'none' if value is None else value}", highlight=False, markup=False
+        )
+
+
+def units(kept: Sequence[int]) -> str:
+    """Widths of a network, input first: "278-98-13-10"."""
+    return "-".join(str(n) for n in kept)
+
+
+def _key_value(title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f} %"

@@ -1,0 +1,137 @@
+"""What one run of `bitsback compress` is to do: every option, checked before any work starts."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .names import lookup
+
+QUANTISERS = ("codebook", "stddev")
+CODERS = ("range", "huffman")
+COMPILE = ("auto", "yes", "no")
+VALIDATION = "validation"  # "chosen on the validation data"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run. None stands for the default of the method and network.
+
+    :param data: name of a data set; `network`, `method`: names from NETWORKS and METHODS.
+    :param epochs: passes over the training data with the method's prior.
+    :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
+    :param lr: learning rate of Adam at the start.
+    :param kl_warmup: epochs over which the weight of the KL rises to 1.
+    :param threshold: log alpha above which a weight goes, in nats, or "validation".
+    :param margin_nll: rise of the validation negative log likelihood that compression may cost,
+        in nats per example.
+    :param margin_error: the same for the validation error, in percentage points.
+    :param clusters: values in the codebook of a layer, or "validation".
+    :param compile: "yes", "no", or "auto": only where it pays.
+    :param threads: torch's threads; None: as many as torch takes by itself.
+    :param out: the compressed file.
+    :param resume: folder for checkpoints; a run goes on from those that are there.
+    :param force_resume: go on even from checkpoints of other settings, threads or versions.
+    :param data_dir: a folder to search first for the files of the data set.
+    """
+
+    data: str = "digits"
+    network: str | None = None
+    method: str = "log-uniform"
+    epochs: int | None = None
+    pretrain_epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    kl_warmup: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    compile: str = "auto"
+    threads: int | None = None
+    threshold: float | str | None = None
+    margin_nll: float | None = None
+    margin_error: float | None = None
+    quantiser: str | None = None
+    clusters: int | str | None = None
+    coder: str = "range"
+    out: Path | None = None
+    resume: Path | None = None
+    force_resume: bool = False
+    data_dir: Path | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: for a value out of range, naming the option."""
+        _one_of("--quantiser", self.quantiser, QUANTISERS)
+        _one_of("--coder", self.coder, CODERS)
+        _one_of("--compile", self.compile, COMPILE)
+        for option, value, least in (
+            ("--epochs", self.epochs, 1),
+            ("--pretrain-epochs", self.pretrain_epochs, 0),
+            ("--batch-size", self.batch_size, 1),
+            ("--kl-warmup", self.kl_warmup, 0),
+            ("--threads", self.threads, 1),
+            ("--seed", self.seed, 0),
+            ("--margin-nll", self.margin_nll, 0),
+            ("--margin-error", self.margin_error, 0),
+            ("--clusters", None if isinstance(self.clusters, str) else self.clusters, 1),
+        ):
+            # "not >=" rather than "<", so that nan is refused too.
+            if value is not None and not value >= least:
+                raise ValueError(f"{option} {value}: must be at least {least}")
+        if self.lr is not None and not 0 < self.lr < float("inf"):
+            raise ValueError(f"--lr {self.lr}: must be positive and finite")
+        if isinstance(self.threshold, float) and self.threshold != self.threshold:
+            raise ValueError("--threshold nan: must be a number or 'validation'")
+        if self.force_resume and self.resume is None:
+            raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
+
+
+def resolve(settings: Settings) -> Settings:
+    """The same settings with the network's name and the output file filled in.
+
+    :raises ValueError: for an unknown data set, network or method (the message lists the known
+        ones), and for a device that this machine does not have.
+    """
+    from ..methods import METHODS
+    from .data import DATASETS
+    from .networks import NETWORKS, default_network
+
+    lookup("data set", settings.data, DATASETS)
+    lookup("method", settings.method, METHODS)
+    network = settings.network or default_network(settings.data)
+    lookup("network", network, NETWORKS)
+    _check_device(settings.device)
+    out = settings.out or Path(f"{network}-{settings.method}.bb")
+    return replace(settings, network=network, out=out)
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name}: unknown; use cpu, cuda or cuda:0") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; "
+            "use --device cpu, or see `bitsback env`"
+        )
+
+
+def number_or_validation(option: str, text: str | None, number: type) -> float | int | str | None:
+    """The value of an option that takes a number or the word "validation".
+
+    :param number: `int` or `float`.
+    :raises ValueError: if `text` is neither.
+    """
+    if text is None or text == VALIDATION:
+        return text
+    try:
+        return number(text)
+    except ValueError:
+        kind = "a whole number" if number is int else "a number"
+        raise ValueError(f"{option} {text}: must be {kind} or '{VALIDATION}'") from None
+
+
+def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise ValueError(f"{option} {value}: must be one of {', '.join(known)}")

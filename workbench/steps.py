@@ -1,0 +1,179 @@
+"""One optimisation step of a model/guide pair: eager, or captured once and compiled.
+
+Both minimise kl_weight * KL - E_q[log p(y | x, w)] (nats for the whole data set) with the same Adam
+over all parameters of model and guide. A step whose loss or gradient is not finite changes nothing.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from ..guides.elbo import ELBO
+from ..guides.noise import noise_from
+from . import noise_library
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+
+class Outcome(NamedTuple):
+    """Of one step: the two terms in nats (KL unweighted), and whether all was finite."""
+
+    expected_log_likelihood: Tensor
+    kl: Tensor
+    finite: Tensor
+
+
+class Pair(nn.Module):
+    """Model and guide as one module, so that their parameters are one list.
+
+    Calling it gives the two terms of the bound, in nats for the whole data set.
+    """
+
+    def __init__(self, model: nn.Module, guide: nn.Module):
+        super().__init__()
+        self.model, self.guide = model, guide
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        terms = ELBO().terms(self.model, self.guide, x, y)
+        return terms.expected_log_likelihood, terms.total_kl
+
+
+class EagerStep:
+    """The plain step: any model and guide, any device. Noise comes from torch's generators."""
+
+    kind = "eager"
+
+    def __init__(self, pair: Pair):
+        self.pair = pair
+        self.parameters = [p for p in pair.parameters() if p.requires_grad]
+        fused = all(p.is_floating_point() for p in self.parameters)
+        self.optimizer = torch.optim.Adam(
+            self.parameters, betas=BETAS, eps=EPSILON, fused=fused
+        )
+
+    def __call__(self, x: Tensor, y: Tensor, seed: int, lr: float, kl_weight: float) -> Outcome:
+        log_likelihood, kl = self.pair(x, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = kl_weight * kl - log_likelihood
+        loss.backward()
+        sums = [p.grad.sum() for p in self.parameters if p.grad is not None]
+        finite = torch.isfinite(torch.stack([loss.detach(), *sums]).sum())
+        if finite:
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            self.optimizer.step()
+        return Outcome(log_likelihood.detach(), kl.detach(), finite)
+
+    def state(self) -> dict:
+        return self.optimizer.state_dict()
+
+    def load_state(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state)
+
+
+class CompiledStep:
+    """The whole step, Pyro's handlers, gradients and Adam included, as one compiled graph.
+
+    Pyro runs once, while the graph is captured; after that a step is one call. For a CPU with a
+    C++ compiler, float32, batches of one size, and networks without buffers or noise of their own.
+    """
+
+    kind = "compiled"
+
+    def __init__(self, pair: Pair, x: Tensor, y: Tensor):
+        self.pair = pair
+        named = {k: p for k, p in pair.named_parameters() if p.requires_grad}
+        self.names = list(named)
+        self.values = list(named.values())
+        self.first = [torch.zeros_like(p) for p in self.values]
+        self.second = [torch.zeros_like(p) for p in self.values]
+        self.count = torch.zeros(())
+        self._seed = torch.zeros((), dtype=torch.int64)
+        self._lr, self._kl_weight = torch.zeros(()), torch.ones(())
+        self._x, self._y = x.clone(), y.clone()
+        self._compiled = self._capture()
+
+    def _arguments(self) -> tuple:
+        return (
+            [p.detach() for p in self.values], self.first, self.second, self.count,
+            self._x, self._y, self._seed, self._lr, self._kl_weight,
+        )  # fmt: skip
+
+    def _capture(self):
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        self.pair(self._x, self._y)  # whatever models find out at their first call
+        kept = [v.clone() for v in (*self.values, *self.first, *self.second, self.count)]
+        # Validation looks at values, which a graph under construction does not have.
+        with pyro.validation_enabled(False):
+            # Not the bound method itself, whose `self` make_fx would count as an argument.
+            graph = make_fx(lambda *arguments: self._step(*arguments))(*self._arguments())
+        for value, old in zip(
+            (*self.values, *self.first, *self.second, self.count), kept, strict=True
+        ):
+            value.data.copy_(old)
+        return torch.compile(graph)
+
+    def _step(self, values, first, second, count, x, y, seed, lr, kl_weight):
+        streams = itertools.count()
+
+        def source(shape: torch.Size, like: Tensor) -> Tensor:
+            return noise_library.standard_normal(seed, next(streams), list(shape))
+
+        leaves = [v.detach().requires_grad_() for v in values]
+        with noise_from(source):
+            log_likelihood, kl = torch.func.functional_call(
+                self.pair, dict(zip(self.names, leaves, strict=True)), (x, y)
+            )
+        loss = kl_weight * kl - log_likelihood
+        gradients = torch.autograd.grad(loss, leaves)
+        sums = [loss.detach(), *(g.sum() for g in gradients)]
+        finite = torch.isfinite(torch.stack(sums).sum())
+        count.add_(finite)
+        taken = count.clamp(min=1)  # a first step that is not finite must not divide by zero
+        rate = lr * finite / (1 - BETAS[0] ** taken)
+        root = torch.sqrt(1 - BETAS[1] ** taken)
+        for v, g, m, s in zip(values, gradients, first, second, strict=True):
+            m.copy_(torch.where(finite, torch.lerp(g, m, BETAS[0]), m))
+            s.copy_(torch.where(finite, BETAS[1] * s + (1 - BETAS[1]) * g * g, s))
+            v.sub_(rate * m / (torch.sqrt(s) / root + EPSILON))
+        return log_likelihood.detach(), kl.detach(), finite
+
+    def __call__(self, x: Tensor, y: Tensor, seed: int, lr: float, kl_weight: float) -> Outcome:
+        self._x.copy_(x)
+        self._y.copy_(y)
+        self._seed.fill_(seed)
+        self._lr.fill_(lr)
+        self._kl_weight.fill_(kl_weight)
+        with torch.no_grad():
+            return Outcome(*self._compiled(*self._arguments()))
+
+    def state(self) -> dict:
+        return {"first": self.first, "second": self.second, "count": self.count}
+
+    def load_state(self, state: dict) -> None:
+        for ours, theirs in zip(
+            (*self.first, *self.second, self.count),
+            (*state["first"], *state["second"], state["count"]),
+            strict=True,
+        ):
+            ours.copy_(theirs)
+
+
+def can_compile(pair: Pair, x: Tensor) -> str | None:
+    """None if a compiled step would do; else what stands against it, in words."""
+    if x.device.type != "cpu":
+        return "the device is not a CPU"
+    if not noise_library.available():
+        return "no C++ compiler was found (set CXX, or install g++)"
+    if any(p.dtype != torch.float32 for p in pair.parameters()):
+        return "parameters are not float32"
+    net = pair.model.get_submodule("net")
+    if next(net.buffers(), None) is not None:
+        return "the network has buffers that change in training (BatchNorm)"
+    if any("Dropout" in type(module).__name__ for module in net.modules()):
+        return "the network draws noise of its own (Dropout)"
+    return None
