@@ -26,7 +26,7 @@ from .search import Pruned, Setting, Trial, settings_for
 
 MARGIN_NLL = 0.01  # nats
 MARGIN_ERROR = 0.1  # percentage points
-THRESHOLDS_TRIED = 3  # of those within the margins before quantisation, the most pruned
+THRESHOLDS_TRIED = 2  # of those within the margins before quantisation, the most pruned
 ENCODED = 3  # of the candidates, the smallest by estimate
 
 Progress = Callable[[str], None]

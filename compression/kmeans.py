@@ -2,7 +2,7 @@
 
 import numpy as np
 
-BINS = 512  # sorted values are put into at most so many bins first
+BINS = 256  # sorted values are put into at most so many bins first
 ROUNDS = 30
 
 

@@ -6,7 +6,7 @@ stays exactly zero, and a weight that is rounded to zero is pruned.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,15 @@ class Weights:
     values: np.ndarray
     stddev: np.ndarray
     kept: np.ndarray
+    _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
+
+    def centres(self, clusters: int) -> np.ndarray:
+        """The optimal centres of the kept values, weighted by 1 / stddev^2; computed once."""
+        if clusters not in self._centres:
+            alive = self.kept & (self.values != 0)
+            precision = self.stddev[alive] ** -2.0
+            self._centres[clusters] = centres(self.values[alive], precision, clusters)
+        return self._centres[clusters]
 
 
 def usable_stddev(stddev: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -66,7 +75,7 @@ def shared(
         return Quantised(np.zeros(weights.values.shape, np.int32), Codebook(*_NO_VALUES))
     values, precision = weights.values[kept], weights.stddev[kept] ** -2.0
     table = _even(values, precision, multiplier, clusters) if multiplier else None
-    table = centres(values, precision, clusters) if table is None else table
+    table = weights.centres(clusters) if table is None else table
     if rate > 0:
         table, nearest = _entropy_constrained(weights, kept, table, rate)
     else:

@@ -24,7 +24,8 @@ RATED_STEPS = (0.35, 0.5, 0.7, 1.0)  # multipliers to start from, see `quantise.
 RATES = tuple(2.0**k for k in range(-8, 4))
 MULTIPLIERS = tuple(2.0 ** (k / 2) for k in range(-10, 5))
 BIAS_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 16)
-HOPELESS = 4.0  # times the margin in NLL: coarser settings of the same kind are not tried
+MISSES = 2  # settings beyond the margins in a row, after which coarser ones are not tried
+RATE_SPAN = 8.0  # how far below the best rate so far other kinds of setting are tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
 TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
@@ -158,12 +159,16 @@ class Trial:
     ) -> Iterator[tuple[float, Setting, Rise]]:
         """(estimated bits, setting, rise) of settings that take fewer bits than any before.
 
-        :param settings: rows of settings, each from fine to coarse: a row is left when the NLL
-            has risen far beyond its margin.
+        :param settings: rows of settings, each from fine to coarse: a row is left after `MISSES`
+            that do not fit, and entered not much below the rate that was best so far.
         :param limit: bits of the smallest candidate so far that fits.
         """
+        best_rate = 0.0
         for row in settings:
+            misses = 0
             for setting in row:
+                if setting.rate < best_rate / RATE_SPAN:
+                    continue
                 codes = self.quantise(pruned, setting)
                 bits = sum(estimated_bits(tensor) for tensor in codes.values())
                 if bits >= limit:
@@ -171,8 +176,10 @@ class Trial:
                 found = self.rise(with_weights(pruned.net, codes))
                 yield bits, setting, found
                 if self.fits(found):
-                    limit = bits
-                if found.nll > HOPELESS * self.margin_nll:
+                    limit, best_rate, misses = bits, setting.rate, 0
+                else:
+                    misses += 1
+                if misses == MISSES:
                     break
 
     def finish(self, pruned: Pruned, setting: Setting) -> tuple[nn.Module, dict, Rise, bool]:

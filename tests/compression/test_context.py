@@ -20,7 +20,7 @@ from bitsback.compression.range_coder import Stream
 from .samples import codebook, noise, sparse
 
 SHAPES = st.sampled_from(
-    [(), (0,), (1,), (9,), (0, 3), (3, 0), (1, 1), (5, 7), (4, 16), (3, 4, 3), (4, 2, 3, 2), (2, 3, 0)]
+    [(), (0,), (1,), (9,), (0, 3), (3, 0), (1, 1), (5, 7), (4, 16), (3, 4, 3), (4, 2, 3, 2), (2, 0)]
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The file: exact round trips, every alteration noticed, nothing half-written."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -137,10 +138,8 @@ def fuzz(count: int, seed: int) -> None:
         data = mutate(chance.choice(files), chance)
         data = repaired(data) if chance.random() < 0.9 else data
         before = time.perf_counter()
-        try:
+        with contextlib.suppress(CorruptFile):
             file.inspect(data)
-        except CorruptFile:
-            pass
         assert time.perf_counter() - before < 5, data.hex()
 
 
@@ -176,7 +175,7 @@ def test_sizes_are_admitted_before_memory_is_taken():
 def test_a_newer_version_is_named():
     data = bytearray(file.encode(archive(dense_net())))
     data[len(codec.MAGIC)] = 2
-    with pytest.raises(UnsupportedVersion, match="version 2.*update"):
+    with pytest.raises(UnsupportedVersion, match=r"version 2.*update"):
         file.decode(repaired(bytes(data)))
     with pytest.raises(CorruptFile, match="checksum"):
         file.decode(bytes(data))
@@ -243,7 +242,7 @@ def test_network_of_the_users_own(tmp_path):
         file.load(path)
     with pytest.raises(ValueError, match=r"inner.weight.*\(5, 3\).*\(4, 3\)"):
         file.load(path, into=Own(5))
-    with pytest.raises(ValueError, match="lacks.*inner.bias"):
+    with pytest.raises(ValueError, match=r"lacks.*inner.bias"):
         file.load(path, into=nn.Linear(3, 4))
 
 
@@ -260,7 +259,7 @@ def test_corrupt_file_is_named(tmp_path):
 
 
 def test_save_to_nowhere_says_so(tmp_path):
-    with pytest.raises(OSError, match="cannot write.*missing"):
+    with pytest.raises(OSError, match=r"cannot write.*missing"):
         file.save(b"x", tmp_path / "missing" / "net.bb")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="cannot write"):

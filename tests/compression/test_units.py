@@ -71,7 +71,7 @@ NETWORKS = {
         nn.Linear(30, 20), nn.LayerNorm(20), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 4)
     ), (30,)),
     "pool behind flatten": (lambda: nn.Sequential(
-        nn.Conv1d(2, 6, 3), nn.Flatten(), nn.MaxPool1d(2), nn.Linear(12, 3)
+        nn.Conv1d(2, 6, 3), nn.Flatten(), nn.MaxPool1d(3, 2, 1), nn.Linear(12, 3)
     ), (2, 6)),
 }  # fmt: skip
 
