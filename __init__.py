@@ -17,6 +17,7 @@ _PUBLIC = {
     "load": "compression.file",
     "load_data": "workbench.data",
     "network": "workbench.networks",
+    "posterior_of": "guides.posterior_of",
 }
 _FOLDERS = ("compression", "distributions", "guides", "models", "workbench")
 

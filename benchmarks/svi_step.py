@@ -121,7 +121,10 @@ def peak_in_process(name: str, which: str, eager: bool) -> float:
 
 def commit() -> str | None:
     run = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
     )
     return run.stdout.strip() or None
 

@@ -2,5 +2,6 @@
 
 from .elbo import ELBO
 from .mean_field import MeanFieldNormal, PointMass
+from .posterior_of import posterior_of
 
-__all__ = ["ELBO", "MeanFieldNormal", "PointMass"]
+__all__ = ["ELBO", "MeanFieldNormal", "PointMass", "posterior_of"]

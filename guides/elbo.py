@@ -66,9 +66,7 @@ class ELBO(pyro.infer.ELBO):
 
     def differentiable_loss(self, model, guide, *args, **kwargs) -> Tensor:
         """The negative bound in nats, a scalar with gradients; mean over `num_particles`."""
-        losses = [
-            self.terms(model, guide, *args, **kwargs).loss for _ in range(self.num_particles)
-        ]
+        losses = [self.terms(model, guide, *args, **kwargs).loss for _ in range(self.num_particles)]
         return sum(losses) / self.num_particles
 
     def loss(self, model, guide, *args, **kwargs) -> float:

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import pyro
 import torch
 from pyro.distributions import Delta, Normal
-from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
+from ..distributions.parameters import state_parameters
 from ..posterior import Posterior, WeightPosterior
 from .local_reparameterization import LocalNormal
 
 
-class _Guide(PyroModule):
+class _Guide(nn.Module):
     """Parameters of one kind for each latent weight of a model, under the weight's own name."""
 
     def __init__(self, model: nn.Module):
@@ -20,20 +20,17 @@ class _Guide(PyroModule):
         self._names = tuple(model.weight_names)
 
     def _add(self, kind: str, values: dict[str, Tensor]) -> None:
-        setattr(self, kind, PyroModule())
+        setattr(self, kind, nn.Module())
         for name, value in values.items():
             module, path = getattr(self, kind), name.split(".")
             for part in path[:-1]:
                 if part not in module._modules:
-                    setattr(module, part, PyroModule())
-                module = getattr(module, part)
-            setattr(module, path[-1], PyroParam(value.detach().clone()))
+                    module.add_module(part, nn.Module())
+                module = module._modules[part]
+            module.register_parameter(path[-1], nn.Parameter(value.detach().clone()))
 
     def _get(self, kind: str, name: str) -> Tensor:
-        value = getattr(self, kind)
-        for part in name.split("."):
-            value = getattr(value, part)
-        return value
+        return self.get_parameter(f"{kind}.{name}")
 
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """The approximate posterior's median of each weight, by name."""
@@ -68,6 +65,7 @@ class MeanFieldNormal(_Guide):
         self.local_reparameterization = local_reparameterization
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        state_parameters("guide", self)
         draws = {}
         for name in self._names:
             loc, log_scale = self._get("loc", name), self._get("log_scale", name)
@@ -114,6 +112,7 @@ class PointMass(_Guide):
         self._add("loc", model.initial_weights())
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        state_parameters("guide", self)
         return {
             name: pyro.sample(name, Delta(loc, event_dim=loc.dim()))
             for name in self._names

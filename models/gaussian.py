@@ -19,6 +19,8 @@ class Gaussian(NetworkModel):
     The other parameters are those of `NetworkModel`.
     """
 
+    proper = True
+
     def __init__(self, net: nn.Module, num_data: int, scale: float = 0.1, **kwargs):
         if not scale > 0:
             raise ValueError(f"scale, the prior standard deviation, must be positive; got {scale}")

@@ -19,6 +19,8 @@ class LogUniform(NetworkModel):
     The other parameters are those of `NetworkModel`.
     """
 
+    proper = False
+
     def __init__(self, net: nn.Module, num_data: int, kl: str = "exact", **kwargs):
         super().__init__(net, num_data, **kwargs)
         self._kl = LogUniformDistribution((), kl=kl).kl

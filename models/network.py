@@ -1,7 +1,6 @@
 """Any `nn.Module` with a prior on its weights: p(w) p(y | x, w)."""
 
 import copy
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,16 +8,15 @@ from contextlib import contextmanager
 import pyro
 import torch
 from pyro.distributions import Distribution
-from pyro.nn import PyroModule
-from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
+from ..distributions.parameters import state_parameters
 from .likelihoods import LIKELIHOODS
 
 _COMPRESSIBLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-class NetworkModel(PyroModule):
+class NetworkModel(nn.Module):
     """A network whose chosen weights are latent; all its other parameters are point parameters.
 
     Sites: each latent weight under its state_dict name; `y`, the labels, in a plate `data` whose
@@ -34,6 +32,9 @@ class NetworkModel(PyroModule):
         without a compressible layer.
     """
 
+    #: Whether the prior is a probability density, so that a posterior surely exists.
+    proper: bool
+
     def __init__(
         self,
         net: nn.Module,
@@ -48,7 +49,7 @@ class NetworkModel(PyroModule):
             raise ValueError(f"num_data must be the number of training examples; got {num_data}")
         self.num_data = num_data
         self.likelihood = LIKELIHOODS.get(likelihood, likelihood)
-        # In a list, out of sight of nn.Module and Pyro: `trained()` wants the network untouched.
+        # In a list, out of sight of nn.Module: `trained()` wants the network untouched.
         self._original = [copy.deepcopy(net)]
         self._aliases = _latent_parameters(net, latent)
         self.weight_names = tuple(self._aliases)
@@ -82,15 +83,14 @@ class NetworkModel(PyroModule):
 
     def output(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         """The network's output at the given latent weights, point parameters as they are."""
-        net = self._modules["net"]
-        _state_parameters("net", net)
+        state_parameters("net", self.net)
         if self._shared is None:
             self._shared = self._find_shared(x)
         # A shared weight must be one draw in all its places: an operation on a lazy weight makes
         # it an ordinary tensor.
         values = {k: torch.clone(v) if k in self._shared else v for k, v in weights.items()}
-        with self._installed(net, values):
-            return net(x)
+        with self._installed(self.net, values):
+            return self.net(x)
 
     @torch.no_grad()
     def trained(self) -> nn.Module:
@@ -99,7 +99,7 @@ class NetworkModel(PyroModule):
         Latent weights keep their initial values; their approximate posterior is the guide's.
         """
         net = copy.deepcopy(self._original[0])
-        net.load_state_dict(self._modules["net"].state_dict(), strict=False)
+        net.load_state_dict(self.net.state_dict(), strict=False)
         return net
 
     @contextmanager
@@ -125,25 +125,11 @@ class NetworkModel(PyroModule):
             name: _counted(value, name, uses) for name, value in self.initial_weights().items()
         }
         # A copy in evaluation mode: no BatchNorm statistics change and no dropout noise is drawn.
-        net = copy.deepcopy(self._modules["net"]).eval()
+        net = copy.deepcopy(self.net).eval()
         with self._installed(net, counted):
             net(x[:2])
         tied = {name for name, aliases in self._aliases.items() if len(aliases) > 1}
         return frozenset(tied | {name for name, count in uses.items() if count > 1})
-
-
-def _state_parameters(prefix: str, net: nn.Module) -> None:
-    """A param statement for each point parameter, which is how `SVI.step` finds what to train.
-
-    PyroModule's own statements hand SVI a bare `nn.Parameter`, which has no `unconstrained()`
-    where parameters are local to their module (pyro 1.9.2); the network uses its parameters
-    directly, so these statements only announce them.
-    """
-    for name, parameter in net.named_parameters():
-        announced = parameter.detach()
-        announced.unconstrained = weakref.ref(parameter)
-        statement = effectful(type="param")(lambda *_, value=announced, **__: value)
-        statement(f"{prefix}.{name}", name=f"{prefix}.{name}")
 
 
 class _Counted(Tensor):

@@ -71,9 +71,7 @@ def load(path: Path, run: dict[str, Any], force: bool = False) -> dict[str, Any]
         content = torch.load(path, weights_only=True, map_location="cpu")
         version, saved, state = content["version"], content["run"], content["state"]
     except Exception as error:  # torch and zipfile raise a dozen kinds for a damaged file
-        raise ValueError(
-            f"{path}: not a readable checkpoint; delete it to start afresh"
-        ) from error
+        raise ValueError(f"{path}: not a readable checkpoint; delete it to start afresh") from error
     if version != VERSION:
         raise CheckpointMismatch(
             f"{path}: checkpoint of format {version}, this bitsback reads {VERSION}; "

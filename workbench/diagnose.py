@@ -63,7 +63,7 @@ def name_culprit(pair: Pair, x: Tensor, y: Tensor, kl_weight: float, step: int) 
 
 
 def _site(parameter: str) -> str:
-    """`guide.log_scale.fc1.weight_unconstrained` -> `log_scale of site fc1.weight`."""
-    owner, _, rest = parameter.removesuffix("_unconstrained").partition(".")
+    """`guide.log_scale.fc1.weight` -> `log_scale of site fc1.weight`."""
+    owner, _, rest = parameter.partition(".")
     kind, _, site = rest.partition(".")
     return f"{kind} of site {site}" if owner == "guide" else f"{site or kind} of the network"

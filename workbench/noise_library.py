@@ -74,9 +74,7 @@ def standard_normal(seed: Tensor, stream: int, shape: list[int]) -> Tensor:
     """
     out = torch.empty(shape)
     bits = seed.item() & 0xFFFFFFFFFFFFFFFF
-    _library().standard_normal(
-        bits, stream, out.numel(), torch.get_num_threads(), out.data_ptr()
-    )
+    _library().standard_normal(bits, stream, out.numel(), torch.get_num_threads(), out.data_ptr())
     return out
 
 

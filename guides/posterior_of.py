@@ -1,0 +1,90 @@
+"""The `Posterior` of any inference result: this project's guides, Pyro's, or MCMC draws."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.infer import MCMC
+from pyro.infer.autoguide import AutoDelta, AutoGuide
+from torch import Tensor, nn
+
+from ..posterior import Posterior, WeightPosterior
+
+# Of N(0, 1), where the distribution function is at one standard deviation on either side.
+_ONE_STDDEV = (0.15865525393145707, 0.8413447460685429)
+
+
+def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 200) -> Posterior:
+    """What compression needs of an approximate posterior, whoever made it.
+
+    :param source: a guide of `bitsback.guides`; a Pyro autoguide or any other guide (a callable
+        that returns its draws by site); a finished `pyro.infer.MCMC`; or draws by site, shape
+        `(samples, *weight.shape)`.
+    :param model: the model of `bitsback.models` that it approximates the posterior of.
+    :param args: what the guide is called with, for guides that look at it.
+    :param num_samples: draws to estimate moments from, where there is no closed form; their
+        relative standard error is about 1 / sqrt(2 num_samples).
+    :returns: moments in closed form for this project's guides and for autoguides with normal
+        marginals, else from draws.
+    :raises ValueError: for draws under an improper prior, whose posterior need not exist; for a
+        weight without draws, or draws of another shape.
+    """
+    if hasattr(source, "posterior"):
+        return source.posterior(*args)
+    if not model.proper:
+        raise ValueError(
+            f"{type(model).__name__} has an improper prior, so its exact posterior need not exist "
+            "and draws say nothing: use a guide that METHODS lists, or a proper prior"
+        )
+    if isinstance(source, AutoDelta):
+        points = source.median(*args)
+        moments = {name: (points[name], torch.zeros_like(points[name])) for name in points}
+    elif isinstance(source, AutoGuide) and hasattr(source, "quantiles"):
+        moments = _from_quantiles(source, *args)
+    elif isinstance(source, MCMC):
+        moments = _from_draws(source.get_samples())
+    elif isinstance(source, Mapping):
+        moments = _from_draws(source)
+    else:
+        moments = _from_draws(_draw(source, model, num_samples, *args))
+    return Posterior({name: _weight(name, moments, model) for name in model.weight_names})
+
+
+def _from_quantiles(guide: AutoGuide, *args) -> dict[str, tuple[Tensor, Tensor]]:
+    """Exact for autoguides with normal marginals, as every latent weight is unconstrained."""
+    median = guide.median(*args)
+    quantiles = guide.quantiles(list(_ONE_STDDEV), *args)
+    result = {}
+    for name, levels in quantiles.items():
+        low, high = levels  # a stack or a list of two, by the kind of autoguide
+        result[name] = median[name], (high - low) / 2
+    return result
+
+
+@torch.no_grad()
+def _draw(guide: Any, model: nn.Module, num_samples: int, *args) -> dict[str, Tensor]:
+    draws: dict[str, list[Tensor]] = {name: [] for name in model.weight_names}
+    for _ in range(num_samples):
+        values = guide(*args)
+        for name in draws:
+            # A lazy weight becomes its ordinary draw.
+            draws[name].append(torch.clone(values[name]))
+    return {name: torch.stack(values) for name, values in draws.items()}
+
+
+def _from_draws(draws: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    for name, values in draws.items():
+        if len(values) < 2:
+            raise ValueError(f"site {name!r}: {len(values)} draws; a stddev needs two at least")
+    return {name: (values.mean(0), values.std(0)) for name, values in draws.items()}
+
+
+def _weight(name: str, moments: Mapping[str, tuple[Tensor, Tensor]], model: nn.Module):
+    shape = model.initial_weights()[name].shape
+    if name not in moments:
+        raise ValueError(f"no draws of the weight {name!r}; sites: {', '.join(moments)}")
+    loc, stddev = (moment.detach().reshape(moment.shape) for moment in moments[name])
+    if loc.shape != shape:
+        raise ValueError(f"site {name!r}: draws of shape {tuple(loc.shape)}, not {tuple(shape)}")
+    log_alpha = 2 * (stddev.log() - loc.abs().log()) if stddev.any() else None
+    return WeightPosterior(loc, stddev, torch.ones(()), log_alpha)
