@@ -1,4 +1,4 @@
-"""METHODS: each method's prior, approximate posterior, training defaults and source, one entry each.
+"""METHODS: each method's prior, approximate posterior, training defaults and source.
 
 A new method is a file in models/, one in guides/ and an entry here.
 """
@@ -72,13 +72,20 @@ METHODS: dict[str, Method] = {
                 "kl_warmup": (0.0, 10.0),
             },
             networks={
+                "lenet-300-100": {"epochs": 150, "lr": 5e-3},
+                "lenet-5-caffe": {
+                    "pretrain_epochs": 5,
+                    "epochs": 40,
+                    "lr": 3e-3,
+                    "kl_warmup": (0.0, 8.0),
+                },
                 "digits-mlp": {
                     "pretrain_epochs": 40,
                     "epochs": 300,
                     "batch_size": 64,
                     "lr": 5e-3,
                     "kl_warmup": (0.0, 50.0),
-                }
+                },
             },
         ),
         Method(

@@ -11,6 +11,7 @@ gradients 2 KL'(m) m / loc and -2 KL'(m) m / scale need no clamp of log alpha.
 """
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from torch import Tensor
 # makes them again.
 _KNEE = 8.0
 _CELLS = 1 << 14  # of the float32 table
+# As a fraction of the logarithm of the largest number; m is about the square of the precision.
+_LARGEST_LOG_PRECISION = 0.44
 # fmt: off
 _SLOPE = (
     0.7274702044276062, -0.3091879023873295, 0.07848552527710494, 0.03177037693814523,
@@ -81,8 +84,9 @@ def _series(m: Tensor) -> tuple[Tensor, Tensor]:
     if m.dtype == torch.float64:
         u = 1 - 2 * _KNEE / (m + _KNEE)
         return _chebyshev(u, _VALUE), _chebyshev(u, _SLOPE)
-    at = (m + _KNEE).reciprocal_().mul_(-_CELLS * _KNEE).add_(_CELLS).clamp_(0, _CELLS - 1)
-    cell = at.int()
+    at = (m + _KNEE).reciprocal_().mul_(-_CELLS * _KNEE).add_(_CELLS)
+    # Clamped as an integer, so that a NaN finds a cell too, and goes on as NaN in `fraction`.
+    cell = at.int().clamp_(0, _CELLS - 1)
     fraction = at.sub_(cell)
     rows = torch.nn.functional.embedding(cell, _table(m.device))
     value, value_rise, slope, slope_rise = rows.unbind(-1)
@@ -94,7 +98,9 @@ class _ExactKL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, loc: Tensor, log_scale: Tensor) -> Tensor:
-        precision = torch.exp(-log_scale)
+        # Both precision and m stay finite: 0 * inf at loc = 0 would be NaN.
+        largest = _LARGEST_LOG_PRECISION * math.log(torch.finfo(log_scale.dtype).max)
+        precision = torch.exp(-log_scale.clamp(min=-largest))
         standardised = loc * precision
         m = 0.5 * standardised.square()
         value, slope = _series(m)
@@ -113,9 +119,11 @@ def exact_kl(loc: Tensor, log_scale: Tensor) -> Tensor:
     """KL(N(loc, exp(log_scale)^2) || log-uniform) in nats, elementwise, 0 at loc = 0.
 
     :param loc: means, any shape.
-    :param log_scale: log standard deviations, the same shape.
+    :param log_scale: log standard deviations, the same shape. Scales below 1e-17 (float32) or
+        1e-135 (float64) count as that, but keep their gradient -1.
     :returns: the divergence, the same shape; within 1e-11 of the integral in float64, and within
-        1e-6 of it, relatively where it is above 1, in float32.
+        1e-6 of it, relatively where it is above 1, in float32. Finite for |loc| < 100; NaN for
+        a NaN.
 
     Source: derived; Molchanov et al. 2017 (eq. 14) fit the same function.
     """

@@ -6,11 +6,10 @@ Everything between the two comments is what a Pyro user writes; the guide is one
 import tempfile
 from pathlib import Path
 
+import bitsback
 import pyro
 import torch
 from pyro.infer import SVI, TraceMeanField_ELBO
-
-import bitsback
 
 torch.set_num_threads(1)
 pyro.set_rng_seed(0)

@@ -99,9 +99,9 @@ def _operator(name: str):
     return call
 
 
-for _name in (
-    "add radd sub rsub mul rmul truediv rtruediv matmul rmatmul pow neg abs getitem lt le gt ge len"
-).split():
+_BINARY = ("add", "sub", "mul", "truediv", "matmul")
+_OTHERS = ("pow", "neg", "abs", "getitem", "lt", "le", "gt", "ge", "len")
+for _name in (*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS):
     setattr(LazyWeight, f"__{_name}__", _operator(f"__{_name}__"))
 
 
@@ -130,14 +130,16 @@ class LocalNormal(Normal):
     :param loc: means, any shape.
     :param log_scale: log standard deviations, the same shape; kept, so that a KL need not take
         the logarithm of an exponential.
+    :param lazy: False makes `rsample` an ordinary tensor, with noise of the same source.
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor):
-        self.log_scale = log_scale
+    def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True):
+        self.log_scale, self.lazy = log_scale, lazy
         # A lazy weight is no Tensor, which torch's validation of values would reject.
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:
             return super().rsample(sample_shape)
-        return LazyWeight(self.loc, self.scale)
+        weight = LazyWeight(self.loc, self.scale)
+        return weight if self.lazy else weight.draw()

@@ -30,7 +30,11 @@ class _Guide(nn.Module):
             module.register_parameter(path[-1], nn.Parameter(value.detach().clone()))
 
     def _get(self, kind: str, name: str) -> Tensor:
-        return self.get_parameter(f"{kind}.{name}")
+        # Not get_parameter, which refuses the plain tensors that functional_call puts in place.
+        value = getattr(self, kind)
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
 
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """The approximate posterior's median of each weight, by name."""
@@ -69,10 +73,7 @@ class MeanFieldNormal(_Guide):
         draws = {}
         for name in self._names:
             loc, log_scale = self._get("loc", name), self._get("log_scale", name)
-            if self.local_reparameterization:
-                q = LocalNormal(loc, log_scale)
-            else:
-                q = Normal(loc, torch.exp(log_scale))
+            q = LocalNormal(loc, log_scale, lazy=self.local_reparameterization)
             draws[name] = pyro.sample(name, q.to_event(loc.dim()))
         return draws
 

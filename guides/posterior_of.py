@@ -5,11 +5,26 @@ from typing import Any
 
 import torch
 from pyro.infer import MCMC
-from pyro.infer.autoguide import AutoDelta, AutoGuide
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoGuide,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 from torch import Tensor, nn
 
 from ..posterior import Posterior, WeightPosterior
 
+# Autoguides whose marginals are normal, so that their quantiles give the exact moments. Others have
+# `quantiles` too, but some only to raise.
+_NORMAL = (
+    AutoDiagonalNormal,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 # Of N(0, 1), where the distribution function is at one standard deviation on either side.
 _ONE_STDDEV = (0.15865525393145707, 0.8413447460685429)
 
@@ -39,7 +54,7 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
     if isinstance(source, AutoDelta):
         points = source.median(*args)
         moments = {name: (points[name], torch.zeros_like(points[name])) for name in points}
-    elif isinstance(source, AutoGuide) and hasattr(source, "quantiles"):
+    elif isinstance(source, _NORMAL):
         moments = _from_quantiles(source, *args)
     elif isinstance(source, MCMC):
         moments = _from_draws(source.get_samples())
@@ -86,5 +101,9 @@ def _weight(name: str, moments: Mapping[str, tuple[Tensor, Tensor]], model: nn.M
     loc, stddev = (moment.detach().reshape(moment.shape) for moment in moments[name])
     if loc.shape != shape:
         raise ValueError(f"site {name!r}: draws of shape {tuple(loc.shape)}, not {tuple(shape)}")
-    log_alpha = 2 * (stddev.log() - loc.abs().log()) if stddev.any() else None
+    if not stddev.any():
+        return WeightPosterior(loc, stddev, torch.ones(()))
+    log_alpha = 2 * (stddev.log() - loc.abs().log())
+    # A weight that is 0 in every draw would be NaN; it is surely to go.
+    log_alpha = log_alpha.masked_fill(loc == 0, torch.inf)
     return WeightPosterior(loc, stddev, torch.ones(()), log_alpha)

@@ -141,10 +141,19 @@ class _Counted(Tensor):
             result = func(*args, **(kwargs or {}))
         # Looking at an attribute (`weight.shape`) is no use of the weight.
         if getattr(func, "__name__", "") != "__get__":
-            for arg in [*args, *(kwargs or {}).values()]:
+            for arg in _flat([*args, *(kwargs or {}).values()]):
                 if isinstance(arg, _Counted):
                     arg.uses[arg.name_of_weight] += 1
         return result
+
+
+def _flat(values: Iterable) -> Iterator:
+    """The values, and those in lists and tuples among them (`torch.cat` takes such)."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _counted(value: Tensor, name: str, uses: Counter) -> Tensor:

@@ -19,6 +19,5 @@ def fresh_state():
     pyro.clear_param_store()
     pyro.enable_validation(True)
     pyro.set_rng_seed(0)
-    with pyro.settings.context(module_local_params=True):
-        yield
+    yield
     torch.set_default_dtype(torch.float32)

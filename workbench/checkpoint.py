@@ -2,6 +2,7 @@
 
 import io
 import random
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,10 @@ def load(path: Path, run: dict[str, Any], force: bool = False) -> dict[str, Any]
     :raises ValueError: for a file that is no checkpoint.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at its checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(path, weights_only=True, map_location="cpu")
         version, saved, state = content["version"], content["run"], content["state"]
     except Exception as error:  # torch and zipfile raise a dozen kinds for a damaged file

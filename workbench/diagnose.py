@@ -1,9 +1,13 @@
 """Data that cannot be trained on, and what was not finite when a step failed."""
 
+import pyro
 import torch
 from torch import Tensor
 
+from ..guides.elbo import ELBO
 from .steps import Pair
+
+_ADVICE = "try a lower learning rate, or a longer KL warm-up; the last checkpoint is kept"
 
 
 class NonFiniteError(ArithmeticError):
@@ -45,21 +49,40 @@ def check_data(pair: Pair, x: Tensor, y: Tensor, batch: int) -> None:
             )
 
 
+def check_state(pair: Pair, step: int) -> None:
+    """Refuse to go on from, or to keep, a state that is not finite.
+
+    :raises NonFiniteError: names the parameter or buffer.
+    """
+    for name, value in pair.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise NonFiniteError(f"step {step}: NaN or infinity in {_site(name)}; {_ADVICE}")
+
+
 def name_culprit(pair: Pair, x: Tensor, y: Tensor, kl_weight: float, step: int) -> str:
     """What was not finite in a failed step, found by doing it again eagerly."""
-    advice = "try a lower learning rate, or a longer KL warm-up; the last checkpoint is kept"
     for name, parameter in pair.named_parameters():
         if not torch.isfinite(parameter).all():
-            return f"step {step}: NaN or infinity in the parameter {_site(name)}; {advice}"
-    log_likelihood, kl = pair(x, y)
-    for what, term in (("expected log likelihood", log_likelihood), ("KL", kl)):
-        if not torch.isfinite(term):
-            return f"step {step}: the {what} is {term.item()}; {advice}"
-    (kl_weight * kl - log_likelihood).backward()
+            return f"step {step}: NaN or infinity in {_site(name)}; {_ADVICE}"
+    if hasattr(pair.guide, "posterior"):
+        for site, weight in pair.guide.posterior().weights.items():
+            if not torch.isfinite(weight.stddev).all():
+                return f"step {step}: the standard deviation of site {site} is infinite; {_ADVICE}"
+    with pyro.validation_enabled(False):  # it would raise an error of its own
+        terms = ELBO().terms(pair.model, pair.guide, x, y)
+    for site, kl in terms.kl.items():
+        if not torch.isfinite(kl):
+            return f"step {step}: the KL of site {site} is {kl.item()}; {_ADVICE}"
+    log_likelihood = terms.expected_log_likelihood
+    if not torch.isfinite(log_likelihood):
+        what = f"the expected log likelihood of site y is {log_likelihood.item()}"
+        return f"step {step}: {what}; {_ADVICE}"
+    pair.zero_grad()
+    (kl_weight * terms.total_kl - log_likelihood).backward()
     for name, parameter in pair.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return f"step {step}: NaN or infinity in the gradient of {_site(name)}; {advice}"
-    return f"step {step}: NaN or infinity that did not come up again with other noise; {advice}"
+            return f"step {step}: NaN or infinity in the gradient of {_site(name)}; {_ADVICE}"
+    return f"step {step}: NaN or infinity that did not come up again with other noise; {_ADVICE}"
 
 
 def _site(parameter: str) -> str:

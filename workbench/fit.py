@@ -12,7 +12,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from . import checkpoint, noise_library
-from .diagnose import NonFiniteError, check_data, name_culprit
+from .diagnose import NonFiniteError, check_data, check_state, name_culprit
+from .files import remove_leftovers
+from .options import Options
 from .progress import ProgressLine
 from .schedules import LR_SCHEDULES, kl_weight
 from .steps import CompiledStep, EagerStep, Pair, can_compile
@@ -38,40 +40,6 @@ class Epoch:
     kl_weight: float
     lr: float
     validation_error: float | None
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train.
-
-    :param epochs: passes over the data.
-    :param batch_size: examples a step; a last smaller batch of an epoch is left out, and its
-        examples come up in the epochs that follow.
-    :param lr: Adam's learning rate at the start.
-    :param lr_schedule: "constant", "linear" (to 0), "hold-linear" (to 0 from half-time on).
-    :param kl_warmup: epochs at which the KL weight starts to rise from 0 and reaches 1.
-    :param seed: of data order and noise.
-    :param step: "eager", "compiled", or "auto": compiled where it is possible and pays.
-    :param checkpoint_seconds: seconds between checkpoints within an epoch.
-    """
-
-    epochs: int = 100
-    batch_size: int = 128
-    lr: float = 1e-3
-    lr_schedule: str = "linear"
-    kl_warmup: tuple[float, float] = (0.0, 0.0)
-    seed: int = 0
-    step: str = "auto"
-    checkpoint_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0:
-            raise ValueError("epochs, batch_size and lr must be positive")
-        if self.lr_schedule not in LR_SCHEDULES:
-            known = ", ".join(LR_SCHEDULES)
-            raise ValueError(f"unknown lr_schedule {self.lr_schedule!r}; known: {known}")
-        if self.step not in ("auto", "eager", "compiled"):
-            raise ValueError(f"step must be auto, eager or compiled; got {self.step!r}")
 
 
 @dataclass
@@ -115,25 +83,21 @@ def fit(
     batch = min(options.batch_size, len(x))
     check_data(pair, x, y, batch)
     _seed_everything(options.seed)
-    step = _make_step(pair, x[:batch], y[:batch], options, len(x) // batch)
-    position = _Position()
-    run = _describe(pair, train, options, step.kind)
-    if checkpoint_file is not None and checkpoint_file.exists():
-        position = _restore(checkpoint.load(checkpoint_file, run, force_resume), pair, step)
-    loop = _Loop(pair, step, train, validation, options, position)
-    line = ProgressLine(console, options.epochs * loop.steps_an_epoch, title)
-    saved = time.monotonic()
+    line = ProgressLine(console, title, options.epochs * (len(x) // batch))
     try:
+        step = _make_step(pair, x[:batch], y[:batch], options, line)
+        run = _describe(pair, train, options, step.kind)
+        position = _start(pair, step, run, checkpoint_file, force_resume)
+        loop = _Loop(pair, step, train, validation, options, position)
+        saved = time.monotonic()
+        # An interrupted step leaves parameters half updated, so that nothing is saved but here.
         for end_of_epoch in loop:
             line.update(position.step, loop.text)
-            due = time.monotonic() - saved > options.checkpoint_seconds
-            if checkpoint_file is not None and (end_of_epoch or due):
-                checkpoint.save(checkpoint_file, run, _state(pair, step, position))
+            if end_of_epoch or time.monotonic() - saved > options.checkpoint_seconds:
+                check_state(pair, position.step)
+                if checkpoint_file is not None:
+                    checkpoint.save(checkpoint_file, run, _state(pair, step, position))
                 saved = time.monotonic()
-    except KeyboardInterrupt:
-        if checkpoint_file is not None:
-            checkpoint.save(checkpoint_file, run, _state(pair, step, position))
-        raise
     finally:
         line.close()
     return position.history
@@ -176,7 +140,7 @@ class _Loop:
     def _one(self, chosen: Tensor, total: int) -> None:
         lr, weight = self._rates(total)
         x, y = self.x[chosen], self.y[chosen]
-        seed = self.options.seed * 0x1_0000_0000 + self.position.step
+        seed = self.options.seed * 2**32 + self.position.step  # below 2^63, see MAX_SEED
         outcome = self.step(x, y, seed, lr, weight)
         if not outcome.finite:
             raise NonFiniteError(name_culprit(self.pair, x, y, weight, self.position.step))
@@ -187,15 +151,11 @@ class _Loop:
 
     def _describe_step(self, weight: float) -> None:
         within = (self.position.step - 1) % self.steps_an_epoch + 1
-        log_likelihood, kl = (s / within for s in self.position.sums)
+        log_likelihood, kl = (_short(s / within) for s in self.position.sums)
         history = self.position.history
         error = history[-1].validation_error if history else None
-        shown = "" if error is None else f" · validation error {error:.2f}"
-        epoch = (self.position.step - 1) // self.steps_an_epoch + 1
-        self.text = (
-            f"epoch {epoch} · E[log p(y|x,w)] {log_likelihood:.4g} · "
-            f"KL {kl:.4g} x {weight:.2f} nats{shown}"
-        )
+        shown = "" if error is None else f" · error {error:.2f}"
+        self.text = f"log p {log_likelihood} · KL {kl} x {weight:.2f} nats{shown}"
 
     def _close_epoch(self, total: int) -> None:
         self.position.step -= 1  # the rates of the step just taken
@@ -206,6 +166,10 @@ class _Loop:
         number = self.position.step // self.steps_an_epoch
         self.position.history.append(Epoch(number, *means, weight, lr, error))
         self.position.sums = [0.0, 0.0]
+
+
+def _short(nats: float) -> str:
+    return f"{nats:.1f}" if abs(nats) < 1000 else f"{nats:.0f}"
 
 
 @torch.no_grad()
@@ -225,20 +189,45 @@ def _error(pair: Pair, x: Tensor, y: Tensor) -> float:
     return wrong / len(x)
 
 
-def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, steps_an_epoch: int):
-    if options.step == "eager":
+def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, line: ProgressLine):
+    work = sum(p.numel() for p in pair.parameters()) * line.total
+    if options.step == "eager" or (options.step == "auto" and work < WORTH_COMPILING):
         return EagerStep(pair)
-    work = sum(p.numel() for p in pair.parameters()) * steps_an_epoch * options.epochs
     obstacle = can_compile(pair, x)
-    if options.step == "compiled" and obstacle is not None:
+    if obstacle is None:
+        line.say("compiling the training step, which takes up to a minute")
+        try:
+            return CompiledStep(pair, x, y)
+        except Exception as error:  # of the network's capture, of the compiler, of its headers...
+            obstacle = f"torch.compile failed ({_first_line(error)})"
+    if options.step == "compiled":
         raise ValueError(f"the step cannot be compiled: {obstacle}; use --compile auto or no")
-    if options.step == "auto" and work < WORTH_COMPILING:
-        return EagerStep(pair)
-    if obstacle is not None:
-        if x.device.type == "cpu":
-            noise_library.say_once(f"training eagerly, which is slower: {obstacle}")
-        return EagerStep(pair)
-    return CompiledStep(pair, x, y)
+    if x.device.type == "cpu":
+        noise_library.say_once(f"training eagerly, which is slower: {obstacle}")
+    return EagerStep(pair)
+
+
+def _start(
+    pair: Pair, step: EagerStep | CompiledStep, run: dict, file: Path | None, force: bool
+) -> _Position:
+    """Where the checkpoint left off, if there is one; else the beginning."""
+    if file is None:
+        return _Position()
+    remove_leftovers(file)
+    if not file.exists():
+        return _Position()
+    state = checkpoint.load(file, run, force)
+    try:
+        return _restore(state, pair, step)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise checkpoint.CheckpointMismatch(
+            f"{file}: the checkpoint does not fit this run ({_first_line(error)}); "
+            "delete it to start afresh"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _seed_everything(seed: int) -> None:
@@ -260,11 +249,22 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "threads": torch.get_num_threads(),
         "device": str(train[0].device),
         "torch": str(torch.__version__),
-        "model": type(pair.model).__name__,
-        "guide": type(pair.guide).__name__,
+        "model": _summary(pair.model),
+        "guide": _summary(pair.guide),
+        "network": repr(pair.model.get_submodule("net")),
         "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
         "data": checkpoint.fingerprint(*train),
     }
+
+
+def _summary(module: nn.Module) -> str:
+    """Its class and its plain settings, such as a prior's scale."""
+    plain = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
+    }
+    return f"{type(module).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 
 
 def _state(pair: Pair, step: EagerStep | CompiledStep, position: _Position) -> dict:

@@ -18,7 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_FLAGS = tuple("-O3 -march=native -ffast-math -std=c++17 -shared -fPIC -pthread".split())
+_FLAGS = (
+    *("-O3", "-march=native", "-ffast-math", "-std=c++17"),
+    *("-shared", "-fPIC", "-pthread"),
+)
 
 
 def compiler() -> str | None:

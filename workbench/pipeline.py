@@ -17,9 +17,12 @@ from .errors import CheckFailed
 from .evaluate import Score, check_fits, evaluate
 from .fit import Options, fit
 from .networks import network
+from .progress import StatusLine
 from .settings import Settings
 
 _COMPRESSION = ("threshold", "margin_nll", "margin_error", "quantiser", "clusters")
+# Parameters below which a second thread costs more than it saves, most of all on a busy machine.
+SMALL = 100_000
 _STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
 
 
@@ -39,10 +42,13 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     data = load_data(settings.data, settings.data_dir, console)
     torch.manual_seed(settings.seed)
     net = network(settings.network)
+    if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
+        torch.set_num_threads(1)
     check_fits(net, data, f"--network {settings.network}")
     method = METHODS[settings.method]
     net, guide, kl = _train(net, method, data, settings, console)
     posterior = guide.posterior()
+    line = StatusLine(console, "compress")
     result = compress(
         net.cpu(),
         posterior,
@@ -50,21 +56,25 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         calibration=data.train.x,
         coder=settings.coder,
         label=settings.network,
+        progress=line.say,
         **{k: getattr(settings, k) for k in _COMPRESSION if getattr(settings, k) is not None},
     )
+    line.close()
     result.save(settings.out)
     before = evaluate(_with_means(net, posterior), data.test)
     after = evaluate(_reread(settings.out, net, result), data.test)
     validation = evaluate(result.network, data.validation)
     figures = _figures(settings, result, before, after, validation)
-    figures["kl_bits"] = kl / math.log(2) if method.proper and kl is not None else None
+    # An improper prior has no code lengths, and a point takes infinitely many bits.
+    spread = any(bool(weight.stddev.any()) for weight in posterior.weights.values())
+    figures["kl_bits"] = kl / math.log(2) if method.proper and spread else None
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
 
 def _train(
     net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
-) -> tuple[nn.Module, nn.Module, float | None]:
+) -> tuple[nn.Module, nn.Module, float]:
     """The network with trained point parameters, the trained guide, and the last epoch's KL."""
     defaults = method.settings(settings.network)
     pretrain = defaults["pretrain_epochs"]
@@ -97,7 +107,7 @@ def _options(defaults: dict[str, Any], settings: Settings) -> Options:
 def _fit(
     net: nn.Module, method: Method, data: Dataset, settings: Settings,
     options: Options, console: Console, phase: str,
-) -> tuple[nn.Module, nn.Module, float | None]:  # fmt: skip
+) -> tuple[nn.Module, nn.Module, float]:  # fmt: skip
     model, guide = method.pair(net.to(settings.device), len(data.train))
     history = fit(
         model.to(settings.device),

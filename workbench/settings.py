@@ -8,6 +8,9 @@ from .names import lookup
 QUANTISERS = ("codebook", "stddev")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
+MAX_SEED = 2**31 - 1
+MAX_THREADS = 1024
+MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training
 VALIDATION = "validation"  # "chosen on the validation data"
 
 
@@ -26,7 +29,7 @@ class Settings:
     :param margin_error: the same for the validation error, in percentage points.
     :param clusters: values in the codebook of a layer, or "validation".
     :param compile: "yes", "no", or "auto": only where it pays.
-    :param threads: torch's threads; None: as many as torch takes by itself.
+    :param threads: torch's threads; None: one for a small network, else as many as torch takes.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
@@ -76,6 +79,13 @@ class Settings:
             # "not >=" rather than "<", so that nan is refused too.
             if value is not None and not value >= least:
                 raise ValueError(f"{option} {value}: must be at least {least}")
+        for option, value, most in (
+            ("--seed", self.seed, MAX_SEED),
+            ("--threads", self.threads, MAX_THREADS),
+            ("--clusters", self.clusters, MAX_CLUSTERS),
+        ):
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"{option} {value}: must be at most {most}")
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
         if isinstance(self.threshold, float) and self.threshold != self.threshold:

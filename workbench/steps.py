@@ -108,17 +108,28 @@ class CompiledStep:
     def _capture(self):
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        self.pair(self._x, self._y)  # whatever models find out at their first call
-        kept = [v.clone() for v in (*self.values, *self.first, *self.second, self.count)]
-        # Validation looks at values, which a graph under construction does not have.
-        with pyro.validation_enabled(False):
-            # Not the bound method itself, whose `self` make_fx would count as an argument.
-            graph = make_fx(lambda *arguments: self._step(*arguments))(*self._arguments())
-        for value, old in zip(
-            (*self.values, *self.first, *self.second, self.count), kept, strict=True
-        ):
-            value.data.copy_(old)
-        return torch.compile(graph)
+        with torch.no_grad():
+            self.pair(self._x[:2], self._y[:2])  # whatever models find out at their first call
+        changing = [v.detach() for v in (*self.values, *self.first, *self.second, self.count)]
+        kept = [v.clone() for v in changing]
+        try:
+            # Validation looks at values, which a graph under construction does not have.
+            with pyro.validation_enabled(False):
+                # Not the bound method itself, whose `self` make_fx would count as an argument.
+                # On fake tensors, so that no step's worth of memory is taken for it; buffers
+                # of the model, which are constants of the graph, are real.
+                graph = make_fx(
+                    lambda *arguments: self._step(*arguments),
+                    tracing_mode="fake",
+                    _allow_non_fake_inputs=True,
+                )(*self._arguments())
+            compiled = torch.compile(graph)
+            with torch.no_grad():
+                compiled(*self._arguments())  # so that a compiler that fails does so here
+        finally:
+            for value, old in zip(changing, kept, strict=True):
+                value.copy_(old)
+        return compiled
 
     def _step(self, values, first, second, count, x, y, seed, lr, kl_weight):
         streams = itertools.count()

@@ -2,10 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-
 from bitsback.compression.architecture import describe
 from bitsback.compression.archive import (
     MAX_LEVELS,
@@ -15,6 +11,9 @@ from bitsback.compression.archive import (
     Uniform,
     storable,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from .samples import archive, conv_net
 

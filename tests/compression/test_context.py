@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-
 from bitsback.compression import context, geometry, grids, kernels
 from bitsback.compression.archive import MAX_LEVELS, Codebook, Quantised, Uniform, storable
 from bitsback.compression.context import Model
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.grids import GridCoder
 from bitsback.compression.range_coder import Stream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from .samples import codebook, noise, sparse
 

@@ -1,7 +1,6 @@
 """Neighbours are those on the drawing."""
 
 import numpy as np
-
 from bitsback.compression.geometry import Geometry, flat_geometry, kernel_geometry
 
 

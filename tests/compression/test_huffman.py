@@ -4,10 +4,6 @@ from math import log2
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-
 from bitsback.compression.archive import Quantised, Uniform
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.huffman import (
@@ -19,6 +15,9 @@ from bitsback.compression.huffman import (
     entries,
     published_bits,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from .samples import archive, codebook, conv_net, sparse
 

@@ -1,0 +1,42 @@
+"""How a run of `fit` trains: every option with its default, checked when it is made."""
+
+from dataclasses import dataclass
+
+from .schedules import LR_SCHEDULES
+from .settings import MAX_SEED
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train.
+
+    :param epochs: passes over the data.
+    :param batch_size: examples a step; a last smaller batch of an epoch is left out, and its
+        examples come up in the epochs that follow.
+    :param lr: Adam's learning rate at the start.
+    :param lr_schedule: "constant", "linear" (to 0), "hold-linear" (to 0 from half-time on).
+    :param kl_warmup: epochs at which the KL weight starts to rise from 0 and reaches 1.
+    :param seed: of data order and noise.
+    :param step: "eager", "compiled", or "auto": compiled where it is possible and pays.
+    :param checkpoint_seconds: seconds between checkpoints within an epoch.
+    """
+
+    epochs: int = 100
+    batch_size: int = 128
+    lr: float = 1e-3
+    lr_schedule: str = "linear"
+    kl_warmup: tuple[float, float] = (0.0, 0.0)
+    seed: int = 0
+    step: str = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < float("inf"):
+            raise ValueError("epochs, batch_size and lr must be positive and finite")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be within 0..{MAX_SEED}; got {self.seed}")
+        if self.lr_schedule not in LR_SCHEDULES:
+            known = ", ".join(LR_SCHEDULES)
+            raise ValueError(f"unknown lr_schedule {self.lr_schedule!r}; known: {known}")
+        if self.step not in ("auto", "eager", "compiled"):
+            raise ValueError(f"step must be auto, eager or compiled; got {self.step!r}")
