@@ -72,7 +72,6 @@ METHODS: dict[str, Method] = {
                 "kl_warmup": (0.0, 10.0),
             },
             networks={
-                "lenet-300-100": {"epochs": 150, "lr": 5e-3},
                 "lenet-5-caffe": {
                     "pretrain_epochs": 5,
                     "epochs": 40,

@@ -2,7 +2,8 @@
 
 Pruning, codebook and bias grids are chosen together: among the candidates whose paired rise in
 validation NLL and in error over the unpruned network of the posterior means stays within the
-margins, the one that is estimated smallest. The few smallest are then encoded for real.
+margins, the few that are estimated smallest are finished (unit removal, codebook fine-tuning if
+there are training data, biases) and encoded for real, and the smallest file is taken.
 """
 
 import copy
@@ -24,10 +25,12 @@ from .report import describe_result
 from .scores import Rise, calibrate, check_data
 from .search import Pruned, Setting, Trial, settings_for
 
-MARGIN_NLL = 0.01  # nats
-MARGIN_ERROR = 0.1  # percentage points
+MARGIN_NLL = 0.005  # nats: the less noisy of the two, so the tighter
+MARGIN_ERROR = 0.2  # percentage points
 THRESHOLDS_TRIED = 2  # of those within the margins before quantisation, the most pruned
-ENCODED = 3  # of the candidates, the smallest by estimate
+FINISHED = 12  # of the candidates so far apart, the smallest by estimate
+APART = 1.03  # in estimated size
+ENCODED = 2  # of those, the first that are within the margins when finished
 
 Progress = Callable[[str], None]
 
@@ -74,7 +77,7 @@ def compress(
     margin_nll: float = MARGIN_NLL,
     margin_error: float = MARGIN_ERROR,
     coder: str = "range",
-    calibration: Tensor | None = None,
+    training: tuple[Tensor, Tensor] | None = None,
     label: str | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
@@ -91,7 +94,8 @@ def compress(
     :param margin_error: the rise in validation error that is allowed, percentage points (see
         `scores` for likelihoods other than categorical).
     :param coder: "range", or "huffman" for the published CSR + Huffman.
-    :param calibration: training inputs on which BatchNorm statistics are re-estimated.
+    :param training: inputs and labels of the training data. With them codebooks and biases are
+        fine-tuned, and BatchNorm statistics are re-estimated; without them neither is.
     :param label: a short name of the network to keep in the file.
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
@@ -100,7 +104,7 @@ def compress(
     x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
-    trial = _reference(net, posterior, x, y, likelihood, margin_nll, margin_error, calibration)
+    trial = _reference(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
     exact = trial.exact >= trial.weights.keys()
     if quantiser == "stddev" and exact:
         raise ValueError(
@@ -146,7 +150,7 @@ def _reference(
     likelihood: str,
     margin_nll: float,
     margin_error: float,
-    calibration: Tensor | None,
+    training: tuple[Tensor, Tensor] | None,
 ) -> Trial:
     """The network of posterior means, and its weight tensors, ready for trials."""
     reference = copy.deepcopy(net).cpu().eval().requires_grad_(False)
@@ -169,12 +173,12 @@ def _reference(
         weights[spec.name] = Weights(values, usable_stddev(stddev, values), values == values)
     if not weights:
         raise ValueError("the network has no Linear, Conv1d or Conv2d layer to compress")
-    if calibration is not None:
-        calibration = calibration.detach().cpu()
-        calibrate(reference, calibration)
+    if training is not None:
+        training = tuple(torch.as_tensor(part).detach().cpu() for part in training)
+        check_data(*training, likelihood, "training")
     return Trial(
         reference, architecture, weights, frozenset(exact), x, y, likelihood,
-        margin_nll, margin_error, calibration,
+        margin_nll, margin_error, training,
     )  # fmt: skip
 
 
@@ -199,7 +203,7 @@ def _prunings(
             f"threshold {candidate:g}: {pruned.kept} weights, NLL {found.nll:+.4f} nats, "
             f"error {found.error:+.2f} points"
         )
-        if trial.fits(found):
+        if trial.may_fit(found):
             fitting.append(pruned)
         if len(fitting) == THRESHOLDS_TRIED:
             break
@@ -216,27 +220,39 @@ def _search(
         limit = fitting[-1].bits if fitting else math.inf
         for bits, setting, found in trial.search(pruned, settings, limit):
             candidate = _Candidate(bits, pruned, setting, found.nll)
-            if trial.fits(found):
+            if trial.may_fit(found):
                 fitting.append(candidate)
                 say(f"about {bits / 8:.0f} bytes, NLL {found.nll:+.4f}, error {found.error:+.2f}")
             if least is None or found.nll < least.nll:
                 least = candidate
-    return fitting[: -ENCODED - 1 : -1] or [least]
+    return _apart(fitting[::-1]) or [least]
+
+
+def _apart(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Of candidates by rising size, those that differ by enough to be worth finishing."""
+    result: list[_Candidate] = []
+    for candidate in candidates:
+        if not result or candidate.bits > APART * result[-1].bits:
+            result.append(candidate)
+    return result
 
 
 def _smallest(
     trial: Trial, found: list[_Candidate], label: str | None, coder: str
 ) -> tuple[bytes, Archive, _Candidate, Rise, bool]:
     """The candidate whose file is smallest, biases and all; one within the margins if any is."""
-    best = None
-    for candidate in found:
+    best, fitting = None, 0
+    for candidate in found[:FINISHED]:
         small, codes, rise, fits = trial.finish(candidate.pruned, candidate.setting)
-        if best is not None and not fits:
+        if not fits and (fitting or (best is not None and rise.nll >= best[3].nll)):
             continue
         archive = _archive(small, codes, label, trial)
         data = encode(archive, coder)
-        if best is None or not best[-1] or len(data) < len(best[0]):
+        if not fitting or len(data) < len(best[0]):
             best = data, archive, candidate, rise, fits
+        fitting += fits
+        if fitting == ENCODED:
+            break
     return best
 
 

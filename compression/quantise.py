@@ -82,7 +82,7 @@ def shared(
         nearest = 1 + np.abs(values[:, None] - table).argmin(1)
     symbols = np.zeros(weights.values.shape, np.int64)
     symbols[kept] = nearest
-    return _on_codebook(symbols, np.concatenate([[0.0], table]))
+    return on_table(symbols, np.concatenate([[0.0], table]))
 
 
 def _step(precision: np.ndarray, multiplier: float) -> float:
@@ -188,7 +188,7 @@ def _density(kept: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
     return np.broadcast_to(dense[..., None], ones.shape).reshape(kept.shape)[kept]
 
 
-def _on_codebook(symbols: np.ndarray, table: np.ndarray) -> Quantised:
+def on_table(symbols: np.ndarray, table: np.ndarray) -> Quantised:
     """Symbols into a table of values as codes into a codebook; unused and equal values merged."""
     rounded = storable(table)
     rounded[np.abs(rounded) < 2.0**-126] = 0.0  # too small to store
@@ -206,12 +206,15 @@ def _on_codebook(symbols: np.ndarray, table: np.ndarray) -> Quantised:
 
 def select(quantised: Quantised, outputs: np.ndarray, inputs: np.ndarray) -> Quantised:
     """The given rows and columns of a quantised tensor; codebook values left unused dropped."""
-    codes = quantised.codes[outputs][:, inputs]
-    if isinstance(quantised.grid, Uniform):
-        return Quantised(codes, quantised.grid)
-    low, _ = quantised.grid.bounds()
-    table = quantised.grid.values(np.arange(low, quantised.grid.bounds()[1] + 1))
-    return _on_codebook(codes.astype(np.int64) - low, table)
+    part = Quantised(quantised.codes[outputs][:, inputs], quantised.grid)
+    return part if isinstance(part.grid, Uniform) else on_table(*table_of(part))
+
+
+def table_of(quantised: Quantised) -> tuple[np.ndarray, np.ndarray]:
+    """The symbols, int64 from 0 on, and the table of their values, of a codebook's codes."""
+    low, high = quantised.grid.bounds()
+    table = quantised.grid.values(np.arange(low, high + 1))
+    return quantised.codes.astype(np.int64) - low, table
 
 
 def uniform(weights: Weights, multiplier: float = 1.0) -> Quantised:

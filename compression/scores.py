@@ -49,18 +49,18 @@ class Rise:
         return self.nll <= margin_nll + slack and self.error <= margin_error + slack
 
 
-def check_data(x: Tensor, y: Tensor, likelihood: str) -> None:
+def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") -> None:
     """Raise ValueError unless x and y are examples that `scores` can use."""
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {likelihood!r}; known: {', '.join(LIKELIHOODS)}")
     if len(x) != len(y) or len(x) == 0:
-        raise ValueError(f"validation has {len(x)} inputs and {len(y)} labels; give one of each")
+        raise ValueError(f"{part} data: {len(x)} inputs and {len(y)} labels; give one of each")
     if x.is_floating_point() and not x.isfinite().all():
-        raise ValueError("validation inputs hold NaN or infinity")
+        raise ValueError(f"{part} inputs hold NaN or infinity")
     if likelihood == "bernoulli" and not ((y == 0) | (y == 1)).all():
         raise ValueError("Bernoulli labels must be 0 or 1")
     if likelihood == "normal" and not y.isfinite().all():
-        raise ValueError("validation labels hold NaN or infinity")
+        raise ValueError(f"{part} labels hold NaN or infinity")
     if likelihood == "categorical" and (y.ndim != 1 or y.is_floating_point()):
         raise ValueError(
             f"categorical labels must be integers of shape (n,), not {y.dtype} {tuple(y.shape)}"
@@ -92,13 +92,13 @@ def scores(
     parts = [(empty, empty)]
     for chunk, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
         if len(chunk):
-            parts.append(_score(net(chunk).double(), labels.to(chunk.device), likelihood, spread))
+            parts.append(score(net(chunk).double(), labels.to(chunk.device), likelihood, spread))
     nll, error = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
     return Scores(nll, error)
 
 
-def _score(output: Tensor, y: Tensor, likelihood: str, spread: float) -> tuple[Tensor, Tensor]:
-    """NLL and error of one chunk."""
+def score(output: Tensor, y: Tensor, likelihood: str, spread: float = 1.0) -> tuple[Tensor, Tensor]:
+    """NLL and error of each example, from the network's outputs; the NLL is differentiable."""
     if likelihood == "categorical":
         classes = output.shape[-1]
         if output.ndim != 2:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .architecture import Architecture, describe
 from .archive import Quantised
 from .quantise import Weights, bias, estimated_bits, rounded, select, shared, uniform
+from .refine import refine
 from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
 from .units import remove_units
 
@@ -28,6 +29,8 @@ MISSES = 2  # settings beyond the margins in a row, after which coarser ones are
 RATE_SPAN = 8.0  # how far below the best rate so far other kinds of setting are tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
+RECOVERED = 3.0  # times the margins: what codebook fine-tuning may make good
+CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
 TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
 
 
@@ -64,7 +67,8 @@ class Trial:
     :param net: the reference network, on the CPU in eval mode.
     :param weights: every weight tensor with its stddev, by name; `kept` all True.
     :param exact: the weight tensors whose stddev is not known, being 0 everywhere.
-    :param calibration: inputs on which BatchNorm statistics are re-estimated, or None.
+    :param training: inputs and labels to re-estimate BatchNorm statistics and to fine-tune
+        codebooks on, or None.
     """
 
     net: nn.Module
@@ -76,12 +80,13 @@ class Trial:
     likelihood: str
     margin_nll: float
     margin_error: float
-    calibration: Tensor | None
+    training: tuple[Tensor, Tensor] | None
     reference: Scores = field(init=False)
     spread: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.spread = spread_of(self.y, self.likelihood)
+        self.calibrate(self.net)
         self.reference = scores(self.net, self.x, self.y, self.likelihood)
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
@@ -91,21 +96,34 @@ class Trial:
 
         Where the first `CHUNK` examples leave no doubt that it is beyond the margins, theirs.
         """
-        if self.calibration is not None:
-            calibrate(net, self.calibration)
+        self.calibrate(net)
         some = scores(net, self.x[:CHUNK], self.y[:CHUNK], self.likelihood, self.spread)
         first = rise(some, self.reference.head(CHUNK))
         if not first.within(
-            self.margin_nll + DOUBT * first.nll_stderr,
-            self.margin_error + DOUBT * first.error_stderr,
+            self.slack * self.margin_nll + DOUBT * first.nll_stderr,
+            self.slack * self.margin_error + DOUBT * first.error_stderr,
         ):
             return first
         rest = scores(net, self.x[CHUNK:], self.y[CHUNK:], self.likelihood, self.spread)
         return rise(some.join(rest), self.reference)
 
+    @property
+    def slack(self) -> float:
+        """How far beyond the margins a candidate may be before it is fine-tuned."""
+        return 1.0 if self.training is None else RECOVERED
+
+    def may_fit(self, found: Rise) -> bool:
+        """Whether a rise is within the margins, or fine-tuning may yet bring it there."""
+        return found.within(self.slack * self.margin_nll, self.slack * self.margin_error)
+
     def fits(self, found: Rise) -> bool:
         """Whether a rise is within the margins."""
         return found.within(self.margin_nll, self.margin_error)
+
+    def calibrate(self, net: nn.Module) -> None:
+        """BatchNorm statistics re-estimated on training inputs, if there are any; in place."""
+        if self.training is not None:
+            calibrate(net, self.training[0][:CALIBRATION])
 
     def prune(self, threshold: float, masks: dict[str, Tensor]) -> Pruned:
         """The reference with only the weights of the masks, dead units removed."""
@@ -114,8 +132,7 @@ class Trial:
         for name, kept in masks.items():
             if name in self.weights:
                 state[name].mul_(kept)
-        if self.calibration is not None:
-            calibrate(net, self.calibration)
+        self.calibrate(net)
         net, chosen = self.reduce(net)
         weights = {}
         for name, full in self.weights.items():
@@ -175,7 +192,7 @@ class Trial:
                     continue
                 found = self.rise(with_weights(pruned.net, codes))
                 yield bits, setting, found
-                if self.fits(found):
+                if self.may_fit(found):
                     limit, best_rate, misses = bits, setting.rate, 0
                 else:
                     misses += 1
@@ -190,11 +207,13 @@ class Trial:
         """
         codes = self.quantise(pruned, setting)
         net = with_weights(pruned.net, codes)
-        if self.calibration is not None:
-            calibrate(net, self.calibration)
+        self.calibrate(net)
         net, chosen = self.reduce(net)
         codes |= {name: select(codes[name], *parts) for name, parts in chosen.items()}
         biases = _biases(net)
+        if self.training is not None:
+            codes, biases = refine(net, codes, biases, self.training, self.likelihood)
+            net = with_weights(net, codes)
         for bits in BIAS_BITS:
             coded = {name: bias(values, bits) for name, values in biases.items()}
             trial = with_weights(net, coded)

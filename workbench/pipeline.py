@@ -53,7 +53,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         net.cpu(),
         posterior,
         validation=(data.validation.x, data.validation.y),
-        calibration=data.train.x,
+        training=(data.train.x, data.train.y),
         coder=settings.coder,
         label=settings.network,
         progress=line.say,

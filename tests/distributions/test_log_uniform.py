@@ -60,7 +60,7 @@ def test_log_prob_is_minus_log_magnitude():
 
 def test_the_gradient_of_log_prob_is_refused():
     value = torch.ones(2, requires_grad=True)
-    with pytest.raises(NotImplementedError, match="Monte-Carlo gradient .* infinite variance"):
+    with pytest.raises(NotImplementedError, match=r"Monte-Carlo gradient .* infinite variance"):
         LogUniform((2,)).log_prob(value).sum().backward()
 
 

@@ -1,5 +1,6 @@
 """KL(normal || log-uniform) against quadrature of Dawson's integral, and its gradients."""
 
+import itertools
 import math
 
 import numpy as np
@@ -23,7 +24,7 @@ def by_quadrature(log_alpha: float) -> float:
     knots = [0.0, *(k for k in (1, 3, 10, 100, 1000, 10000) if k < end), end]
     pieces = [
         quad(dawsn, a, b, epsabs=0, epsrel=1e-13, limit=200)[0]
-        for a, b in zip(knots[:-1], knots[1:], strict=True)
+        for a, b in itertools.pairwise(knots)
     ]
     return 2 * math.fsum(pieces)
 

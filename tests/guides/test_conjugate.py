@@ -94,14 +94,12 @@ def test_svi_finds_the_best_factorised_normal(loss):
     """Seeded; the learning rate falls, so that little of the gradient's noise is left."""
     problem = Regression(orthogonal=False)
     guide = MeanFieldNormal(problem.model, init_scale=0.1)
-    problem.train(guide, loss(), steps=700, lr=0.1, every=100)
+    problem.train(guide, loss(), steps=450, lr=0.1, every=65)
     weight = guide.posterior().weights["weight"]
     stddev = problem.precision.diagonal().rsqrt()
     assert ((weight.loc[0] - problem.mean).abs() / stddev).max() < 0.1
     assert (weight.stddev[0] / stddev - 1).abs().max() < 0.1
-    assert problem.exact_loss(guide) == pytest.approx(
-        _best_loss(problem, stddev), abs=0.02
-    )
+    assert problem.exact_loss(guide) == pytest.approx(_best_loss(problem, stddev), abs=0.02)
 
 
 def _best_loss(problem, stddev) -> float:
@@ -113,7 +111,7 @@ def _best_loss(problem, stddev) -> float:
 def test_a_point_finds_the_posterior_mode():
     problem = Regression(orthogonal=False)
     guide = PointMass(problem.model)
-    problem.train(guide, TraceMeanField_ELBO(), steps=300, lr=0.1, every=60)
+    problem.train(guide, TraceMeanField_ELBO(), steps=200, lr=0.1, every=35)
     torch.testing.assert_close(
         guide.posterior().weights["weight"].loc[0], problem.mean, rtol=0, atol=1e-3
     )
@@ -122,7 +120,7 @@ def test_a_point_finds_the_posterior_mode():
 def test_autoguide_with_correlations():
     problem = Regression(orthogonal=False)
     guide = AutoMultivariateNormal(problem.model)
-    problem.train(guide, Trace_ELBO(), steps=700, lr=0.1, every=100)
+    problem.train(guide, Trace_ELBO(), steps=450, lr=0.1, every=65)
     weight = posterior_of(guide, problem.model).weights["weight"]
     stddev = problem.covariance.diagonal().sqrt()  # the marginals', not the conditionals'
     assert (stddev * problem.precision.diagonal().sqrt()).max() > 1.2
@@ -131,12 +129,12 @@ def test_autoguide_with_correlations():
 
 
 def test_nuts():
-    """150 draws: 5 standard errors of independent ones, seeded."""
+    """100 draws: 5 standard errors of independent ones, seeded."""
     problem = Regression(orthogonal=False)
     kernel = NUTS(problem.model, jit_compile=False)
-    mcmc = MCMC(kernel, num_samples=150, warmup_steps=80, disable_progbar=True)
+    mcmc = MCMC(kernel, num_samples=100, warmup_steps=50, disable_progbar=True)
     mcmc.run(problem.x, problem.y)
     weight = posterior_of(mcmc, problem.model).weights["weight"]
     stddev = problem.covariance.diagonal().sqrt()
-    assert ((weight.loc[0] - problem.mean).abs() / (stddev / math.sqrt(150))).max() < 5
-    assert ((weight.stddev[0] / stddev - 1).abs() * math.sqrt(300)).max() < 5
+    assert ((weight.loc[0] - problem.mean).abs() / (stddev / math.sqrt(100))).max() < 5
+    assert ((weight.stddev[0] / stddev - 1).abs() * math.sqrt(200)).max() < 5

@@ -218,7 +218,7 @@ def test_two_layers_may_not_share_a_lazy_weight():
     loc, log_scale = normal((3, 3))
     weight, x = LocalNormal(loc, log_scale).rsample(), torch.randn(2, 3, dtype=torch.float64)
     hidden = F.linear(x, weight)
-    with pytest.raises(RuntimeError, match="two different draws.*local_reparameterization=False"):
+    with pytest.raises(RuntimeError, match=r"two different draws.*local_reparameterization=False"):
         F.linear(hidden, weight)
 
 

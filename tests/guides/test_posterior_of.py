@@ -52,11 +52,11 @@ def test_autoguides_in_closed_form(kind):
     posterior = posterior_of(guide, model)
     assert_is_a_posterior(posterior)
     with torch.no_grad():
-        draws = [guide(X, Y) for _ in range(800)]
+        draws = [guide(X, Y) for _ in range(400)]
     for name, weight in posterior.weights.items():
         sample = torch.stack([d[name] for d in draws])
-        error = (sample.mean(0) - weight.loc) / (weight.stddev / math.sqrt(800))
-        spread = (sample.std(0) / weight.stddev - 1) * math.sqrt(2 * 800)
+        error = (sample.mean(0) - weight.loc) / (weight.stddev / math.sqrt(400))
+        spread = (sample.std(0) / weight.stddev - 1) * math.sqrt(2 * 400)
         assert error.abs().max() < 5 and spread.abs().max() < 5
         torch.testing.assert_close(
             weight.log_alpha, torch.log(weight.stddev**2 / weight.loc**2), rtol=1e-4, atol=1e-4

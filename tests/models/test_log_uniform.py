@@ -74,5 +74,5 @@ def test_guides_without_a_closed_form_are_refused(name):
 
 def test_draws_are_refused():
     draws = {k: torch.randn(5, *v.shape) for k, v in make().initial_weights().items()}
-    with pytest.raises(ValueError, match="LogUniform has an improper prior.*proper prior"):
+    with pytest.raises(ValueError, match=r"LogUniform has an improper prior.*proper prior"):
         posterior_of(draws, make())

@@ -164,9 +164,7 @@ def test_a_step_that_fails_is_named_and_spoils_nothing(gradient, tmp_path):
 
 def test_an_infinite_scale_is_named():
     model, guide = pair()
-    with pytest.raises(
-        NonFiniteError, match=r"step \d: the standard deviation of site fc1.weight is inf"
-    ):
+    with pytest.raises(NonFiniteError, match="step 1: the standard deviation of site fc1"):
         fit(model, guide, data(), options=Options(3, 16, lr=1e3, step="eager"))
 
 

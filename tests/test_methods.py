@@ -1,0 +1,136 @@
+"""The contract of a method, over the registry: a new line in METHODS is tested at once."""
+
+import ast
+import re
+
+import bitsback
+import pyro
+import pytest
+import torch
+from bitsback.guides import ELBO
+from bitsback.methods import METHODS
+from bitsback.posterior import Posterior
+from bitsback.workbench.networks import NETWORKS
+from pyro.infer import SVI, TraceMeanField_ELBO
+from torch import nn
+
+from .project import ROOT
+
+LOSSES = {"pyro": TraceMeanField_ELBO, "bitsback": ELBO}
+X, Y = torch.linspace(-1, 1, 20 * 16).reshape(20, 1, 4, 4), torch.arange(20) % 3
+
+
+def net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3)
+    )
+
+
+def trained(name: str, loss=ELBO, steps: int = 2):
+    model, guide = METHODS[name].pair(net(), num_data=20)
+    svi = SVI(model, guide, pyro.optim.ClippedAdam({"lr": 1e-2}), loss())
+    losses = [svi.step(X, Y) for _ in range(steps)]
+    assert all(torch.isfinite(torch.tensor(losses)))
+    return model, guide
+
+
+def classes(folder: str, base: str) -> set[str]:
+    """Public classes of a folder that descend, within it, from `base`."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / folder).glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name] = {b.id for b in node.bases if isinstance(b, ast.Name)}
+
+    def descends(name: str) -> bool:
+        return any(b == base or descends(b) for b in found.get(name, ()))
+
+    return {name for name in found if descends(name)}
+
+
+def test_every_model_and_guide_is_in_a_method():
+    """A file in models/ or guides/ without an entry would be a method nobody can run."""
+    assert classes("models", "NetworkModel") == {m.model for m in METHODS.values()}
+    assert classes("guides", "_Guide") == {m.guide for m in METHODS.values()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_entry(name):
+    method = METHODS[name]
+    assert method.name == name and re.fullmatch(r"[a-z0-9-]+", name)
+    model = getattr(bitsback.models, method.model)
+    assert hasattr(bitsback.guides, method.guide)
+    assert method.proper == model.proper and method.prior and re.search(r"\d{4}|:|;", method.paper)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_has_a_page(name):
+    page = (ROOT / "docs" / "methods" / f"{name}.md").read_text()
+    index = (ROOT / "docs" / "methods" / "README.md").read_text()
+    assert f"({name}.md)" in index and METHODS[name].guide in page
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_are_the_same_kind_for_every_network(name):
+    """A network's own entry changes values, and adds none that nobody else has."""
+    method = METHODS[name]
+    for network, changed in method.networks.items():
+        assert network in NETWORKS
+        assert changed.keys() <= method.defaults.keys()
+        assert method.settings(network) == {**method.defaults, **changed}
+    assert method.settings("no such network") == dict(method.defaults)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", METHODS)
+def test_trains_with_plain_svi(name, loss):
+    model, guide = trained(name, LOSSES[loss])
+    start = model.initial_weights()
+    posterior = guide.posterior()
+    assert isinstance(posterior, Posterior)
+    assert posterior.weights.keys() == {"0.weight", "3.weight", "5.weight"}
+    for key, weight in posterior.weights.items():
+        assert weight.loc.shape == weight.stddev.shape == start[key].shape
+        torch.broadcast_to(weight.inclusion, weight.loc.shape)
+        tensors = [weight.loc, weight.stddev, weight.inclusion]
+        if weight.log_alpha is not None:
+            assert weight.log_alpha.shape == weight.loc.shape
+            tensors.append(weight.log_alpha)
+        assert all(t.isfinite().all() and not t.requires_grad for t in tensors)
+        assert not weight.loc.equal(start[key])  # it moved
+    for a, b in zip(model.trained().parameters(), net().parameters(), strict=True):
+        assert a.shape == b.shape
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_guide_starts_at_the_network(name):
+    network = net()
+    _, guide = METHODS[name].pair(network, num_data=20)
+    for key, value in guide.median().items():
+        assert value.equal(network.get_parameter(key))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_other_likelihoods(name):
+    model, guide = METHODS[name].pair(nn.Linear(4, 2), num_data=20, likelihood="normal")
+    assert ELBO().loss(model, guide, torch.ones(5, 4), torch.zeros(5, 2)) == pytest.approx(
+        ELBO().loss(model, guide, torch.ones(5, 4), torch.zeros(5, 2)), rel=0.2
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_constant_kl_is_the_same_twice(name):
+    model, guide = trained(name)
+    first, second = (ELBO().terms(model, guide, X, Y).total_kl for _ in range(2))
+    assert first.equal(second)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_compresses_and_loads(name, tmp_path):
+    model, guide = trained(name)
+    result = bitsback.compress(model.trained(), guide.posterior(), validation=(X, Y))
+    path = tmp_path / "net.bb"
+    result.save(path)
+    small = bitsback.load(path)
+    assert path.stat().st_size == len(result.data)
+    assert small(X).shape == (20, 3) and small(X).equal(result.network(X))
