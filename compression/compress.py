@@ -22,7 +22,7 @@ from .file import decode, encode, network, save
 from .masks import candidates, check_posterior, masks
 from .quantise import Weights, usable_stddev
 from .report import describe_result
-from .scores import Rise, calibrate, check_data
+from .scores import Rise, check_data
 from .search import Pruned, Setting, Trial, settings_for
 
 MARGIN_NLL = 0.005  # nats: the less noisy of the two, so the tighter

@@ -9,12 +9,11 @@ import json
 import os
 import signal
 import sys
+from tempfile import TemporaryDirectory
 
 import torch
-from bitsback.workbench import pipeline  # noqa: F401  (what a run needs, loaded once)
 from bitsback.workbench.cli import app
 from bitsback.workbench.steps import EagerStep
-from sklearn.datasets import load_digits  # noqa: F401
 
 PLACES = {
     "fsync": (os, "fsync"),
@@ -53,8 +52,10 @@ def child(job: dict) -> None:
 
 
 def serve() -> None:
-    torch.set_num_threads(1)
-    torch.optim.Adam([torch.zeros(1)])  # its first use loads half of torch
+    with TemporaryDirectory() as folder:  # one run here, so that all that is loaded late is there
+        run = ("compress", "--epochs", "1", "--pretrain-epochs", "1", "--quiet", "--threshold", "0")
+        app([*run, "--out", f"{folder}/net.bb"], standalone_mode=False)
+    print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
