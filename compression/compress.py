@@ -28,8 +28,8 @@ from .search import Pruned, Setting, Trial, settings_for
 MARGIN_NLL = 0.005  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
 THRESHOLDS_TRIED = 2  # of those within the margins before quantisation, the most pruned
-FINISHED = 12  # of the candidates so far apart, the smallest by estimate
-APART = 1.03  # in estimated size
+FINISHED = 8  # of the candidates so far apart, the smallest by estimate
+APART = 1.05  # in estimated size
 ENCODED = 2  # of those, the first that are within the margins when finished
 
 Progress = Callable[[str], None]

@@ -57,7 +57,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         coder=settings.coder,
         label=settings.network,
         progress=line.say,
-        **{k: getattr(settings, k) for k in _COMPRESSION if getattr(settings, k) is not None},
+        **_compression(method, settings),
     )
     line.close()
     result.save(settings.out)
@@ -70,6 +70,14 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     figures["kl_bits"] = kl / math.log(2) if method.proper and spread else None
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
+
+
+def _compression(method: Method, settings: Settings) -> dict[str, Any]:
+    """Options of `compress`: those given, else the method's for the network, else its own."""
+    defaults = method.settings(settings.network)
+    chosen = {k: getattr(settings, k) for k in _COMPRESSION}
+    chosen = {k: defaults.get(k) if v is None else v for k, v in chosen.items()}
+    return {k: v for k, v in chosen.items() if v is not None}
 
 
 def _train(

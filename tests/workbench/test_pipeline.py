@@ -1,0 +1,130 @@
+"""The main job in this process: threads, figures, the check of the file, the progress lines."""
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from bitsback.methods import METHODS
+from bitsback.workbench import pipeline
+from bitsback.workbench.errors import CheckFailed
+from bitsback.workbench.pipeline import run
+from bitsback.workbench.settings import Settings, resolve
+from rich.console import Console
+
+QUIET = Console(quiet=True)
+
+
+def settings(folder: Path, **changes) -> Settings:
+    """A run of seconds: few epochs, a fixed threshold."""
+    short = {"epochs": 2, "pretrain_epochs": 2, "threshold": 2.0, "threads": 1}
+    return resolve(Settings(**{**short, "out": folder / "net.bb", **changes}))
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """The figures of each method."""
+    done = {}
+
+    def of(method: str) -> dict:
+        if method not in done:
+            done[method] = run(settings(tmp_path_factory.mktemp(method), method=method), QUIET)
+        return done[method]
+
+    return of
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_figures(method, figures):
+    found = figures(method)
+    assert found["bytes"] == Path(found["file"]).stat().st_size
+    assert found["ratio"] == pytest.approx(found["float32_bytes"] / found["bytes"])
+    assert found["float32_bytes"] == 4 * 12_060
+    assert found["bits_per_weight"] == pytest.approx(8 * found["bytes"] / (6400 + 5000 + 500))
+    assert found["nll_bits"] > 0 and found["seconds"] > 0
+    assert 0 <= found["test_error"] <= 100 and 0 <= found["test_error_before"] <= 100
+    assert (found["method"], found["network"], found["data"]) == (method, "digits-mlp", "digits")
+
+
+def test_kl_bits_is_a_code_length_or_null(figures):
+    """None for an improper prior; none for a point, whose code would never end."""
+    assert figures("log-uniform")["kl_bits"] is None
+    assert figures("deterministic")["kl_bits"] is None
+    assert figures("gaussian")["kl_bits"] > 1000
+
+
+def test_kl_bits_are_bits(monkeypatch, tmp_path):
+    kl = []
+    original = pipeline.fit
+    monkeypatch.setattr(
+        pipeline, "fit", lambda *a, **k: (h := original(*a, **k), kl.append(h[-1].kl))[0]
+    )
+    found = run(settings(tmp_path, method="gaussian"), QUIET)
+    assert found["kl_bits"] == pytest.approx(kl[-1] / math.log(2))
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 1), (2, 2)])
+def test_threads(asked, used, tmp_path, monkeypatch):
+    """A small network has one unless others are asked for; the checkpoint records it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run(settings(tmp_path, threads=asked, epochs=1, resume=tmp_path), QUIET)
+        assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(before)
+    for phase in ("pretrain", "train"):
+        content = torch.load(tmp_path / f"{phase}.checkpoint", weights_only=True)
+        assert content["run"]["threads"] == used
+
+
+def test_a_large_network_keeps_torchs_threads():
+    assert sum(p.numel() for p in pipeline.network("lenet-300-100").parameters()) > pipeline.SMALL
+
+
+def test_a_file_that_decodes_to_something_else_is_a_failed_check(tmp_path, monkeypatch):
+    from bitsback.compression import file
+
+    original = file.load
+
+    def other(path, into=None):
+        net = original(path, into)
+        with torch.no_grad():
+            next(net.parameters()).add_(1e-3)
+        return net
+
+    monkeypatch.setattr(file, "load", other)
+    with pytest.raises(CheckFailed, match="decodes to other weights than were measured"):
+        run(settings(tmp_path), QUIET)
+
+
+def test_one_line_for_each_phase(tmp_path):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={"TERM": "xterm"})
+    run(settings(tmp_path), console)
+    lines = [line.split("\r\x1b[2K")[-1] for line in console.file.getvalue().splitlines()]
+    assert [line.split(" · ")[0] for line in lines] == ["pretrain", "train", "compress"]
+    for line in lines[:2]:
+        assert "100 % · 0:00 left · log p -" in line and " · KL " in line and " · error " in line
+    assert lines[2].endswith(" bytes")
+    assert all(len(line) < 80 for line in lines)
+
+
+def test_an_error_does_not_end_up_on_the_progress_line(tmp_path, monkeypatch):
+    def failing(*arguments, progress, **options):
+        progress("half way")
+        raise ValueError("no")
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={"TERM": "xterm"})
+    monkeypatch.setattr(pipeline, "compress", failing)
+    with pytest.raises(ValueError, match="no"):
+        run(settings(tmp_path), console)
+    assert console.file.getvalue().endswith("compress · half way\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "ratio"), [("log-uniform", 120), ("gaussian", 8)])
+def test_defaults_give_a_small_network_that_works(method, ratio, tmp_path):
+    found = run(resolve(Settings(method=method, out=tmp_path / "net.bb")), QUIET)
+    assert found["test_error"] < 7
+    assert found["ratio"] > ratio
