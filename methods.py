@@ -82,7 +82,7 @@ METHODS: dict[str, Method] = {
                     "pretrain_epochs": 40,
                     "epochs": 300,
                     "batch_size": 64,
-                    "lr": 5e-3,
+                    "lr": 2e-2,
                     "kl_warmup": (0.0, 50.0),
                 },
             },
@@ -91,7 +91,7 @@ METHODS: dict[str, Method] = {
             name="gaussian",
             model="Gaussian",
             guide="MeanFieldNormal",
-            prior="p(w) = N(0, 0.1^2)",
+            prior="p(w) = N(0, 4 / fan-in)",
             paper="Blundell et al. 2015, Weight Uncertainty in Neural Networks (one component)",
             proper=True,
             defaults={
@@ -102,7 +102,15 @@ METHODS: dict[str, Method] = {
                 "lr_schedule": "linear",
                 "kl_warmup": (0.0, 0.0),
             },
-            networks={"digits-mlp": {"pretrain_epochs": 40, "epochs": 200, "batch_size": 64}},
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 200,
+                    "batch_size": 64,
+                    "lr": 5e-3,
+                    "kl_warmup": (0.0, 50.0),
+                }
+            },
         ),
         Method(
             name="deterministic",

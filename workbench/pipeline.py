@@ -12,6 +12,7 @@ from torch import nn
 
 from ..compression.compress import Compressed, compress
 from ..methods import METHODS, Method
+from ..posterior import Posterior
 from .data import Dataset, load_data
 from .errors import CheckFailed
 from .evaluate import Score, check_fits, evaluate
@@ -48,18 +49,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     method = METHODS[settings.method]
     net, guide, kl = _train(net, method, data, settings, console)
     posterior = guide.posterior()
-    line = StatusLine(console, "compress")
-    result = compress(
-        net.cpu(),
-        posterior,
-        validation=(data.validation.x, data.validation.y),
-        training=(data.train.x, data.train.y),
-        coder=settings.coder,
-        label=settings.network,
-        progress=line.say,
-        **_compression(method, settings),
-    )
-    line.close()
+    result = _compress(net.cpu(), posterior, data, settings, console)
     result.save(settings.out)
     before = evaluate(_with_means(net, posterior), data.test)
     after = evaluate(_reread(settings.out, net, result), data.test)
@@ -97,6 +87,25 @@ def _train(
     return _fit(net, method, data, settings, options, console, "train")
 
 
+def _compress(
+    net: nn.Module, posterior: Posterior, data: Dataset, settings: Settings, console: Console
+) -> Compressed:
+    line = StatusLine(console, "compress")
+    try:
+        return compress(
+            net,
+            posterior,
+            validation=(data.validation.x, data.validation.y),
+            training=(data.train.x, data.train.y),
+            coder=settings.coder,
+            label=settings.network,
+            progress=line.say,
+            **_compression(METHODS[settings.method], settings),
+        )
+    finally:
+        line.close()
+
+
 def _options(defaults: dict[str, Any], settings: Settings) -> Options:
     given = {k: getattr(settings, k) for k in ("epochs", "batch_size", "lr")}
     chosen = {k: v if v is not None else defaults[k] for k, v in given.items()}
@@ -132,7 +141,7 @@ def _fit(
 
 
 @torch.no_grad()
-def _with_means(net: nn.Module, posterior) -> nn.Module:
+def _with_means(net: nn.Module, posterior: Posterior) -> nn.Module:
     """`net` with the posterior means in it."""
     state = net.state_dict()
     for name, weight in posterior.weights.items():

@@ -69,7 +69,7 @@ def test_the_spine(case, tmp_path):
     assert report["float32_bytes"] == 4 * sum(p.numel() for p in net.parameters())
     assert report["ratio"] == report["float32_bytes"] / report["bytes"] > 10
     assert report["within_margin"]
-    assert report["rise"]["nll"] <= report["margin_nll"] == 0.01
+    assert report["rise"]["nll"] <= report["margin_nll"] == 0.005
     assert report["rise"]["error"] <= 0.5
     validation = report["validation"]
     assert validation["nll"] - validation["nll_before"] == pytest.approx(report["rise"]["nll"])

@@ -47,3 +47,12 @@ def test_weight_decay():
     for name, loc in model.initial_weights().items():
         gradient = guide.get_parameter(f"loc.{name}").grad / 12
         torch.testing.assert_close(gradient, loc / (12 * 0.25))
+
+
+def test_the_default_scale_falls_with_the_fan_in():
+    """2 / sqrt(fan-in): of a dense layer its inputs, of a convolution those of one position."""
+    net = nn.Sequential(nn.Conv2d(3, 2, 5), nn.Flatten(), nn.Linear(2, 4))
+    model = Gaussian(net, 6)
+    for name, fan_in in (("0.weight", 75), ("2.weight", 2)):
+        scale = model.prior(name, model.initial_weights()[name]).scale
+        torch.testing.assert_close(scale, torch.full_like(scale, 2 / math.sqrt(fan_in)))
