@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 _FLAGS = (
-    # Not -ffast-math: linked with it, gcc's library turns denormal numbers off in the whole process.
+    # Not -ffast-math: linked with it, gcc turns denormal numbers off in the whole process.
     *("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=c++17"),
     *("-shared", "-fPIC", "-pthread"),
 )
