@@ -2,8 +2,8 @@
 
 Pruning, codebook and bias grids are chosen together: among the candidates whose paired rise in
 validation NLL and in error over the unpruned network of the posterior means stays within the
-margins, the few that are estimated smallest are finished (unit removal, codebook fine-tuning if
-there are training data, biases) and encoded for real, and the smallest file is taken.
+margins, the smallest that still is when finished: after unit removal, codebook fine-tuning (if
+there are training data), biases, and encoding.
 """
 
 import copy
@@ -28,9 +28,7 @@ from .search import Pruned, Setting, Trial, settings_for
 MARGIN_NLL = 0.005  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
 THRESHOLDS_TRIED = 2  # of those within the margins before quantisation, the most pruned
-FINISHED = 8  # of the candidates so far apart, the smallest by estimate
-APART = 1.05  # in estimated size
-ENCODED = 2  # of those, the first that are within the margins when finished
+APART = 1.03  # in estimated size: nearer candidates are not worth finishing both
 
 Progress = Callable[[str], None]
 
@@ -241,18 +239,18 @@ def _smallest(
     trial: Trial, found: list[_Candidate], label: str | None, coder: str
 ) -> tuple[bytes, Archive, _Candidate, Rise, bool]:
     """The candidate whose file is smallest, biases and all; one within the margins if any is."""
-    best, fitting = None, 0
-    for candidate in found[:FINISHED]:
+    best, first, last = None, 0, len(found) - 1
+    while first <= last:  # by bisection, as finishing takes seconds and the rise falls with size
+        middle = (first + last) // 2
+        candidate = found[middle]
         small, codes, rise, fits = trial.finish(candidate.pruned, candidate.setting)
-        if not fits and (fitting or (best is not None and rise.nll >= best[3].nll)):
+        first, last = (first, middle - 1) if fits else (middle + 1, last)
+        if best is not None and (best[-1] > fits or (not fits and rise.nll >= best[3].nll)):
             continue
         archive = _archive(small, codes, label, trial)
         data = encode(archive, coder)
-        if not fitting or len(data) < len(best[0]):
+        if best is None or not best[-1] or len(data) < len(best[0]):
             best = data, archive, candidate, rise, fits
-        fitting += fits
-        if fitting == ENCODED:
-            break
     return best
 
 

@@ -247,6 +247,7 @@ def runner():
     made = Runner()
     yield made
     made.process.stdin.close()
+    made.process.stdout.close()
     made.process.wait()
 
 
