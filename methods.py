@@ -72,9 +72,10 @@ METHODS: dict[str, Method] = {
                 "kl_warmup": (0.0, 10.0),
             },
             networks={
+                "lenet-300-100": {"epochs": 200},
                 "lenet-5-caffe": {
                     "pretrain_epochs": 5,
-                    "epochs": 40,
+                    "epochs": 60,
                     "lr": 3e-3,
                     "kl_warmup": (0.0, 8.0),
                 },

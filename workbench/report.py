@@ -42,7 +42,8 @@ def _finite(value: Any) -> Any:
 
 def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     """The table that ends `bitsback compress`; `result` is the JSON of that command."""
-    table = _key_value(f"{result['network']} on {result['data']}, method {result['method']}")
+    _say(console, f"{result['network']} on {result['data']}, method {result['method']}")
+    table = _key_value()
     table.add_row("test error before", _percent(result["test_error_before"]))
     table.add_row("test error after", f"{_percent(result['test_error'])} (of the decoded file)")
     table.add_row("kept weights", _percent(100 * result["nonzero_fraction"]))
@@ -56,7 +57,8 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
 
 def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:
     """The table of `bitsback evaluate`."""
-    table = _key_value(f"{result['file']} on the test part of {result['data']}")
+    _say(console, f"{result['file']} on the test part of {result['data']}")
+    table = _key_value()
     table.add_row("examples", f"{result['examples']:,}")
     table.add_row("test error", _percent(result["test_error"]))
     table.add_row("test NLL", f"{result['test_nll']:.4f} nats per example")
@@ -69,7 +71,8 @@ def print_inspected(console: Console, result: Mapping[str, Any]) -> None:
     Most of a file is one arithmetic-coded stream, so that a part may have fractions of a byte.
     """
     total = result["bytes"]
-    table = Table(title=f"{result['file']}: {total:,} bytes", title_justify="left")
+    _say(console, f"{result['file']}: {total:,} bytes")
+    table = Table()
     table.add_column("part")
     table.add_column("bytes", justify="right")
     table.add_column("share", justify="right")
@@ -121,8 +124,13 @@ def units(kept: Sequence[int]) -> str:
     return "-".join(str(n) for n in kept)
 
 
-def _key_value(title: str) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False)
+def _say(console: Console, title: str) -> None:
+    """A title, as it is; that of a rich table would be wrapped to the table's width."""
+    console.print(title, highlight=False, markup=False)
+
+
+def _key_value() -> Table:
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     return table
