@@ -2,8 +2,8 @@
 
 Pruning, codebook and bias grids are chosen together: among the candidates whose paired rise in
 validation NLL and in error over the unpruned network of the posterior means stays within the
-margins, the smallest that still is when finished: after unit removal, codebook fine-tuning (if
-there are training data), biases, and encoding.
+margins, the smallest that still is when finished: after unit removal, retraining (if there are
+training inputs), biases, and encoding.
 """
 
 import copy
@@ -22,12 +22,13 @@ from .file import decode, encode, network, save
 from .masks import candidates, check_posterior, masks
 from .quantise import Weights, usable_stddev
 from .report import describe_result
-from .scores import Rise, check_data
+from .scores import Rise, check_data, check_inputs
 from .search import Pruned, Setting, Trial, settings_for
 
-MARGIN_NLL = 0.005  # nats: the less noisy of the two, so the tighter
+MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
-THRESHOLDS_TRIED = 2  # of those within the margins before quantisation, the most pruned
+# Times the margins: of the thresholds whose rise is within each, the most pruned is gone on with.
+THRESHOLD_SLACKS = (2.0, 0.5)
 APART = 1.03  # in estimated size: nearer candidates are not worth finishing both
 
 Progress = Callable[[str], None]
@@ -55,12 +56,12 @@ class Compressed:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A pruning and a quantisation of it that stay within the margins, and their size."""
+    """A pruning and a quantisation of it, its size and its rise before any retraining."""
 
     bits: float
     pruned: Pruned
     setting: Setting
-    nll: float
+    rise: Rise
 
 
 def compress(
@@ -75,7 +76,7 @@ def compress(
     margin_nll: float = MARGIN_NLL,
     margin_error: float = MARGIN_ERROR,
     coder: str = "range",
-    training: tuple[Tensor, Tensor] | None = None,
+    training: Tensor | None = None,
     label: str | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
@@ -92,8 +93,9 @@ def compress(
     :param margin_error: the rise in validation error that is allowed, percentage points (see
         `scores` for likelihoods other than categorical).
     :param coder: "range", or "huffman" for the published CSR + Huffman.
-    :param training: inputs and labels of the training data. With them codebooks and biases are
-        fine-tuned, and BatchNorm statistics are re-estimated; without them neither is.
+    :param training: inputs of the training data; no labels are needed. With them what is left
+        is retrained to predict as `net` does, and BatchNorm statistics are re-estimated; without
+        them neither is.
     :param label: a short name of the network to keep in the file.
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
@@ -110,7 +112,8 @@ def compress(
             "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
         )
     prunings = _prunings(trial, posterior, threshold, say)
-    found = _search(trial, prunings, settings_for(quantiser, clusters, exact), say)
+    settings = settings_for(quantiser, clusters, exact, trial.matching is not None)
+    found = _search(trial, prunings, settings, say)
     data, archive, chosen, rise, fits = _smallest(trial, found, label, coder)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, net)
@@ -148,7 +151,7 @@ def _reference(
     likelihood: str,
     margin_nll: float,
     margin_error: float,
-    training: tuple[Tensor, Tensor] | None,
+    training: Tensor | None,
 ) -> Trial:
     """The network of posterior means, and its weight tensors, ready for trials."""
     reference = copy.deepcopy(net).cpu().eval().requires_grad_(False)
@@ -172,8 +175,7 @@ def _reference(
     if not weights:
         raise ValueError("the network has no Linear, Conv1d or Conv2d layer to compress")
     if training is not None:
-        training = tuple(torch.as_tensor(part).detach().cpu() for part in training)
-        check_data(*training, likelihood, "training")
+        training = check_inputs(training, x)
     return Trial(
         reference, architecture, weights, frozenset(exact), x, y, likelihood,
         margin_nll, margin_error, training,
@@ -193,37 +195,44 @@ def _prunings(
     """The networks to quantise: of the fixed threshold, or of the first few that fit."""
     if threshold != "validation":
         return [trial.prune(float(threshold), masks(posterior, float(threshold)))]
-    fitting = []
+    found: list[Pruned] = []
+    slacks = [min(slack, trial.slack) for slack in THRESHOLD_SLACKS]
     for candidate, kept in candidates(posterior):
         pruned = trial.prune(candidate, kept)
-        found = pruned.rise
+        rise = pruned.rise
         say(
-            f"threshold {candidate:g}: {pruned.kept} weights, NLL {found.nll:+.4f} nats, "
-            f"error {found.error:+.2f} points"
+            f"threshold {candidate:g}: {pruned.kept} weights, NLL {rise.nll:+.4f} nats, "
+            f"error {rise.error:+.2f} points"
         )
-        if trial.may_fit(found):
-            fitting.append(pruned)
-        if len(fitting) == THRESHOLDS_TRIED:
+        missed = [slack for slack in slacks if not trial.fits(rise, slack)]
+        if len(missed) < len(slacks):
+            found.append(pruned)
+            slacks = missed
+        if not slacks:
             break
-    return fitting or [pruned]  # nothing pruned at all is the last candidate
+    return found or [pruned]  # nothing pruned at all is the last candidate
 
 
 def _search(
     trial: Trial, prunings: list[Pruned], settings: list[list[Setting]], say: Progress
 ) -> list[_Candidate]:
-    """The smallest candidates within the margins; else the one of the least rise in NLL."""
-    fitting: list[_Candidate] = []
-    least: _Candidate | None = None
+    """By rising size, candidates that may fit; else the one of the least rise in NLL."""
+    found: list[_Candidate] = []
     for pruned in prunings:
-        limit = fitting[-1].bits if fitting else math.inf
-        for bits, setting, found in trial.search(pruned, settings, limit):
-            candidate = _Candidate(bits, pruned, setting, found.nll)
-            if trial.may_fit(found):
-                fitting.append(candidate)
-                say(f"about {bits / 8:.0f} bytes, NLL {found.nll:+.4f}, error {found.error:+.2f}")
-            if least is None or found.nll < least.nll:
-                least = candidate
-    return _apart(fitting[::-1]) or [least]
+        for bits, setting, rise in trial.search(pruned, settings):
+            found.append(_Candidate(bits, pruned, setting, rise))
+            say(f"about {bits / 8:.0f} bytes, NLL {rise.nll:+.4f}, error {rise.error:+.2f}")
+    fitting = [candidate for candidate in found if trial.may_fit(candidate.rise)]
+    return _apart(_undominated(fitting)) or [min(found, key=lambda c: c.rise.nll)]
+
+
+def _undominated(candidates: list[_Candidate]) -> list[_Candidate]:
+    """By rising size, the candidates whose NLL is lower than that of all smaller ones."""
+    result: list[_Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.bits, c.rise.nll)):
+        if not result or candidate.rise.nll < result[-1].rise.nll:
+            result.append(candidate)
+    return result
 
 
 def _apart(candidates: list[_Candidate]) -> list[_Candidate]:

@@ -1,8 +1,8 @@
-"""Codebook fine-tuning: shared values and biases moved to where the training data want them.
+"""Retraining what is left: surviving weights while they are floats, then shared values and biases.
 
-Han, Mao and Dally 2016 (trained quantisation): which weights share a value stays as it is, and the
-gradient of a shared value is the sum of those of its weights. The network is small by then and has
-a few hundred free numbers left, so a few passes over the training data do, and overfit little.
+Both follow the reference network (see `matching`). Pruning comes before the first and assignment
+to codebooks before the second (Han, Mao and Dally 2016, trained quantisation: the gradient of a
+shared value is the sum of those of its weights); neither undoes them.
 """
 
 import numpy as np
@@ -10,25 +10,45 @@ import torch
 from torch import Tensor, nn
 
 from .archive import Codebook, Quantised
+from .matching import Matching
 from .quantise import on_table, table_of
-from .scores import score
 
-STEPS, BATCH, RATE = 1_500, 128, 1e-3  # of Adam, whose rate falls to 0
+SURVIVOR_STEPS, SURVIVOR_RATE = 2_000, 5e-4
+CODEBOOK_STEPS, CODEBOOK_RATE = 2_000, 2e-3
 
 
-def refine(
+def retrain_survivors(
+    net: nn.Module, kept: dict[str, np.ndarray], biases: dict[str, np.ndarray], matching: Matching
+) -> dict[str, Tensor]:
+    """Better values of the weights that survive, and of the biases.
+
+    :param net: the pruned network, in eval mode; not changed.
+    :param kept: for each weight tensor by name which weights survive, bool; the others become 0.
+    :param biases: the biases by name.
+    :returns: weights and biases by name, a function of the arguments alone.
+    """
+    state = net.state_dict()
+    masks = {name: torch.from_numpy(mask) for name, mask in kept.items()}
+    free = {name: state[name].clone().requires_grad_() for name in (*kept, *biases)}
+
+    def tensors() -> dict[str, Tensor]:
+        return {name: v * masks[name] if name in masks else v for name, v in free.items()}
+
+    matching.descend(net, tensors, list(free.values()), SURVIVOR_STEPS, SURVIVOR_RATE)
+    return {name: value.detach() for name, value in tensors().items()}
+
+
+def refine_codebooks(
     net: nn.Module,
     codes: dict[str, Quantised],
     biases: dict[str, np.ndarray],
-    training: tuple[Tensor, Tensor],
-    likelihood: str,
+    matching: Matching,
 ) -> tuple[dict[str, Quantised], dict[str, np.ndarray]]:
     """The same shares on better codebooks, and better biases (not yet quantised).
 
     :param net: the network of the codes, in eval mode; not changed.
     :param codes: its quantised weights by name; those on a uniform grid stay as they are.
     :param biases: its biases by name, float64.
-    :param training: inputs and labels, on the CPU.
     :returns: codes and biases of the same names and shapes, a function of the arguments alone.
     """
     shared = {
@@ -37,13 +57,16 @@ def refine(
     places = {name: torch.from_numpy(symbols) for name, (symbols, _) in shared.items()}
     # Pruned weights stay pruned: zero is an entry that is not trained.
     nonzero = {name: torch.from_numpy(table != 0) for name, (_, table) in shared.items()}
-    tables = {name: _leaf(table) for name, (_, table) in shared.items()}
-    moved = {name: _leaf(values) for name, values in biases.items()}
+    state = net.state_dict()
+    tables = {name: _leaf(table, state[name].dtype) for name, (_, table) in shared.items()}
+    moved = {name: _leaf(values, state[name].dtype) for name, values in biases.items()}
 
     def tensors() -> dict[str, Tensor]:
         return moved | {name: (tables[name] * nonzero[name])[places[name]] for name in tables}
 
-    _descend(net, tensors, [*tables.values(), *moved.values()], training, likelihood)
+    free = [*tables.values(), *moved.values()]
+    if free:
+        matching.descend(net, tensors, free, CODEBOOK_STEPS, CODEBOOK_RATE)
     better = {
         name: on_table(symbols, (tables[name] * nonzero[name]).detach().double().numpy())
         for name, (symbols, _) in shared.items()
@@ -51,22 +74,5 @@ def refine(
     return codes | better, {name: v.detach().double().numpy() for name, v in moved.items()}
 
 
-def _leaf(values: np.ndarray) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, requires_grad=True)
-
-
-def _descend(net: nn.Module, tensors, free: list[Tensor], training, likelihood: str) -> None:
-    """Adam on the mean NLL of mini-batches, `free` in place; `tensors()` go into the network."""
-    x, y = training
-    optimizer = torch.optim.Adam(free, lr=RATE)
-    generator = torch.Generator().manual_seed(0)
-    order = torch.empty(0, dtype=torch.int64)
-    for step in range(STEPS):
-        if len(order) < BATCH:
-            order = torch.cat([order, torch.randperm(len(x), generator=generator)])
-        chosen, order = order[:BATCH], order[BATCH:]
-        optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
-        output = torch.func.functional_call(net, tensors(), (x[chosen],))
-        optimizer.zero_grad()
-        score(output, y[chosen], likelihood)[0].mean().backward()
-        optimizer.step()
+def _leaf(values: np.ndarray, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, dtype=dtype, requires_grad=True)

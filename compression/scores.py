@@ -67,6 +67,23 @@ def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") 
         )
 
 
+def check_inputs(inputs: Tensor, like: Tensor) -> Tensor:
+    """Training inputs, detached and on the CPU; ValueError unless they are of the kind of `like`.
+
+    :param like: the validation inputs, shape `(n, ...)`.
+    """
+    if not isinstance(inputs, Tensor):
+        raise ValueError(f"training must be one tensor of inputs, not {type(inputs).__name__}")
+    if not len(inputs) or inputs.shape[1:] != like.shape[1:] or inputs.dtype != like.dtype:
+        raise ValueError(
+            f"training inputs are {inputs.dtype} {tuple(inputs.shape)}, validation inputs "
+            f"{like.dtype} {tuple(like.shape)}: both must be examples of the same kind"
+        )
+    if inputs.is_floating_point() and not inputs.isfinite().all():
+        raise ValueError("training inputs hold NaN or infinity")
+    return inputs.detach().cpu()
+
+
 def spread_of(y: Tensor, likelihood: str) -> float:
     """The labels' mean square about their mean, the scale of normal errors; 1 for others."""
     if likelihood != "normal":

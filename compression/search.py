@@ -6,7 +6,7 @@ posterior means, on the same validation examples.
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,22 +14,24 @@ from torch import Tensor, nn
 
 from .architecture import Architecture, describe
 from .archive import Quantised
+from .matching import Matching
 from .quantise import Weights, bias, estimated_bits, rounded, select, shared, uniform
-from .refine import refine
+from .refine import refine_codebooks, retrain_survivors
 from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
 from .units import remove_units
 
-CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of plain codebooks
+CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of codebooks
 RATED_CLUSTERS = (12, 8, 6, 4)
 RATED_STEPS = (0.35, 0.5, 0.7, 1.0)  # multipliers to start from, see `quantise.uniform`
-RATES = tuple(2.0**k for k in range(-8, 4))
+MATCHED_CLUSTERS = (16, 12, 8)  # where codebooks are retrained, few are better than an even grid
+RATES = tuple(2.0 ** (k / 2) for k in range(-14, 7))
+MATCHED_RATE = 2.0**-6  # at most this for survivors that were retrained: they are few already
 MULTIPLIERS = tuple(2.0 ** (k / 2) for k in range(-10, 5))
 BIAS_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 16)
 MISSES = 2  # settings beyond the margins in a row, after which coarser ones are not tried
-RATE_SPAN = 8.0  # how far below the best rate so far other kinds of setting are tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
-RECOVERED = 3.0  # times the margins: what codebook fine-tuning may make good
+RECOVERED = 8.0  # times the margins: what retraining may make good of pruning and quantisation
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
 TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
 
@@ -67,8 +69,7 @@ class Trial:
     :param net: the reference network, on the CPU in eval mode.
     :param weights: every weight tensor with its stddev, by name; `kept` all True.
     :param exact: the weight tensors whose stddev is not known, being 0 everywhere.
-    :param training: inputs and labels to re-estimate BatchNorm statistics and to fine-tune
-        codebooks on, or None.
+    :param training: inputs to re-estimate BatchNorm statistics and to retrain on, or None.
     """
 
     net: nn.Module
@@ -80,9 +81,10 @@ class Trial:
     likelihood: str
     margin_nll: float
     margin_error: float
-    training: tuple[Tensor, Tensor] | None
+    training: Tensor | None
     reference: Scores = field(init=False)
     spread: float = field(init=False)
+    matching: Matching | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.spread = spread_of(self.y, self.likelihood)
@@ -90,6 +92,8 @@ class Trial:
         self.reference = scores(self.net, self.x, self.y, self.likelihood)
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
+        if self.training is not None:
+            self.matching = Matching(self.net, self.training, self.likelihood)
 
     def rise(self, net: nn.Module) -> Rise:
         """A network's rise over the reference; its BatchNorms are re-estimated first.
@@ -109,36 +113,42 @@ class Trial:
 
     @property
     def slack(self) -> float:
-        """How far beyond the margins a candidate may be before it is fine-tuned."""
+        """How far beyond the margins a candidate may be before it is retrained."""
         return 1.0 if self.training is None else RECOVERED
 
     def may_fit(self, found: Rise) -> bool:
-        """Whether a rise is within the margins, or fine-tuning may yet bring it there."""
-        return found.within(self.slack * self.margin_nll, self.slack * self.margin_error)
+        """Whether a rise is within the margins, or retraining may yet bring it there."""
+        return self.fits(found, self.slack)
 
-    def fits(self, found: Rise) -> bool:
-        """Whether a rise is within the margins."""
-        return found.within(self.margin_nll, self.margin_error)
+    def fits(self, found: Rise, times: float = 1.0) -> bool:
+        """Whether a rise is within so many times the margins."""
+        return found.within(times * self.margin_nll, times * self.margin_error)
 
     def calibrate(self, net: nn.Module) -> None:
         """BatchNorm statistics re-estimated on training inputs, if there are any; in place."""
         if self.training is not None:
-            calibrate(net, self.training[0][:CALIBRATION])
+            calibrate(net, self.training[:CALIBRATION])
 
     def prune(self, threshold: float, masks: dict[str, Tensor]) -> Pruned:
         """The reference with only the weights of the masks, dead units removed."""
-        net = copy.deepcopy(self.net)
+        weights = {
+            name: replace(full, kept=masks[name].numpy()) if name in masks else full
+            for name, full in self.weights.items()
+        }
+        return self._pruned(threshold, self.net, weights)
+
+    def _pruned(self, threshold: float, net: nn.Module, weights: dict[str, Weights]) -> Pruned:
+        """A copy of `net` with those of its weights that are kept, dead units removed."""
+        net = copy.deepcopy(net)
         state = net.state_dict()
-        for name, kept in masks.items():
-            if name in self.weights:
-                state[name].mul_(kept)
+        for name, part in weights.items():
+            state[name].mul_(torch.from_numpy(part.kept))
         self.calibrate(net)
         net, chosen = self.reduce(net)
-        weights = {}
-        for name, full in self.weights.items():
-            kept = masks[name].numpy() if name in masks else full.kept
-            part = Weights(full.values, full.stddev, kept)
-            weights[name] = _part(part, *chosen[name]) if name in chosen else part
+        weights = {
+            name: _part(part, *chosen[name]) if name in chosen else part
+            for name, part in weights.items()
+        }
         count = sum(int(part.kept.sum()) for part in weights.values())
         return Pruned(threshold, net, weights, self.rise(net), count)
 
@@ -172,47 +182,63 @@ class Trial:
         return codes
 
     def search(
-        self, pruned: Pruned, settings: list[list[Setting]], limit: float
+        self, pruned: Pruned, settings: list[list[Setting]]
     ) -> Iterator[tuple[float, Setting, Rise]]:
-        """(estimated bits, setting, rise) of settings that take fewer bits than any before.
+        """(estimated bits, setting, rise) of quantisations, none of them retrained.
 
         :param settings: rows of settings, each from fine to coarse: a row is left after `MISSES`
-            that do not fit, and entered not much below the rate that was best so far.
-        :param limit: bits of the smallest candidate so far that fits.
+            that cannot fit.
         """
-        best_rate = 0.0
         for row in settings:
             misses = 0
             for setting in row:
-                if setting.rate < best_rate / RATE_SPAN:
-                    continue
                 codes = self.quantise(pruned, setting)
-                bits = sum(estimated_bits(tensor) for tensor in codes.values())
-                if bits >= limit:
-                    continue
                 found = self.rise(with_weights(pruned.net, codes))
-                yield bits, setting, found
-                if self.may_fit(found):
-                    limit, best_rate, misses = bits, setting.rate, 0
-                else:
-                    misses += 1
+                yield sum(estimated_bits(tensor) for tensor in codes.values()), setting, found
+                misses = 0 if self.may_fit(found) else misses + 1
                 if misses == MISSES:
                     break
 
+    def retrain(self, pruned: Pruned, codes: dict[str, Quantised]) -> Pruned:
+        """The weights that are not 0 in `codes`, as floats again, retrained with the biases."""
+        weights = {
+            name: replace(part, kept=codes[name].codes != 0)
+            for name, part in pruned.weights.items()
+        }
+        left = self._pruned(pruned.threshold, pruned.net, weights)
+        kept = {name: part.kept for name, part in left.weights.items()}
+        better = retrain_survivors(left.net, kept, _biases(left.net), self.matching)
+        values = {name: better[name].double().numpy() for name in kept}
+        weights = {
+            name: Weights(values[name], part.stddev, part.kept)
+            for name, part in left.weights.items()
+        }
+        net = copy.deepcopy(left.net)
+        state = net.state_dict()
+        for name, value in better.items():
+            state[name].copy_(value)
+        return replace(left, net=net, weights=weights)
+
     def finish(self, pruned: Pruned, setting: Setting) -> tuple[nn.Module, dict, Rise, bool]:
         """Weights on their grid, units that died of it removed, biases on the coarsest grid.
+
+        With training inputs, survivors are retrained before they go on their grid, and codebooks
+        and biases after it.
 
         :return: the network, its `Quantised` weights and biases by name, and its rise, and
             whether that is within the margins.
         """
         codes = self.quantise(pruned, setting)
+        if self.matching is not None:
+            pruned = self.retrain(pruned, codes)
+            codes = self.quantise(pruned, replace(setting, rate=min(setting.rate, MATCHED_RATE)))
         net = with_weights(pruned.net, codes)
         self.calibrate(net)
         net, chosen = self.reduce(net)
         codes |= {name: select(codes[name], *parts) for name, parts in chosen.items()}
         biases = _biases(net)
-        if self.training is not None:
-            codes, biases = refine(net, codes, biases, self.training, self.likelihood)
+        if self.matching is not None:
+            codes, biases = refine_codebooks(net, codes, biases, self.matching)
             net = with_weights(net, codes)
         for bits in BIAS_BITS:
             coded = {name: bias(values, bits) for name, values in biases.items()}
@@ -223,20 +249,25 @@ class Trial:
         return trial, codes | coded, found, self.fits(found)
 
 
-def settings_for(quantiser: str, clusters: int | str, exact: bool) -> list[list[Setting]]:
+def settings_for(
+    quantiser: str, clusters: int | str, exact: bool, matched: bool
+) -> list[list[Setting]]:
     """The candidates that a quantiser offers, in rows from fine to coarse.
 
     :param exact: no stddev is known at all, so that there is no measure to trade bits by.
+    :param matched: there are training inputs to retrain on.
     """
     if quantiser == "stddev":
         return [[Setting(multiplier=m) for m in MULTIPLIERS]]
     if clusters != "validation":
         return [[Setting(clusters=clusters)]]
+    plain = [Setting(k) for k in CLUSTERS]
     if exact:
-        return [[Setting(k) for k in CLUSTERS]]
+        return [plain]
     starts = [(CLUSTERS[0], m) for m in RATED_STEPS] + [(k, None) for k in RATED_CLUSTERS]
-    rows = [[Setting(k, rate, m) for rate in RATES] for k, m in starts]
-    return [[Setting(k) for k in CLUSTERS], *rows]
+    if matched:
+        starts = [(k, None) for k in MATCHED_CLUSTERS]
+    return [plain, *([Setting(k, rate, m) for rate in RATES] for k, m in starts)]
 
 
 def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:

@@ -63,19 +63,15 @@ def _chebyshev(u: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 @functools.cache
-def _table(device: torch.device) -> Tensor:
-    """Both series in float32, a row a cell: value, rise of value, slope, rise of slope.
+def _table(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Both series in float32 by cell: value, rise of value, slope, rise of slope.
 
-    Linear interpolation between 2^14 cells errs by less than float32 rounds. One gather of whole
-    rows, because eager torch spends most of a training step in passes over memory.
+    Linear interpolation between 2^14 cells errs by less than float32 rounds.
     """
     u = torch.linspace(-1, 1, _CELLS + 1, dtype=torch.float64)
-    columns = [c for series in (_VALUE, _SLOPE) for c in _with_rise(_chebyshev(u, series))]
-    return torch.stack(columns, 1).float().to(device)
-
-
-def _with_rise(nodes: Tensor) -> tuple[Tensor, Tensor]:
-    return nodes[:-1], nodes[1:] - nodes[:-1]
+    nodes = [_chebyshev(u, series) for series in (_VALUE, _SLOPE)]
+    columns = [column for n in nodes for column in (n[:-1], n[1:] - n[:-1])]
+    return tuple(column.float().to(device) for column in columns)
 
 
 def _series(m: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,9 +84,10 @@ def _series(m: Tensor) -> tuple[Tensor, Tensor]:
     # Clamped as an integer, so that a NaN finds a cell too, and goes on as NaN in `fraction`.
     cell = at.int().clamp_(0, _CELLS - 1)
     fraction = at.sub_(cell)
-    rows = torch.nn.functional.embedding(cell, _table(m.device))
-    value, value_rise, slope, slope_rise = rows.unbind(-1)
-    return torch.addcmul(value, value_rise, fraction), torch.addcmul(slope, slope_rise, fraction)
+    # Eager torch takes seven times as long to gather rows of four as to gather four columns.
+    columns = [c.index_select(0, cell.reshape(-1)).view(m.shape) for c in _table(m.device)]
+    value, value_rise, slope, slope_rise = columns
+    return value.addcmul_(value_rise, fraction), slope.addcmul_(slope_rise, fraction)
 
 
 class _ExactKL(torch.autograd.Function):
@@ -100,13 +97,14 @@ class _ExactKL(torch.autograd.Function):
     def forward(ctx, loc: Tensor, log_scale: Tensor) -> Tensor:
         # Both precision and m stay finite: 0 * inf at loc = 0 would be NaN.
         largest = _LARGEST_LOG_PRECISION * math.log(torch.finfo(log_scale.dtype).max)
-        precision = torch.exp(-log_scale.clamp(min=-largest))
+        precision = (-log_scale).clamp_(max=largest).exp_()
         standardised = loc * precision
-        m = 0.5 * standardised.square()
+        m = standardised.square().mul_(0.5)
         value, slope = _series(m)
-        above_one = 1 + m
+        above_one = m.add_(1)
         by_standardised = slope.div_(above_one).mul_(standardised)
-        ctx.save_for_backward(by_standardised * precision, -by_standardised * standardised)
+        by_loc = precision.mul_(by_standardised)
+        ctx.save_for_backward(by_loc, standardised.mul_(by_standardised).neg_())
         return value.add_(above_one.log_(), alpha=0.5)
 
     @staticmethod

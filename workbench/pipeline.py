@@ -96,7 +96,7 @@ def _compress(
             net,
             posterior,
             validation=(data.validation.x, data.validation.y),
-            training=(data.train.x, data.train.y),
+            training=data.train.x,
             coder=settings.coder,
             label=settings.network,
             progress=line.say,

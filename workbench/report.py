@@ -46,6 +46,7 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table = _key_value()
     table.add_row("test error before", _percent(result["test_error_before"]))
     table.add_row("test error after", f"{_percent(result['test_error'])} (of the decoded file)")
+    table.add_row("validation rise", _rise(result["compression"]["rise"]))
     table.add_row("kept weights", _percent(100 * result["nonzero_fraction"]))
     table.add_row("kept units", units(result["units"]))
     table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
@@ -53,6 +54,14 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("ratio", f"{result['ratio']:.1f}x")
     table.add_row("file", str(result["file"]))
     console.print(table)
+    if not result["compression"]["within_margin"]:
+        _say(
+            console,
+            "Not within the margins: no compression that was tried kept the validation rise to "
+            f"{result['compression']['margin_nll']:g} nats and "
+            f"{result['compression']['margin_error']:g} points; this is the nearest. "
+            "Train longer, or allow more (--margin-nll, --margin-error).",
+        )
 
 
 def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:
@@ -134,6 +143,14 @@ def _key_value() -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     return table
+
+
+def _rise(rise: Mapping[str, float]) -> str:
+    """A paired rise in validation NLL [nats] and error [points], with standard errors."""
+    return (
+        f"{rise['nll']:+.4f} ± {rise['nll_stderr']:.4f} nats, "
+        f"{rise['error']:+.2f} ± {rise['error_stderr']:.2f} points of error"
+    )
 
 
 def _percent(value: float) -> str:

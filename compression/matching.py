@@ -1,0 +1,97 @@
+"""Function matching: a compressed network trained to predict as the one it was made from.
+
+The free tensors of the compressed network descend on
+
+    E_x KL(p(y | x, reference) || p(y | x, compressed)),
+
+which needs inputs and no labels. The inputs are convex mixtures of pairs of training inputs: the
+reference answers anywhere, and a network that must follow it between the examples too cannot grow
+more sure than it by learning the examples' labels by heart, which is what descent on the labels'
+own likelihood does (validation NLL rises while training NLL falls). Sources: Hinton, Vinyals and
+Dean 2015 (distillation); Beyer et al. 2022, Knowledge distillation: a good teacher is patient and
+consistent (mixtures).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .scores import CHUNK
+
+POOL = 100_000  # mixtures, drawn once
+LARGEST = 2**25  # numbers of the reference's output on them that are kept
+MIXED = 0.5  # the largest share of the second input of a pair
+BATCH = 128
+
+
+class Matching:
+    """A pool of inputs and what the reference says of them.
+
+    :param reference: the network to follow, in eval mode on the CPU; not changed.
+    :param inputs: training inputs, shape `(n, ...)`, on the CPU; only floating-point ones are
+        mixed.
+    :param likelihood: see `scores`.
+    """
+
+    def __init__(self, reference: nn.Module, inputs: Tensor, likelihood: str):
+        self._inputs, self._likelihood = inputs, likelihood
+        with torch.no_grad():
+            outputs = reference(inputs[:1]).numel()
+        size = max(min(POOL, LARGEST // max(outputs, 1)), BATCH)
+        generator = torch.Generator().manual_seed(0)
+        self._pairs = torch.randint(len(inputs), (2, size), generator=generator)
+        self._shares = MIXED * torch.rand(size, generator=generator)
+        with torch.no_grad():
+            parts = [reference(self._mixtures(c)) for c in torch.arange(size).split(CHUNK)]
+        self._targets = self._means(torch.cat(parts))
+
+    def descend(
+        self,
+        net: nn.Module,
+        tensors: Callable[[], dict[str, Tensor]],
+        free: list[Tensor],
+        steps: int,
+        rate: float,
+    ) -> None:
+        """Move `free` in place: Adam, its rate falling from `rate` to 0 in `steps` steps.
+
+        :param net: the compressed network, in eval mode; not changed.
+        :param tensors: its parameters by name, as functions of `free`; others stay as they are.
+        """
+        optimizer = torch.optim.Adam(free, lr=rate)
+        generator = torch.Generator().manual_seed(0)
+        order = torch.empty(0, dtype=torch.int64)
+        for step in range(steps):
+            if len(order) < BATCH:
+                order = torch.cat([order, torch.randperm(len(self._shares), generator=generator)])
+            chosen, order = order[:BATCH], order[BATCH:]
+            optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
+            output = torch.func.functional_call(net, tensors(), (self._mixtures(chosen),))
+            optimizer.zero_grad()
+            self._loss(output, self._targets[chosen]).backward()
+            optimizer.step()
+
+    def _mixtures(self, chosen: Tensor) -> Tensor:
+        first, second = (self._inputs[self._pairs[i][chosen]] for i in (0, 1))
+        if not first.is_floating_point():
+            return first
+        share = self._shares[chosen].to(first.dtype).view(-1, *[1] * (first.dim() - 1))
+        return torch.lerp(first, second, share)
+
+    def _means(self, output: Tensor) -> Tensor:
+        """What the likelihood's distribution expects of the labels, from the network's output."""
+        if self._likelihood == "categorical":
+            return output.softmax(1)
+        return output.sigmoid() if self._likelihood == "bernoulli" else output
+
+    def _loss(self, output: Tensor, means: Tensor) -> Tensor:
+        """The divergence, up to a constant, in nats an example."""
+        if self._likelihood == "categorical":
+            return functional.cross_entropy(output, means)
+        if self._likelihood == "bernoulli":
+            loss = functional.binary_cross_entropy_with_logits(output, means, reduction="sum")
+        else:
+            loss = 0.5 * (output - means).square().sum()
+        return loss / len(output)

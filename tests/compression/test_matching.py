@@ -1,0 +1,69 @@
+"""Function matching against torch's own divergences, and what it must not do."""
+
+import pytest
+import torch
+from bitsback.compression.matching import Matching
+from torch import distributions, nn
+from torch.distributions import Independent, kl_divergence
+
+LAWS = {
+    "categorical": lambda output: distributions.Categorical(logits=output),
+    "bernoulli": lambda output: Independent(distributions.Bernoulli(logits=output), 1),
+    "normal": lambda output: Independent(distributions.Normal(output, 1.0), 1),
+}
+
+
+def nets(outputs: int = 3) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    return tuple(nn.Linear(5, outputs).eval().requires_grad_(False) for _ in range(2))
+
+
+@pytest.mark.parametrize("likelihood", LAWS)
+def test_the_loss_is_the_divergence_from_the_reference(likelihood):
+    reference, net = nets()
+    x = torch.randn(300, 5)
+    matching = Matching(reference, x, likelihood)
+    law = LAWS[likelihood]
+    weight = net.weight.clone().requires_grad_()
+    output = nn.functional.linear(x, weight, net.bias)
+    loss = matching._loss(output, matching._means(reference(x)))
+    (got,) = torch.autograd.grad(loss, weight, retain_graph=True)
+    kl = kl_divergence(law(reference(x)), law(output)).mean()
+    (expected,) = torch.autograd.grad(kl, weight)
+    assert torch.allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", LAWS)
+def test_the_descent_finds_the_reference(likelihood):
+    reference, net = nets()
+    matching = Matching(reference, torch.randn(300, 5), likelihood)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    free = {name: value.clone().requires_grad_() for name, value in net.named_parameters()}
+    matching.descend(net, lambda: free, list(free.values()), 1_500, 0.02)
+    # Logits have one free constant, which the sum over classes takes away.
+    middle = 0.0 if likelihood != "categorical" else 1.0
+    for name, value in reference.named_parameters():
+        difference = free[name].detach() - value
+        assert float((difference - middle * difference.mean(0)).abs().max()) < 0.02
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_inputs_are_mixtures_of_pairs_and_integers_are_not_mixed():
+    reference, _ = nets()
+    x = torch.eye(5)
+    mixtures = Matching(reference, x, "normal")._mixtures(torch.arange(1_000))
+    assert torch.allclose(mixtures.sum(1), torch.ones(1_000))
+    assert float(mixtures.amax(1).min()) >= 0.5  # the first of a pair is the larger part
+    assert float(mixtures.amax(1).min()) < 0.6  # and not always all of it
+    embedding = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(8, 3)).eval()
+    tokens = torch.randint(7, (20, 2))
+    seen = Matching(embedding, tokens, "categorical")._mixtures(torch.arange(1_000))
+    assert seen.dtype == torch.int64
+    rows = {tuple(row) for row in tokens.tolist()}
+    assert {tuple(row) for row in seen.tolist()} == rows
+
+
+def test_the_memory_for_wide_outputs_is_bounded(monkeypatch):
+    monkeypatch.setattr("bitsback.compression.matching.LARGEST", 3_000)
+    reference, _ = nets(outputs=10)
+    assert len(Matching(reference, torch.randn(50, 5), "normal")._targets) == 300

@@ -1,0 +1,52 @@
+"""What the tables say, and what JSON holds."""
+
+import io
+import json
+import math
+
+import pytest
+from bitsback.workbench import report
+from rich.console import Console
+
+
+def result(within: bool) -> dict:
+    return {
+        "network": "digits-mlp", "data": "digits", "method": "log-uniform",
+        "test_error_before": 2.0, "test_error": 2.5, "nonzero_fraction": 0.01,
+        "units": [64, 12, 10], "bits_per_weight": 0.25, "bytes": 431, "ratio": 60.0,
+        "file": "net.bb",
+        "compression": {
+            "rise": {"nll": 0.002, "nll_stderr": 0.001, "error": 0.1, "error_stderr": 0.05},
+            "margin_nll": 0.003, "margin_error": 0.2, "within_margin": within,
+        },
+    }  # fmt: skip
+
+
+def printed(within: bool) -> str:
+    stream = io.StringIO()
+    report.print_compressed(Console(file=stream, width=200), result(within))
+    return stream.getvalue()
+
+
+def test_the_table_says_what_was_reached():
+    text = printed(within=True)
+    for part in ("2.50 % (of the decoded file)", "+0.0020 ± 0.0010 nats", "64-12-10", "60.0x"):
+        assert part in text
+    assert "Not within" not in text
+
+
+def test_a_file_beyond_the_margins_is_said_loudly():
+    assert "Not within the margins" in printed(within=False)
+    assert "0.003 nats and 0.2 points" in printed(within=False)
+
+
+def test_json_has_no_nan(tmp_path, capsys):
+    figures = {"a": math.nan, "b": [math.inf, 1.0], "c": {"d": (2, None)}}
+    expected = {"a": None, "b": [None, 1.0], "c": {"d": [2, None]}}
+    report.write_json(figures, "-")
+    assert json.loads(capsys.readouterr().out) == expected
+    report.write_json(figures, str(tmp_path / "figures.json"))
+    assert json.loads((tmp_path / "figures.json").read_text()) == expected
+    report.write_json(figures, None)
+    with pytest.raises(OSError):
+        report.write_json(figures, str(tmp_path / "missing" / "figures.json"))
