@@ -4,7 +4,8 @@
         --work DIR --json FILE
 
 Each seed is one `bitsback compress`, with checkpoints in DIR, so that an interrupted benchmark goes
-on where it was. Everything is chosen on validation data; the test part is looked at once a run. The
+on where it was: a seed that this very commit has finished is not run again. Each run says at which
+commit its training began, which may be an earlier one than that which compressed. Everything is chosen on validation data; the test part is looked at once a run. The
 JSON holds each run's own, the published count of the same network, and mean and standard deviation.
 """
 
@@ -29,7 +30,13 @@ SUMMARISED = (
 def one(options: argparse.Namespace, seed: int) -> dict:
     """One run of the command, and its network in the other coder and in the published count."""
     stem = options.work / f"{options.network}-{options.method}-{seed}"
-    out, figures = stem.with_suffix(".bb"), stem.with_suffix(".json")
+    out, figures, done = (stem.with_suffix(end) for end in (".bb", ".json", ".done.json"))
+    if done.exists() and (result := json.loads(done.read_text()))["commit"] == commit():
+        return result
+    began = Path(f"{stem}.run", "commit")
+    if not began.exists():
+        began.parent.mkdir(exist_ok=True)
+        began.write_text(commit())
     command = [
         *("bitsback", "compress", "--data", options.data, "--network", options.network),
         *("--method", options.method, "--seed", str(seed), *options.rest),
@@ -43,8 +50,10 @@ def one(options: argparse.Namespace, seed: int) -> dict:
     result["published_bytes"] = sum(published_bits(archive).values()) / 8
     result["published_ratio"] = result["float32_bytes"] / result["published_bytes"]
     result["command"] = " ".join(command)
+    result["commit"], result["commit_of_training"] = commit(), began.read_text()
     # A path of the machine that ran it, and a time that leaves out what was resumed.
     del result["file"], result["seconds"]
+    done.write_text(json.dumps(result))
     return result
 
 

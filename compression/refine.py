@@ -13,8 +13,8 @@ from .archive import Codebook, Quantised
 from .matching import Matching
 from .quantise import on_table, table_of
 
-SURVIVOR_STEPS, SURVIVOR_RATE = 2_000, 5e-4
-CODEBOOK_STEPS, CODEBOOK_RATE = 2_000, 2e-3
+SURVIVOR_STEPS, SURVIVOR_RATE = 1_000, 1e-3
+CODEBOOK_STEPS, CODEBOOK_RATE = 1_500, 2e-3
 
 
 def retrain_survivors(
