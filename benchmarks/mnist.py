@@ -5,8 +5,9 @@
 
 Each seed is one `bitsback compress`, with checkpoints in DIR, so that an interrupted benchmark goes
 on where it was: a seed that this very commit has finished is not run again. Each run says at which
-commit its training began, which may be an earlier one than that which compressed. Everything is chosen on validation data; the test part is looked at once a run. The
-JSON holds each run's own, the published count of the same network, and mean and standard deviation.
+commit its training began, which may be an earlier one than that which compressed. Everything is
+chosen on validation data; the test part is looked at once a run. The JSON holds each run's own, the
+published count of the same network, and mean and standard deviation.
 """
 
 import argparse
