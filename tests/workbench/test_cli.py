@@ -30,6 +30,10 @@ RESULT = {
     "nonzero_fraction": 0.05,
     "bits_per_weight": 0.82,
     "units": [64, 30, 20, 10],
+    "compression": {
+        "rise": {"nll": 0.001, "nll_stderr": 0.002, "error": 0.0, "error_stderr": 0.1},
+        "within_margin": True,
+    },
     "kl_bits": None,
     "nll_bits": 31.5,
     "seed": 0,
