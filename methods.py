@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from .posterior import Posterior
+
 
 @dataclass(frozen=True)
 class Method:
@@ -24,6 +26,8 @@ class Method:
     :param defaults: training options and what they mean to `workbench.fit.Options`; a network's
         own entry in `networks` goes before them.
     :param networks: defaults that differ for a registered network.
+    :param start: the method whose trained approximate posterior this one starts from; its
+        training takes the default `start_epochs`. None: it starts from the trained network.
     :param model_options: arguments of the model.
     :param guide_options: arguments of the guide.
     """
@@ -36,17 +40,28 @@ class Method:
     proper: bool
     defaults: Mapping[str, Any]
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    start: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     guide_options: Mapping[str, Any] = field(default_factory=dict)
 
     def pair(
-        self, net: nn.Module, num_data: int, likelihood: str | Callable = "categorical"
+        self,
+        net: nn.Module,
+        num_data: int,
+        likelihood: str | Callable = "categorical",
+        start: Posterior | None = None,
     ) -> tuple[nn.Module, nn.Module]:
-        """The model over `net` and its guide, which starts at the weights of `net`."""
+        """The model over `net` and its guide, which starts at the weights of `net`.
+
+        :param start: an approximate posterior of the same weights to start from instead.
+        """
         models, guides = (import_module(f".{m}", __package__) for m in ("models", "guides"))
         model_class = getattr(models, self.model)
         model = model_class(net, num_data, likelihood=likelihood, **self.model_options)
-        return model, getattr(guides, self.guide)(model, **self.guide_options)
+        guide = getattr(guides, self.guide)(model, **self.guide_options)
+        if start is not None:
+            guide.start_from(start)
+        return model, guide
 
     def settings(self, network: str) -> dict[str, Any]:
         """The training defaults for a network, by name."""

@@ -16,12 +16,12 @@ class Group:
     """Units of a weight tensor that live or die together, because they share a scale or a gate.
 
     :param axis: the axis of the weight that indexes the units (0 output, 1 input).
-    :param log_alpha: log effective dropout rate of each unit, shape `(weight.shape[axis],)`;
-        larger is more prunable.
+    :param score: of each unit, shape `(weight.shape[axis],)`; larger is more prunable. Log
+        effective dropout rate, or whatever else the method prunes units by (its page says what).
     """
 
     axis: int
-    log_alpha: Tensor
+    score: Tensor
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,25 @@ class Grid:
     """A quantiser that the method has learned: a shared codebook, or a step and bits per unit.
 
     :param codebook: values that weights may take, shape `(K,)`, ascending; or None.
+    :param codes: which value of the codebook each weight takes, int64, the weight's shape; None:
+        the nearest one.
     :param step: spacing of a uniform grid through zero, scalar or one per output unit; or None.
     :param bits: bits of each output unit, shape `(units,)`; or None.
     """
 
     codebook: Tensor | None = None
+    codes: Tensor | None = None
     step: Tensor | None = None
     bits: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Factorisation:
-    """A layer's weight replaced by a product `left @ right` (low rank)."""
+    """A layer's weight, as a matrix of its first axis by all others, as a product `left @ right`.
+
+    :param left: shape `(outputs, rank)`.
+    :param right: shape `(rank, inputs)`, kernel positions included.
+    """
 
     left: Tensor
     right: Tensor

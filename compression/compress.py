@@ -12,19 +12,21 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..posterior import Posterior
+from ..posterior import Posterior, WeightPosterior
 from .architecture import describe
 from .archive import Archive
 from .file import decode, encode, network, save
-from .masks import candidates, check_posterior, masks
-from .quantise import Weights, usable_stddev
+from .masks import PRUNE, candidates, check_posterior, masks
+from .quantise import Weights, grid_of, usable_stddev
 from .report import describe_result
 from .scores import Rise, check_data, check_inputs
 from .search import Pruned, Setting, Trial, settings_for
 
+QUANTISERS = ("auto", "codebook", "stddev", "grid", "none")
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
 # Times the margins: of the thresholds whose rise is within each, the most pruned is gone on with.
@@ -71,7 +73,8 @@ def compress(
     validation: tuple[Tensor, Tensor],
     likelihood: str = "categorical",
     threshold: float | str = "validation",
-    quantiser: str = "codebook",
+    prune: str = "weights",
+    quantiser: str = "auto",
     clusters: int | str = "validation",
     margin_nll: float = MARGIN_NLL,
     margin_error: float = MARGIN_ERROR,
@@ -86,7 +89,11 @@ def compress(
     :param validation: inputs and labels on which everything is chosen; never the test data.
     :param likelihood: "categorical", "bernoulli" or "normal" (see `scores`).
     :param threshold: prune where log alpha is at least this; "validation" chooses it.
-    :param quantiser: "codebook" (fitted shared values) or "stddev" (steps from the posterior).
+    :param prune: what the threshold is held against: log alpha of "weights", the scores of
+        "groups" (units that share a scale), or "none": precision only.
+    :param quantiser: "codebook" (fitted shared values), "stddev" (steps from the posterior),
+        "grid" (the values that the posterior has learned), "none" (16 bits a weight: pruning
+        only), or "auto": "grid" if the posterior has one, else "codebook".
     :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
         chooses them and how much of the likelihood to trade for bits.
     :param margin_nll: the rise in mean validation NLL that is allowed, nats.
@@ -100,7 +107,7 @@ def compress(
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
     """
-    _check_options(threshold, quantiser, clusters, margin_nll, margin_error)
+    _check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error)
     x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
@@ -111,28 +118,31 @@ def compress(
             "quantiser='stddev' needs a posterior with standard deviations; "
             "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
         )
-    prunings = _prunings(trial, posterior, threshold, say)
+    quantiser = _quantiser(quantiser, posterior)
+    prunings = _prunings(trial, posterior, threshold, prune, say)
     settings = settings_for(quantiser, clusters, exact, trial.matching is not None)
     found = _search(trial, prunings, settings, say)
     data, archive, chosen, rise, fits = _smallest(trial, found, label, coder)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, net)
     report = describe_result(trial, decoded, archive, data, rise, fits, chosen.pruned)
-    report["quantiser"] = {"kind": quantiser} | asdict(chosen.setting)
+    report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
     return Compressed(data, decoded, archive, report)
 
 
 def _check_options(
     threshold: float | str,
+    prune: str,
     quantiser: str,
     clusters: int | str,
     margin_nll: float,
     margin_error: float,
 ) -> None:
     """Raise ValueError for options that make no sense."""
-    if quantiser not in ("codebook", "stddev"):
-        raise ValueError(f"unknown quantiser {quantiser!r}; known: codebook, stddev")
+    for option, value, known in (("quantiser", quantiser, QUANTISERS), ("prune", prune, PRUNE)):
+        if value not in known:
+            raise ValueError(f"unknown {option} {value!r}; known: {', '.join(known)}")
     number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     if threshold != "validation" and (not number or math.isnan(threshold)):
         raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
@@ -141,6 +151,19 @@ def _check_options(
     for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):
         if not margin >= 0:
             raise ValueError(f"{name} must be a number >= 0, not {margin!r}")
+
+
+def _quantiser(quantiser: str, posterior: Posterior) -> str:
+    grids = [weight.grid for weight in posterior.weights.values()]
+    has_grid = any(grid is not None and grid.codebook is not None for grid in grids)
+    if quantiser == "grid" and not has_grid:
+        raise ValueError(
+            "quantiser='grid' needs a posterior that has learned values to share "
+            "(soft-sharing, say); this one has none: use quantiser='codebook'"
+        )
+    if quantiser == "auto":
+        return "grid" if has_grid else "codebook"
+    return quantiser
 
 
 def _reference(
@@ -171,7 +194,10 @@ def _reference(
             stddev = 0.0 * values
         if not stddev.any():
             exact.add(spec.name)
-        weights[spec.name] = Weights(values, usable_stddev(stddev, values), values == values)
+        weights[spec.name] = Weights(
+            values, usable_stddev(stddev, values), values == values,
+            *_own_grid(values, posterior.weights.get(spec.name)),
+        )  # fmt: skip
     if not weights:
         raise ValueError("the network has no Linear, Conv1d or Conv2d layer to compress")
     if training is not None:
@@ -182,6 +208,15 @@ def _reference(
     )  # fmt: skip
 
 
+def _own_grid(values: np.ndarray, weight: WeightPosterior | None) -> tuple:
+    """Symbols and table of the values that the posterior has learned; empty if it has not."""
+    grid = weight.grid if weight is not None else None
+    if grid is None or grid.codebook is None:
+        return ()
+    codes = None if grid.codes is None else grid.codes.cpu().numpy()
+    return grid_of(values, grid.codebook.detach().double().cpu().numpy(), codes)
+
+
 def _extra(net: nn.Module, posterior: Posterior) -> list[str]:
     """The posterior's tensors that are the weights of no Linear or Conv layer, but matrices."""
     specs = {spec.name: spec for spec in describe(net).tensors()}
@@ -190,14 +225,14 @@ def _extra(net: nn.Module, posterior: Posterior) -> list[str]:
 
 
 def _prunings(
-    trial: Trial, posterior: Posterior, threshold: float | str, say: Progress
+    trial: Trial, posterior: Posterior, threshold: float | str, prune: str, say: Progress
 ) -> list[Pruned]:
     """The networks to quantise: of the fixed threshold, or of the first few that fit."""
     if threshold != "validation":
-        return [trial.prune(float(threshold), masks(posterior, float(threshold)))]
+        return [trial.prune(float(threshold), masks(posterior, float(threshold), prune))]
     found: list[Pruned] = []
     slacks = [min(slack, trial.slack) for slack in THRESHOLD_SLACKS]
-    for candidate, kept in candidates(posterior):
+    for candidate, kept in candidates(posterior, prune):
         pruned = trial.prune(candidate, kept)
         rise = pruned.rise
         say(

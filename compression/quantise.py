@@ -26,11 +26,16 @@ class Weights:
     :param values: float64, the posterior means.
     :param stddev: float64 > 0, the posterior standard deviations (see `usable_stddev`).
     :param kept: bool, which weights survive.
+    :param symbols: int64, the entry of `table` that the posterior's own grid gives each weight;
+        None where it has none.
+    :param table: float64, shape (K,), of which entry 0 is 0.
     """
 
     values: np.ndarray
     stddev: np.ndarray
     kept: np.ndarray
+    symbols: np.ndarray | None = None
+    table: np.ndarray | None = None
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
 
     def centres(self, clusters: int) -> np.ndarray:
@@ -40,6 +45,21 @@ class Weights:
             precision = self.stddev[alive] ** -2.0
             self._centres[clusters] = centres(self.values[alive], precision, clusters)
         return self._centres[clusters]
+
+
+def grid_of(
+    values: np.ndarray, codebook: np.ndarray, codes: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols and table of a posterior's own codebook, 0 put first.
+
+    :param codes: which entry each weight takes; None: the nearest.
+    """
+    if codes is None:
+        order = np.argsort(codebook)
+        middles = (codebook[order][1:] + codebook[order][:-1]) / 2
+        codes = order[np.searchsorted(middles, values)]
+    symbols = np.where(codebook[codes] == 0, 0, codes + 1)
+    return symbols.astype(np.int64), np.concatenate([[0.0], codebook])
 
 
 def usable_stddev(stddev: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from .architecture import Architecture, describe
 from .archive import Quantised
 from .matching import Matching
-from .quantise import Weights, bias, estimated_bits, rounded, select, shared, uniform
+from .quantise import (
+    Weights,
+    bias,
+    estimated_bits,
+    on_table,
+    rounded,
+    select,
+    shared,
+    uniform,
+)  # fmt: skip
 from .refine import refine_codebooks, retrain_survivors
 from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
 from .units import remove_units
@@ -30,6 +39,7 @@ MULTIPLIERS = tuple(2.0 ** (k / 2) for k in range(-10, 5))
 BIAS_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 16)
 MISSES = 2  # settings beyond the margins in a row, after which coarser ones are not tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
+FLOAT_LEVELS = (1 << 15) - 1  # on either side of zero, for weights that stay as good as floats
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
 RECOVERED = 8.0  # times the margins: what retraining may make good of pruning and quantisation
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
@@ -38,11 +48,15 @@ TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
 
 @dataclass(frozen=True)
 class Setting:
-    """How surviving weights are quantised: a codebook of `clusters` values, or (None) a step.
+    """How surviving weights are quantised.
 
-    The fields are the arguments of `quantise.shared` and `quantise.uniform`.
+    :param kind: "codebook" (`quantise.shared`), "stddev" (`quantise.uniform`), "grid" (the
+        posterior's own values) or "none" (16 bits a weight, as near to not at all as a file can).
+
+    The other fields are the arguments of those functions.
     """
 
+    kind: str = "codebook"
     clusters: int | None = None
     rate: float = 0.0
     multiplier: float | None = None
@@ -172,11 +186,16 @@ class Trial:
         """The codes of every weight tensor of a pruned network."""
         codes = {}
         for name, part in pruned.weights.items():
-            if setting.clusters is not None:
+            largest = float(np.abs(part.values).max(initial=0.0))
+            if setting.kind == "grid" and part.symbols is not None:
+                codes[name] = on_table(np.where(part.kept, part.symbols, 0), part.table)
+            elif setting.kind == "codebook":
                 multiplier = None if name in self.exact else setting.multiplier
                 codes[name] = shared(part, setting.clusters, setting.rate, multiplier)
-            elif name in self.exact:
-                codes[name] = rounded(part.values, float(np.abs(part.values).max()) / EXACT_LEVELS)
+            elif setting.kind == "none":
+                codes[name] = rounded(np.where(part.kept, part.values, 0.0), largest / FLOAT_LEVELS)
+            elif name in self.exact or setting.kind == "grid":
+                codes[name] = rounded(np.where(part.kept, part.values, 0.0), largest / EXACT_LEVELS)
             else:
                 codes[name] = uniform(part, setting.multiplier)
         return codes
@@ -229,7 +248,8 @@ class Trial:
             whether that is within the margins.
         """
         codes = self.quantise(pruned, setting)
-        if self.matching is not None:
+        # The posterior's own values say which weight takes which; survivors must not leave them.
+        if self.matching is not None and setting.kind != "grid":
             pruned = self.retrain(pruned, codes)
             codes = self.quantise(pruned, replace(setting, rate=min(setting.rate, MATCHED_RATE)))
         net = with_weights(pruned.net, codes)
@@ -258,16 +278,18 @@ def settings_for(
     :param matched: there are training inputs to retrain on.
     """
     if quantiser == "stddev":
-        return [[Setting(multiplier=m) for m in MULTIPLIERS]]
+        return [[Setting("stddev", multiplier=m) for m in MULTIPLIERS]]
+    if quantiser in ("grid", "none"):
+        return [[Setting(quantiser)]]
     if clusters != "validation":
         return [[Setting(clusters=clusters)]]
-    plain = [Setting(k) for k in CLUSTERS]
+    plain = [Setting(clusters=k) for k in CLUSTERS]
     if exact:
         return [plain]
     starts = [(CLUSTERS[0], m) for m in RATED_STEPS] + [(k, None) for k in RATED_CLUSTERS]
     if matched:
         starts = [(k, None) for k in MATCHED_CLUSTERS]
-    return [plain, *([Setting(k, rate, m) for rate in RATES] for k, m in starts)]
+    return [plain, *([Setting("codebook", k, rate, m) for rate in RATES] for k, m in starts)]
 
 
 def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
@@ -280,11 +302,12 @@ def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
 
 
 def _part(weights: Weights, outputs: np.ndarray, inputs: np.ndarray) -> Weights:
-    return Weights(
-        weights.values[outputs][:, inputs],
-        weights.stddev[outputs][:, inputs],
-        weights.kept[outputs][:, inputs],
-    )
+    fields = {
+        field: getattr(weights, field)[outputs][:, inputs]
+        for field in ("values", "stddev", "kept", "symbols")
+        if getattr(weights, field) is not None
+    }
+    return Weights(**fields, table=weights.table)
 
 
 def _biases(net: nn.Module) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """Families of approximate posteriors, one a file, each with `posterior()` for compression."""
 
+from .base import NetworkGuide
 from .elbo import ELBO
 from .mean_field import MeanFieldNormal, PointMass
 from .posterior_of import posterior_of
 
-__all__ = ["ELBO", "MeanFieldNormal", "PointMass", "posterior_of"]
+__all__ = ["ELBO", "MeanFieldNormal", "NetworkGuide", "PointMass", "posterior_of"]

@@ -9,39 +9,11 @@ from torch import Tensor, nn
 
 from ..distributions.parameters import state_parameters
 from ..posterior import Posterior, WeightPosterior
+from .base import NetworkGuide
 from .local_reparameterization import LocalNormal
 
 
-class _Guide(nn.Module):
-    """Parameters of one kind for each latent weight of a model, under the weight's own name."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self._names = tuple(model.weight_names)
-
-    def _add(self, kind: str, values: dict[str, Tensor]) -> None:
-        setattr(self, kind, nn.Module())
-        for name, value in values.items():
-            module, path = getattr(self, kind), name.split(".")
-            for part in path[:-1]:
-                if part not in module._modules:
-                    module.add_module(part, nn.Module())
-                module = module._modules[part]
-            module.register_parameter(path[-1], nn.Parameter(value.detach().clone()))
-
-    def _get(self, kind: str, name: str) -> Tensor:
-        # Not get_parameter, which refuses the plain tensors that functional_call puts in place.
-        value = getattr(self, kind)
-        for part in name.split("."):
-            value = getattr(value, part)
-        return value
-
-    def median(self, *args, **kwargs) -> dict[str, Tensor]:
-        """The approximate posterior's median of each weight, by name."""
-        return {name: self._get("loc", name).detach() for name in self._names}
-
-
-class MeanFieldNormal(_Guide):
+class MeanFieldNormal(NetworkGuide):
     """q(w) = prod N(loc, exp(log_scale)^2), with local reparameterisation.
 
     The guide of sparse variational dropout (Molchanov et al. 2017: additive parametrisation,
@@ -67,6 +39,15 @@ class MeanFieldNormal(_Guide):
         log_scale = torch.tensor(init_scale, dtype=torch.float64).log().item()
         self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in initial.items()})
         self.local_reparameterization = local_reparameterization
+
+    @torch.no_grad()
+    def start_from(self, posterior: Posterior) -> None:
+        """Take over means and, where they are not 0, standard deviations."""
+        for name in self._names:
+            weight = posterior.weights[name]
+            self._get("loc", name).copy_(weight.loc)
+            if weight.stddev.all():
+                self._get("log_scale", name).copy_(weight.stddev.log())
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)
@@ -102,7 +83,7 @@ class MeanFieldNormal(_Guide):
         return Posterior(weights)
 
 
-class PointMass(_Guide):
+class PointMass(NetworkGuide):
     """q(w) = delta(w - loc): MAP estimation; with a Gaussian prior, L2 regularisation.
 
     :param model: a model of `bitsback.models`; loc starts at its network's weights.
@@ -111,6 +92,12 @@ class PointMass(_Guide):
     def __init__(self, model: nn.Module):
         super().__init__(model)
         self._add("loc", model.initial_weights())
+
+    @torch.no_grad()
+    def start_from(self, posterior: Posterior) -> None:
+        """Take over the means."""
+        for name in self._names:
+            self._get("loc", name).copy_(posterior.weights[name].loc)
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)

@@ -66,16 +66,23 @@ class NetworkModel(nn.Module):
         """The prior of one weight tensor, batch shape that of `weight`."""
         raise NotImplementedError(f"{type(self).__name__} must say what its prior is")
 
+    def sample_weights(self) -> dict[str, Tensor]:
+        """The effective latent weights by state_dict name: the prior's part of the program."""
+        return {name: self.weight(name, value) for name, value in self.initial_weights().items()}
+
+    def weight(self, name: str, initial: Tensor) -> Tensor:
+        """The sample statements of one weight tensor; hierarchical priors have several.
+
+        :param initial: the network's own value; only its shape, dtype and device count.
+        """
+        return pyro.sample(name, self.prior(name, initial).to_event(initial.dim()))
+
     def initial_weights(self) -> dict[str, Tensor]:
         """The network's own values of the latent weights, by state_dict name."""
         return {name: self.get_buffer(_buffer(name)) for name in self.weight_names}
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        weights = {
-            name: pyro.sample(name, self.prior(name, value).to_event(value.dim()))
-            for name, value in self.initial_weights().items()
-        }
-        output = self.output(x, weights)
+        output = self.output(x, self.sample_weights())
         batch = output.shape[0]
         size = batch if y is None else self.num_data
         with pyro.plate("data", size, subsample=torch.arange(batch, device=output.device)):

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "guides": {"distributions", "posterior"},
     "compression": {"posterior"},
     "diagnostics": {"posterior"},
-    "methods": {"models", "guides", "compression"},
+    "methods": {"models", "guides", "compression", "posterior"},
 }
 SEE_ALL = {"workbench", "bitsback"}
 

@@ -51,7 +51,7 @@ def classes(folder: str, base: str) -> set[str]:
 def test_every_model_and_guide_is_in_a_method():
     """A file in models/ or guides/ without an entry would be a method nobody can run."""
     assert classes("models", "NetworkModel") == {m.model for m in METHODS.values()}
-    assert classes("guides", "_Guide") == {m.guide for m in METHODS.values()}
+    assert classes("guides", "NetworkGuide") == {m.guide for m in METHODS.values()}
 
 
 @pytest.mark.parametrize("name", METHODS)

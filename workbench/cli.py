@@ -128,6 +128,9 @@ def compress(
         str | None,
         typer.Option(help="Log alpha above which a weight goes (nats), or 'validation'."),
     ] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="What is pruned: weights, groups (whole units) or none.")
+    ] = None,
     margin_nll: Annotated[
         float | None,
         typer.Option(help="Rise of the validation NLL allowed (nats per example)."),
@@ -137,7 +140,8 @@ def compress(
         typer.Option(help="Rise of the validation error allowed (percentage points)."),
     ] = None,
     quantiser: Annotated[
-        str | None, typer.Option(help="Values of the kept weights: codebook or stddev.")
+        str | None,
+        typer.Option(help="Values of the kept weights: auto, codebook, stddev, grid or none."),
     ] = None,
     clusters: Annotated[
         str | None, typer.Option(help="Values in a codebook, or 'validation'.")
@@ -180,6 +184,7 @@ def compress(
         threshold=number_or_validation("--threshold", threshold, float),
         margin_nll=margin_nll,
         margin_error=margin_error,
+        prune=prune,
         quantiser=quantiser,
         clusters=number_or_validation("--clusters", clusters, int),
         coder=coder,

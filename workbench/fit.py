@@ -123,6 +123,7 @@ class _Loop:
             end = self.position.step % self.steps_an_epoch == 0
             if end:
                 self._close_epoch(total)
+                self.pair.after_epoch()
                 order = self._order()
             yield end
 

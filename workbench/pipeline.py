@@ -21,7 +21,7 @@ from .networks import network
 from .progress import StatusLine
 from .settings import Settings
 
-_COMPRESSION = ("threshold", "margin_nll", "margin_error", "quantiser", "clusters")
+_COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
 _STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
@@ -78,13 +78,19 @@ def _train(
     pretrain = defaults["pretrain_epochs"]
     if settings.pretrain_epochs is not None:
         pretrain = settings.pretrain_epochs
-    options = _options(defaults, settings)
+    options, start = _options(defaults, settings), None
     if pretrain and method.name != "deterministic":
         short = replace(
             options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0)
         )
         net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
-    return _fit(net, method, data, settings, options, console, "train")
+    if method.start:
+        first = METHODS[method.start]
+        longer = _options(first.settings(settings.network), settings)
+        longer = replace(longer, epochs=defaults["start_epochs"])
+        net, guide, _ = _fit(net, first, data, settings, longer, console, "start")
+        start = guide.posterior()
+    return _fit(net, method, data, settings, options, console, "train", start)
 
 
 def _compress(
@@ -123,20 +129,29 @@ def _options(defaults: dict[str, Any], settings: Settings) -> Options:
 
 def _fit(
     net: nn.Module, method: Method, data: Dataset, settings: Settings,
-    options: Options, console: Console, phase: str,
+    options: Options, console: Console, phase: str, start: Posterior | None = None,
 ) -> tuple[nn.Module, nn.Module, float]:  # fmt: skip
-    model, guide = method.pair(net.to(settings.device), len(data.train))
-    history = fit(
-        model.to(settings.device),
-        guide.to(settings.device),
-        (data.train.x.to(settings.device), data.train.y.to(settings.device)),
-        validation=(data.validation.x.to(settings.device), data.validation.y.to(settings.device)),
-        options=options,
-        checkpoint_file=settings.resume / f"{phase}.checkpoint" if settings.resume else None,
-        force_resume=settings.force_resume,
-        console=console,
-        title=phase,
+    device = settings.device
+    model, guide = method.pair(net.to(device), len(data.train), start=start)
+    model, guide = model.to(device), guide.to(device)
+    train, validation = (
+        (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
     )
+    for number in range(guide.rounds):
+        guide.before_round(number)
+        title = phase if guide.rounds == 1 else f"{phase}-{number + 1}"
+        history = fit(
+            model,
+            guide,
+            train,
+            validation=validation,
+            options=options,
+            checkpoint_file=settings.resume / f"{title}.checkpoint" if settings.resume else None,
+            force_resume=settings.force_resume,
+            console=console,
+            title=title,
+        )
+    guide.after_training(*train)
     return _with_means(model.trained(), guide.posterior()), guide, history[-1].kl
 
 

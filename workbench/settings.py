@@ -5,7 +5,8 @@ from pathlib import Path
 
 from .names import lookup
 
-QUANTISERS = ("codebook", "stddev")
+QUANTISERS = ("auto", "codebook", "stddev", "grid", "none")
+PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
 MAX_SEED = 2**31 - 1
@@ -24,6 +25,7 @@ class Settings:
     :param lr: learning rate of Adam at the start.
     :param kl_warmup: epochs over which the weight of the KL rises to 1.
     :param threshold: log alpha above which a weight goes, in nats, or "validation".
+    :param prune: what the threshold is held against; see `compression.compress`.
     :param margin_nll: rise of the validation negative log likelihood that compression may cost,
         in nats per example.
     :param margin_error: the same for the validation error, in percentage points.
@@ -49,6 +51,7 @@ class Settings:
     compile: str = "auto"
     threads: int | None = None
     threshold: float | str | None = None
+    prune: str | None = None
     margin_nll: float | None = None
     margin_error: float | None = None
     quantiser: str | None = None
@@ -63,6 +66,7 @@ class Settings:
     def __post_init__(self) -> None:
         """:raises ValueError: for a value out of range, naming the option."""
         _one_of("--quantiser", self.quantiser, QUANTISERS)
+        _one_of("--prune", self.prune, PRUNE)
         _one_of("--coder", self.coder, CODERS)
         _one_of("--compile", self.compile, COMPILE)
         for option, value, least in (

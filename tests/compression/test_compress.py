@@ -265,7 +265,7 @@ def fails(case, message, net=None, posterior=None, validation=None, **options):
 
 def test_bad_input_is_refused(case):
     net, _, (x, y) = case
-    fails(case, "unknown quantiser 'x'; known: codebook, stddev", quantiser="x")
+    fails(case, "unknown quantiser 'x'; known: auto, codebook, stddev, grid, none", quantiser="x")
     fails(case, "threshold must be", threshold="x")
     fails(case, "threshold must be", threshold=math.nan)
     fails(case, "clusters must be", clusters=0)

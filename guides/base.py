@@ -1,0 +1,59 @@
+"""What every guide of the zoo is: parameters for each latent weight, moments, and hooks."""
+
+import torch
+from torch import Tensor, nn
+
+from ..posterior import Posterior
+
+
+class NetworkGuide(nn.Module):
+    """Parameters of one kind for each latent weight of a model, under the weight's own name.
+
+    A subclass gives `forward(x, y=None)` (its sample statements), `median`, `quantiles` and
+    `posterior`. The hooks below are for whoever runs the training; each does nothing unless a
+    guide needs it, and all that they change is in the guide's or the model's state_dict.
+
+    :param model: a model of `bitsback.models`; parameters start at its network's weights.
+    """
+
+    #: How often training is repeated, each time after `before_round`.
+    rounds = 1
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self._names = tuple(model.weight_names)
+
+    @torch.no_grad()
+    def start_from(self, posterior: Posterior) -> None:
+        """Start at another method's approximate posterior of the same weights."""
+        raise ValueError(f"{type(self).__name__} cannot start from another approximate posterior")
+
+    def before_round(self, number: int) -> None:
+        """Called before training number 0 .. rounds - 1."""
+
+    def after_epoch(self) -> None:
+        """Called at the end of each epoch."""
+
+    def after_training(self, x: Tensor, y: Tensor) -> None:
+        """Called with the training data, shapes `(N, ...)`, when training is over."""
+
+    def median(self, *args, **kwargs) -> dict[str, Tensor]:
+        """The approximate posterior's median of each weight, by name."""
+        return {name: self._get("loc", name).detach() for name in self._names}
+
+    def _add(self, kind: str, values: dict[str, Tensor]) -> None:
+        setattr(self, kind, nn.Module())
+        for name, value in values.items():
+            module, path = getattr(self, kind), name.split(".")
+            for part in path[:-1]:
+                if part not in module._modules:
+                    module.add_module(part, nn.Module())
+                module = module._modules[part]
+            module.register_parameter(path[-1], nn.Parameter(value.detach().clone()))
+
+    def _get(self, kind: str, name: str) -> Tensor:
+        # Not get_parameter, which refuses the plain tensors that functional_call puts in place.
+        value = getattr(self, kind)
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
