@@ -141,7 +141,9 @@ def compress(
     ] = None,
     quantiser: Annotated[
         str | None,
-        typer.Option(help="Values of the kept weights: auto, codebook, stddev, grid or none."),
+        typer.Option(
+            help="Values of the kept weights: auto, codebook, stddev, stddev-units, grid or none."
+        ),
     ] = None,
     clusters: Annotated[
         str | None, typer.Option(help="Values in a codebook, or 'validation'.")

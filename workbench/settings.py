@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .names import lookup
 
-QUANTISERS = ("auto", "codebook", "stddev", "grid", "none")
+QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")

@@ -150,16 +150,20 @@ def test_pruning_by_groups_keeps_whole_units(case):
 
 def test_precision_only_prunes_nothing(case):
     net, posterior, validation = case
-    report = compress(
-        net, posterior, validation=validation, prune="none", quantiser="stddev"
-    ).report
-    assert report["threshold"] is None and report["nonzero_fraction"] > 0.5
+    options = {"validation": validation, "prune": "none"}
+    reports = {
+        kind: compress(net, posterior, quantiser=kind, **options).report
+        for kind in ("none", "stddev", "stddev-units")
+    }
+    assert all(report["threshold"] is None for report in reports.values())
+    assert reports["none"]["nonzero_fraction"] > 0.95  # but for what 16 bits cannot tell from 0
+    assert reports["stddev"]["bytes"] < reports["none"]["bytes"] / 2
 
 
 def test_pruning_only_leaves_weights_as_they_are(case):
     net, posterior, validation = case
     result = compress(net, posterior, validation=validation, threshold=0.0, quantiser="none")
-    found, means = result.network[1].weight, net[1].weight
+    found, means = result.network[1].weight.detach(), net[1].weight.detach()
     kept = posterior.weights["1.weight"].log_alpha < 0.0
     alive = kept.any(1)[:, None] & kept.any(0)
     selected = means[alive.any(1)][:, alive.any(0)] * kept[alive.any(1)][:, alive.any(0)]
@@ -197,6 +201,7 @@ def test_the_posterior_s_own_grid(case):
         {"threshold": math.inf, "clusters": 16},
         {"quantiser": "stddev"},
         {"quantiser": "stddev", "threshold": 0.0},
+        {"quantiser": "none"},
     ],
     ids=str,
 )
@@ -330,7 +335,9 @@ def fails(case, message, net=None, posterior=None, validation=None, **options):
 
 def test_bad_input_is_refused(case):
     net, _, (x, y) = case
-    fails(case, "unknown quantiser 'x'; known: auto, codebook, stddev, grid, none", quantiser="x")
+    fails(case, "unknown quantiser 'x'; known: auto, codebook, stddev, ", quantiser="x")
+    fails(case, "unknown prune 'x'; known: weights, groups, none", prune="x")
+    fails(case, "steps of units", quantiser="stddev-units", coder="huffman")
     fails(case, "threshold must be", threshold="x")
     fails(case, "threshold must be", threshold=math.nan)
     fails(case, "clusters must be", clusters=0)

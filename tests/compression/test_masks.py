@@ -68,7 +68,7 @@ def test_thresholds_of_groups_are_their_own_scores():
     counts = [int(kept["a"].sum()) for _, kept in found]
     assert counts == [0, 1, 2, 4, 6] and found[-1][0] == math.inf
     assert len(candidates(posterior, "none")) == 1
-    with pytest.raises(ValueError, match="groups.*share a scale"):
+    with pytest.raises(ValueError, match=r"groups.*share a scale"):
         candidates(Posterior({"a": weight(LOG_ALPHA)}), "groups")
 
 
