@@ -129,6 +129,31 @@ METHODS: dict[str, Method] = {
             },
         ),
         Method(
+            name="normal-jeffreys",
+            model="NormalJeffreys",
+            guide="NormalJeffreys",
+            prior="w = z base, p(z) proportional to 1/|z| for each unit (improper), base ~ N(0, 1)",
+            paper="Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning (GNJ)",
+            proper=False,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 30,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 10.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 300,
+                    "batch_size": 64,
+                    "lr": 2e-2,
+                    "kl_warmup": (0.0, 50.0),
+                },
+            },
+        ),
+        Method(
             name="deterministic",
             model="Gaussian",
             guide="PointMass",

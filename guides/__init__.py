@@ -3,6 +3,7 @@
 from .base import NetworkGuide
 from .elbo import ELBO
 from .mean_field import MeanFieldNormal, PointMass
+from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
 
-__all__ = ["ELBO", "MeanFieldNormal", "NetworkGuide", "PointMass", "posterior_of"]
+__all__ = ["ELBO", "MeanFieldNormal", "NetworkGuide", "NormalJeffreys", "PointMass", "posterior_of"]

@@ -4,5 +4,6 @@ from .gaussian import Gaussian
 from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
+from .normal_jeffreys import NormalJeffreys
 
-__all__ = ["LIKELIHOODS", "Gaussian", "LogUniform", "NetworkModel"]
+__all__ = ["LIKELIHOODS", "Gaussian", "LogUniform", "NetworkModel", "NormalJeffreys"]
