@@ -154,6 +154,31 @@ METHODS: dict[str, Method] = {
             },
         ),
         Method(
+            name="horseshoe",
+            model="Horseshoe",
+            guide="Horseshoe",
+            prior="w = z s base, z ~ C+(0, 1) for each unit, s ~ C+(0, 1e-5), base ~ N(0, 1)",
+            paper="Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning (GHS)",
+            proper=True,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 30,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 10.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 300,
+                    "batch_size": 64,
+                    "lr": 2e-2,
+                    "kl_warmup": (0.0, 50.0),
+                },
+            },
+        ),
+        Method(
             name="deterministic",
             model="Gaussian",
             guide="PointMass",

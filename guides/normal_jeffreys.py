@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ..distributions.groups import along, group_axis, group_count
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .groups import along, group_axis, product_moments
+from .groups import product_moments
 from .lazy_scales import LocalScaleNormal
 from .local_reparameterization import LocalNormal
 
@@ -43,7 +44,7 @@ class NormalJeffreys(NetworkGuide):
         self._bounds = _bounds(max_scale, self._names)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
-        ones = {k: v.new_ones(v.shape[group_axis(v)]) for k, v in initial.items()}
+        ones = {k: v.new_ones(group_count(v)) for k, v in initial.items()}
         start = {f"{k}.scale": v for k, v in ones.items()}
         start |= {f"{k}.base": v for k, v in initial.items()}
         self._add("loc", start)

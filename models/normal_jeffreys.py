@@ -5,8 +5,9 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
+from ..distributions.groups import along, group_count
 from ..distributions.log_uniform import LogUniform
-from .groups import along, deterministic, group_axis
+from .deterministic import deterministic
 from .network import NetworkModel
 
 
@@ -29,7 +30,7 @@ class NormalJeffreys(NetworkModel):
     proper = False
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
-        prior = LogUniform((initial.shape[group_axis(initial)],))
+        prior = LogUniform((group_count(initial),))
         scale = pyro.sample(f"{name}.scale", prior.to_event(1))
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)
