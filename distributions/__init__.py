@@ -1,5 +1,6 @@
 """Densities that Pyro lacks, each with its KL divergences registered at the foot of its file."""
 
+from .half_cauchy import Gamma, InverseGamma
 from .log_uniform import LogUniform
 
-__all__ = ["LogUniform"]
+__all__ = ["Gamma", "InverseGamma", "LogUniform"]

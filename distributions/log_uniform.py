@@ -11,9 +11,9 @@ from .log_uniform_kl import exact_kl, molchanov_kl
 _WHY = (
     "the log-uniform prior p(w) = 1/|w| is improper: it cannot be sampled, the exact posterior "
     "need not exist, and the pathwise Monte-Carlo gradient of log p(w) has infinite variance. "
-    "Use a guide that METHODS lists for log-uniform (guides.MeanFieldNormal) with bitsback.ELBO "
-    "or pyro.infer.TraceMeanField_ELBO, or take a model with a proper prior (models.Gaussian) "
-    "for autoguides, NUTS and Trace_ELBO"
+    "Use a guide that METHODS lists for this model (guides.MeanFieldNormal for models.LogUniform) "
+    "with bitsback.ELBO or pyro.infer.TraceMeanField_ELBO, or take a model with a proper prior "
+    "(models.Gaussian) for autoguides, NUTS and Trace_ELBO"
 )
 
 

@@ -2,7 +2,9 @@
 
 from .base import NetworkGuide
 from .elbo import ELBO
+from .horseshoe import Horseshoe
 from .mean_field import MeanFieldNormal, PointMass
+from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
 
-__all__ = ["ELBO", "MeanFieldNormal", "NetworkGuide", "PointMass", "posterior_of"]
+__all__ = ["ELBO", "Horseshoe", "MeanFieldNormal", "NetworkGuide", "NormalJeffreys", "PointMass", "posterior_of"]

@@ -15,6 +15,8 @@ from pyro.distributions import Normal
 from torch import Tensor
 from torch.nn import functional as F
 
+from .lazy import Lazy, honest
+from .lazy_scales import LazyScale
 from .noise import standard_normal
 
 _LINEAR = (F.linear, torch.conv1d, torch.conv2d, torch.conv3d)
@@ -27,11 +29,11 @@ _USED_TWICE = (
 )
 
 
-class LazyWeight:
+class LazyWeight(Lazy):
     """A draw of N(loc, scale^2) that `F.linear` and `F.conv*` turn into noisy activations.
 
-    Any other operation sees one ordinary tensor, drawn once. It is no `Tensor` subclass, because
-    such a subclass cannot be captured as a graph; torch dispatches to it all the same.
+    Any other operation sees one ordinary tensor, drawn once; only a product with a lazy scale
+    stays lazy.
 
     :param loc: means, the weight's shape.
     :param scale: standard deviations, the weight's shape.
@@ -41,6 +43,10 @@ class LazyWeight:
         self._loc, self._scale = loc, scale
         self._tensor: Tensor | None = None
         self._drawn_locally = False
+
+    shape = property(lambda self: self._loc.shape)
+    dtype = property(lambda self: self._loc.dtype)
+    device = property(lambda self: self._loc.device)
 
     def draw(self) -> Tensor:
         """One ordinary sample, shape of the weight; the same at each call.
@@ -53,67 +59,95 @@ class LazyWeight:
             self._tensor = self._loc + self._scale * noise
         return self._tensor
 
+    def use_locally(self) -> None:
+        if self._drawn_locally:
+            raise RuntimeError(_USED_TWICE)
+        self._drawn_locally = True
+
+    def _stays_lazy_in(self, func) -> bool:
+        return self._tensor is None
+
     def _activations(self, func, args: tuple, kwargs: dict) -> Tensor:
         x, bias, rest = _split(args, kwargs)
+        self.use_locally()
+        return self._noisy(func, x, bias, rest)
+
+    def _noisy(self, func, x: Tensor, bias: Tensor | None, rest: tuple[tuple, dict]) -> Tensor:
         mean = func(x, self._loc, bias, *rest[0], **rest[1])
         variance = func(x.square(), self._scale.square(), None, *rest[0], **rest[1])
-        self._drawn_locally = True
         return mean + torch.sqrt(variance + _TINY) * standard_normal(mean.shape, mean)
+
+    def __mul__(self, other):
+        return _scaled(self, other) if isinstance(other, LazyScale) else super().__mul__(other)
+
+    def __rmul__(self, other):
+        return _scaled(self, other) if isinstance(other, LazyScale) else super().__rmul__(other)
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         weight = args[1] if len(args) > 1 else kwargs.get("weight")
-        if func in _LINEAR and isinstance(weight, LazyWeight) and weight._tensor is None:
-            if weight._drawn_locally:
-                raise RuntimeError(_USED_TWICE)
+        if func in _LINEAR and isinstance(weight, LazyWeight) and weight._stays_lazy_in(func):
             # A lazy bias is one honest draw: it is added once an example, not once a weight.
-            args = tuple(_honest(a) if a is not weight else a for a in args)
-            kwargs = {k: _honest(v) if v is not weight else v for k, v in kwargs.items()}
+            args = tuple(honest(a) if a is not weight else a for a in args)
+            kwargs = {k: honest(v) if v is not weight else v for k, v in kwargs.items()}
             return weight._activations(func, args, kwargs)
-        return func(*_honest(args), **_honest(kwargs))
-
-    # What a layer may ask of its weight without drawing it.
-    shape = property(lambda self: self._loc.shape)
-    dtype = property(lambda self: self._loc.dtype)
-    device = property(lambda self: self._loc.device)
-    ndim = property(lambda self: self._loc.ndim)
-
-    def size(self, *args):
-        return self._loc.size(*args)
-
-    def dim(self) -> int:
-        return self._loc.dim()
-
-    def __getattr__(self, name: str):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.draw(), name)
+        return func(*honest(args), **honest(kwargs))
 
 
-def _operator(name: str):
-    def call(self, *args):
-        return getattr(self.draw(), name)(*_honest(args))
+class ScaledWeight(LazyWeight):
+    """The product of a lazy weight and lazy scales, whose layers draw the scales for each example.
 
-    call.__name__ = name
-    return call
+    A dense layer's scales lie along its inputs, weight `(out, in)` and scales `(1, in)`:
+    y ~ N(f(x z, loc), f((x z)^2, scale^2)), with one z for each example (first axis of x). A
+    convolution's lie along its outputs, weight `(out, in, ...)` and scales `(out, 1, ...)`:
+    y = z N(f(x, loc), f(x^2, scale^2)) plus bias, with one z for each example and output map, the
+    same at all positions. One scale for all is either. Where scales lie along another axis, the
+    product is an ordinary draw.
+
+    :param base: the weight before scaling.
+    :param factor: the scales; must broadcast to the weight.
+    """
+
+    def __init__(self, base: LazyWeight, factor: LazyScale):
+        super().__init__(base._loc, base._scale)
+        if torch.broadcast_shapes(base.shape, factor.shape) != base.shape:
+            raise ValueError(
+                f"scales of shape {tuple(factor.shape)} do not broadcast to a weight of shape "
+                f"{tuple(base.shape)}"
+            )
+        self._base = base
+        self._factor = factor.reshape(*[1] * (base.dim() - factor.dim()), *factor.shape)
+
+    def draw(self) -> Tensor:
+        """The product of the base's ordinary sample and that of the scales."""
+        return self._base.draw() * self._factor.draw()
+
+    def use_locally(self) -> None:
+        self._base.use_locally()
+
+    def _stays_lazy_in(self, func) -> bool:
+        axis = 1 if func is F.linear else 0
+        others = [n for i, n in enumerate(self._factor.shape) if i != axis]
+        fits = all(n == 1 for n in others) and self.dim() > 1
+        return fits and self._base._tensor is None and not self._factor.is_drawn
+
+    def _noisy(self, func, x: Tensor, bias: Tensor | None, rest: tuple[tuple, dict]) -> Tensor:
+        examples = 2 if func is F.linear else self.dim()  # axes of x, if it is a batch
+        batch = tuple(x.shape[:1]) if x.dim() >= examples else ()
+        z = self._factor.per_example(batch)
+        if func is F.linear:
+            z = z.reshape(*batch, *[1] * (x.dim() - 1 - len(batch)), -1)
+            return super()._noisy(func, x * z, bias, rest)
+        positions = [1] * (self.dim() - 2)
+        y = z.reshape(*batch, -1, *positions) * super()._noisy(func, x, None, rest)
+        return y if bias is None else y + bias.reshape(-1, *positions)
 
 
-_BINARY = ("add", "sub", "mul", "truediv", "matmul")
-_OTHERS = ("pow", "neg", "abs", "getitem", "lt", "le", "gt", "ge", "len")
-for _name in (*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS):
-    setattr(LazyWeight, f"__{_name}__", _operator(f"__{_name}__"))
-
-
-def _honest(value):
-    """`value` with each lazy weight in it (tuples, lists, dicts) replaced by its ordinary draw."""
-    if isinstance(value, LazyWeight):
-        return value.draw()
-    if isinstance(value, (tuple, list)):
-        return type(value)(_honest(v) for v in value)
-    if isinstance(value, dict):
-        return {k: _honest(v) for k, v in value.items()}
-    return value
+def _scaled(weight: LazyWeight, scale: LazyScale) -> ScaledWeight:
+    if isinstance(weight, ScaledWeight):
+        return ScaledWeight(weight._base, weight._factor * scale)
+    return ScaledWeight(weight, scale)
 
 
 def _split(args: tuple, kwargs: dict) -> tuple[Tensor, Tensor | None, tuple[tuple, dict]]:

@@ -1,8 +1,10 @@
 """Priors over the weights of any network, one a file, as Pyro models `model(x, y=None)`."""
 
 from .gaussian import Gaussian
+from .horseshoe import Horseshoe
 from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
+from .normal_jeffreys import NormalJeffreys
 
-__all__ = ["LIKELIHOODS", "Gaussian", "LogUniform", "NetworkModel"]
+__all__ = ["LIKELIHOODS", "Gaussian", "Horseshoe", "LogUniform", "NetworkModel", "NormalJeffreys"]

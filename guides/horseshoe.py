@@ -1,0 +1,188 @@
+"""The approximate posterior of Bayesian compression with group horseshoe priors."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from ..distributions.groups import along, group_axis, group_count
+from ..distributions.parameters import state_parameters
+from ..posterior import Group, Posterior, WeightPosterior
+from .base import NetworkGuide
+from .groups import product_moments
+from .lazy_scales import LocalScaleLogNormal
+from .local_reparameterization import LocalNormal
+
+# Of Gauss-Hermite quadrature over log(z s), where a slab leaves no closed form.
+_NODES = 32
+# A weight is worth nothing below this share of its tensor's largest scale.
+_RESOLUTION = 0.01
+
+
+class Horseshoe(NetworkGuide):
+    """q = prod LogNormal(factor; loc, scale^2) prod N(base; loc, scale^2), locally reparameterised.
+
+    The factors are those of the squared scale (z s)^2, so that log(z s) ~ N(M, V) with M half the
+    sum of their locs and V a quarter of that of their squared scales. Parameters `loc` and
+    `log_scale` of each factor (of its logarithm) and of each `<name>.base`. Drawn lazily, each
+    example gets scales of its own, z and s (see `ScaledWeight`).
+
+    :param model: a `models.Horseshoe`; the median of q(w) starts at its network's weights (and
+        E_q[w] within exp(V/2), 1.0002), z s at 1 unless there is a slab.
+    :param init_scale: initial standard deviation of base and of all log factors (default
+        exp(-4.5), as published).
+    :param local_reparameterization: draw activations and scales for each example (default).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        init_scale: float = 0.0111,
+        local_reparameterization: bool = True,
+    ):
+        super().__init__(model)
+        if not init_scale > 0:
+            raise ValueError(f"init_scale must be positive; got {init_scale}")
+        # In a tuple, out of sight of nn.Module: its parameters are not the guide's.
+        self._model = (model,)
+        self._factors = {name: tuple(model.factors(name)) for name in self._names}
+        loc = {}
+        for name, initial in model.initial_weights().items():
+            loc |= {s: _start(s, model, initial) for s in self._factors[name]}
+            loc[f"{name}.base"] = initial / self._bounded(initial.new_ones(()))
+        self._add("loc", loc)
+        log_scale = math.log(init_scale)
+        self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in loc.items()})
+        self.local_reparameterization = local_reparameterization
+
+    def _parameters_of(self, site: str) -> tuple[Tensor, Tensor]:
+        return self._get("loc", site), self._get("log_scale", site)
+
+    def _bounded(self, scale: Tensor) -> Tensor:
+        """What the slab, if there is one, makes of z s."""
+        slab = self._model[0].slab
+        return scale if slab is None else scale / torch.sqrt(1 + (scale / slab).square())
+
+    def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        state_parameters("guide", self)
+        draws, lazy = {}, self.local_reparameterization
+        for name in self._names:
+            for site in self._factors[name]:
+                q = LocalScaleLogNormal(*self._parameters_of(site), lazy=lazy)
+                draws[site] = pyro.sample(site, q.to_event(1))
+            site = f"{name}.base"
+            q = LocalNormal(*self._parameters_of(site), lazy=lazy)
+            draws[site] = pyro.sample(site, q.to_event(q.loc.dim()))
+        return draws
+
+    @torch.no_grad()
+    def composite(self, name: str) -> tuple[Tensor, Tensor]:
+        """M and V of log(z s) ~ N(M, V), before any slab; shape `(groups,)`, or `(1,)` without z."""
+        pairs = [self._parameters_of(site) for site in self._factors[name]]
+        mean = sum(loc for loc, _ in pairs) / 2
+        return mean, sum((2 * log_scale).exp() for _, log_scale in pairs) / 4
+
+    @torch.no_grad()
+    def scale_moments(self, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the scale z s, slab included; shape of `composite`.
+
+        In closed form, exp(M + V/2) and (exp(V) - 1) exp(2M + V); with a slab by Gauss-Hermite
+        quadrature.
+        """
+        mean, variance = self.composite(name)
+        if self._model[0].slab is None:
+            first = torch.exp(mean + variance / 2)
+            return first, torch.expm1(variance) * first.square()
+        nodes, weights = map(mean.new_tensor, np.polynomial.hermite_e.hermegauss(_NODES))
+        weights = weights / weights.sum()
+        points = self._bounded(torch.exp(mean[:, None] + variance.sqrt()[:, None] * nodes))
+        first = points @ weights
+        return first, (points - first[:, None]).square() @ weights
+
+    @torch.no_grad()
+    def median(self, *args, **kwargs) -> dict[str, Tensor]:
+        """The product of the medians of scale and base, by weight."""
+        result = {}
+        for name in self._names:
+            base = self._get("loc", f"{name}.base")
+            result[name] = base * along(self._bounded(self.composite(name)[0].exp()), base)
+        return result
+
+    @torch.no_grad()
+    def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
+        """Quantiles of the factors and of base, by site; shape `(len(quantiles), *site.shape)`."""
+        result, levels = {}, list(quantiles)
+        for name in self._names:
+            for site in (*self._factors[name], f"{name}.base"):
+                loc, log_scale = self._parameters_of(site)
+                q = Normal(loc, log_scale.exp())
+                values = torch.stack([q.icdf(loc.new_tensor(level)) for level in levels])
+                result[site] = values if site.endswith(".base") else values.exp()
+        return result
+
+    @torch.no_grad()
+    def posterior(self, *args, **kwargs) -> Posterior:
+        """The moments of w = z s base, log alpha, and the score of each group.
+
+        log alpha = log((Var_q[w] + r^2) / E_q[w]^2), where r is 1 % of the largest E_q[z s] of the
+        tensor: in a group whose scale has gone the weights are next to nothing, though base may
+        not have returned to its prior, and the marginal rate Var/E^2 does not see the scale.
+        A group's score is V - M, the negative log of the mode of z s (before any slab), as
+        published; without z there are no groups.
+        """
+        return Posterior({name: self._weight(name) for name in self._names})
+
+    def _weight(self, name: str) -> WeightPosterior:
+        base, log_base = self._parameters_of(f"{name}.base")
+        mean, variance = self.scale_moments(name)
+        loc, spread = product_moments(mean, variance, base, log_base.exp())
+        noise = spread + (_RESOLUTION * mean.max()).square()
+        log_mean, log_variance = self.composite(name)
+        groups = ()
+        if self._model[0].scales != "global":
+            groups = (Group(group_axis(base), log_variance - log_mean),)
+        return WeightPosterior(
+            loc=loc,
+            stddev=spread.sqrt(),
+            inclusion=torch.ones(()),
+            log_alpha=noise.log() - 2 * loc.abs().log(),
+            groups=groups,
+        )
+
+    @torch.no_grad()
+    def update_tau0(self) -> None:
+        """Put the model's learned tau0 where the bound is largest, given q: tau0^2 = 2 E_q[a].
+
+        a is `global.gamma` of the tensor, or the mean over tensors where all share tau0. (The KL
+        depends on tau0 by E_q[a] / tau0^2 + log tau0.)
+
+        :raises ValueError: if the model's tau0 is fixed.
+        """
+        model = self._model[0]
+        if model.learn_tau0 is None:
+            raise ValueError("tau0 is fixed: build the model with learn_tau0='layer' or 'global'")
+        logs = []
+        for name in self._names:
+            loc, log_scale = self._parameters_of(f"{name}.global.gamma")
+            logs.append(loc + (2 * log_scale).exp() / 2)
+        values = torch.cat(logs)
+        if model.learn_tau0 == "global":
+            values = torch.logsumexp(values, 0, keepdim=True) - math.log(len(values))
+        model.learned.log_tau0.copy_((math.log(2) + values) / 2)
+
+    def after_epoch(self) -> None:
+        if self._model[0].learn_tau0 is not None:
+            self.update_tau0()
+
+
+def _start(site: str, model: nn.Module, initial: Tensor) -> Tensor:
+    """loc of a log factor: `global.gamma` where its KL is least, tau0^2 / 2, and s at 1."""
+    if ".global." not in site[site.rindex(".", 0, site.rindex(".")) :]:
+        return initial.new_zeros(group_count(initial))
+    name = site.rsplit(".", 2)[0]
+    least = 2 * model.log_tau0(name).detach() - math.log(2)
+    return least if site.endswith(".gamma") else -least
