@@ -1,0 +1,151 @@
+"""The approximate posterior of L0 regularisation: hard-concrete gates on point weights."""
+
+import math
+from collections.abc import Iterable
+
+import pyro
+import torch
+from pyro.distributions import Delta
+from torch import Tensor, nn
+
+from ..distributions.groups import along, group_axis, group_count
+from ..distributions.hard_concrete import RELAXATIONS, HardConcrete
+from ..distributions.parameters import state_parameters
+from ..posterior import Group, Posterior, WeightPosterior
+from .base import NetworkGuide
+from .lazy_scales import ScaleDraw
+from .local_reparameterization import LazyWeight
+from .noise import standard_normal
+
+
+class HardConcreteGates(NetworkGuide):
+    """q = prod HardConcrete(gate; log_alpha) prod delta(base - loc).
+
+    Gates of groups are drawn anew for each example, like the group scales of other methods; gates
+    of single weights once a step.
+
+    :param model: a `models.HardConcrete`; base starts at its network's weights.
+    :param init_inclusion: probability that a gate is open at the start (default 0.95).
+    :param relaxation: "hard-concrete" (default), "concrete" or "straight-through"; see
+        `distributions.HardConcrete`.
+    :raises ValueError: for a probability outside (0, 1), or an unknown relaxation.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        init_inclusion: float = 0.95,
+        relaxation: str = "hard-concrete",
+    ):
+        super().__init__(model)
+        if not 0 < init_inclusion < 1:
+            raise ValueError(f"init_inclusion must be within (0, 1); got {init_inclusion}")
+        if relaxation not in RELAXATIONS:
+            raise ValueError(f"relaxation must be one of {', '.join(RELAXATIONS)}")
+        initial, self.grouped = model.initial_weights(), model.gates == "groups"
+        start = math.log(init_inclusion) - math.log1p(-init_inclusion)
+        start -= float(HardConcrete(torch.zeros(()), relaxation).log_odds)
+        shapes = {k: (group_count(v),) if self.grouped else v.shape for k, v in initial.items()}
+        self._add("loc", {f"{k}.base": v for k, v in initial.items()})
+        gates = {f"{k}.gate": v.new_full(shapes[k], start) for k, v in initial.items()}
+        self._add("log_alpha", gates)
+        self.relaxation = relaxation
+
+    def _gate(self, name: str) -> HardConcrete:
+        return HardConcrete(self._get("log_alpha", f"{name}.gate"), self.relaxation)
+
+    def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        state_parameters("guide", self)
+        draws = {}
+        for name in self._names:
+            loc, log_alpha = self._get("loc", f"{name}.base"), self._get("log_alpha", f"{name}.gate")
+            gate = _LocalGate(log_alpha, self.relaxation, lazy=self.grouped)
+            draws[f"{name}.gate"] = pyro.sample(f"{name}.gate", gate.to_event(log_alpha.dim()))
+            base = _LocalPoint(loc, event_dim=loc.dim()) if self.grouped else Delta(loc, event_dim=loc.dim())
+            draws[f"{name}.base"] = pyro.sample(f"{name}.base", base)
+        return draws
+
+    @torch.no_grad()
+    def median(self, *args, **kwargs) -> dict[str, Tensor]:
+        """Base times the gate's median, by weight."""
+        return {name: self._times(name, self._gate(name).median) for name in self._names}
+
+    @torch.no_grad()
+    def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
+        """Quantiles of each gate and of base (a point), by site."""
+        levels, result = list(quantiles), {}
+        for name in self._names:
+            gate, base = self._gate(name), self._get("loc", f"{name}.base")
+            noise = torch.special.ndtri(torch.tensor(levels, dtype=base.dtype))
+            result[f"{name}.gate"] = torch.stack(
+                [gate.of_noise(gate.log_alpha.new_full(gate.batch_shape, n)) for n in noise]
+            )
+            result[f"{name}.base"] = base.expand(len(levels), *base.shape)
+        return result
+
+    @torch.no_grad()
+    def posterior(self, *args, **kwargs) -> Posterior:
+        """Moments of gate times base; the score of a group is minus the log odds that it is open.
+
+        Log alpha is that of the gate, log Var[z] / E[z]^2, the same for all weights of a group;
+        infinite where the gate is shut.
+        """
+        weights = {}
+        for name in self._names:
+            gate, base = self._gate(name), self._get("loc", f"{name}.base")
+            mean, variance = gate.mean, gate.variance
+            alpha = torch.where(gate.inclusion < 0.5, torch.inf, variance / mean.square())
+            inclusion = along(gate.inclusion, base) if self.grouped else gate.inclusion
+            groups = (Group(group_axis(base), -gate.log_odds),) if self.grouped else ()
+            weights[name] = WeightPosterior(
+                loc=self._times(name, mean),
+                stddev=self._times(name, variance.sqrt()).abs(),
+                inclusion=inclusion.clone(),
+                log_alpha=(along(alpha, base) if self.grouped else alpha).log().expand(base.shape),
+                groups=groups,
+            )
+        return Posterior(weights)
+
+    def _times(self, name: str, gate: Tensor) -> Tensor:
+        base = self._get("loc", f"{name}.base")
+        return base * (along(gate, base) if self.grouped else gate)
+
+
+class _GateDraw(ScaleDraw):
+    """A draw of gates, of which a layer may have one for each example."""
+
+    def __init__(self, gates: HardConcrete):
+        super().__init__(gates.log_alpha, gates.log_alpha, log=False)
+        self._gates = gates
+
+    def _sample(self, batch: tuple[int, ...]) -> Tensor:
+        shape = torch.Size((*batch, *self.shape))
+        return self._gates.of_noise(standard_normal(shape, self._gates.log_alpha))
+
+
+class _LocalGate(HardConcrete):
+    """`HardConcrete` with the guides' noise, whose `rsample` is a `LazyScale` if `lazy`."""
+
+    def __init__(self, log_alpha: Tensor, relaxation: str, lazy: bool):
+        super().__init__(log_alpha, relaxation, noise=standard_normal)
+        self.lazy = lazy
+
+    def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
+        return super().rsample(sample_shape) if sample_shape or not self.lazy else _GateDraw(self)
+
+
+class _Point(LazyWeight):
+    """A weight without noise, which scales may still multiply example by example."""
+
+    def __init__(self, loc: Tensor):
+        super().__init__(loc, loc)
+
+    def draw(self) -> Tensor:
+        return self._loc
+
+    ...
+
+
+class _LocalPoint(Delta):
+    def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
+        return super().rsample(sample_shape) if sample_shape else _Point(self.v)
