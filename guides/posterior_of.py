@@ -117,9 +117,7 @@ def _draw(guide: Any, num_samples: int, *args) -> dict[str, Tensor]:
     return {name: torch.stack(values) for name, values in draws.items()}
 
 
-def _from_draws(
-    draws: Mapping[str, Tensor], model: nn.Module
-) -> dict[str, tuple[Tensor, Tensor]]:
+def _from_draws(draws: Mapping[str, Tensor], model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
     for name, values in draws.items():
         if len(values) < 2:
             raise ValueError(f"site {name!r}: {len(values)} draws; a stddev needs two at least")

@@ -146,7 +146,9 @@ def test_gradients_are_unbiased(kind, local):
     for _ in range(blocks):
         s = LocalScaleLogNormal(*common, lazy=local).rsample()
         z = LocalScaleNormal(*scales, lazy=local).rsample() * s
-        w = LocalNormal(*base, lazy=local).rsample() * z.reshape(*[1] * (len(weight) - 1), len(scales[0]))
+        w = LocalNormal(*base, lazy=local).rsample() * z.reshape(
+            *[1] * (len(weight) - 1), len(scales[0])
+        )
         batch = x.expand(examples, *x.shape[1:])
         y = F.linear(batch, w) if kind == "linear" else F.conv1d(batch, w)
         gradients = torch.autograd.grad(y.square().sum() / examples, parameters)
