@@ -13,7 +13,10 @@ def group_count(weight: Tensor) -> int:
 
 
 def along(values: Tensor, weight: Tensor) -> Tensor:
-    """Values of groups, shape `(groups,)` or `(1,)`, in a shape that broadcasts to the weight."""
+    """Values of groups, shape `(groups,)` or `(1,)`, in a shape that broadcasts to the weight.
+
+    Axes before that one, of many draws at once, stay where they are.
+    """
     shape = [1] * weight.dim()
-    shape[group_axis(weight)] = values.shape[0]
-    return values.reshape(*shape)
+    shape[group_axis(weight)] = values.shape[-1]
+    return values.reshape(*values.shape[:-1], *shape)

@@ -7,4 +7,12 @@ from .mean_field import MeanFieldNormal, PointMass
 from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
 
-__all__ = ["ELBO", "Horseshoe", "MeanFieldNormal", "NetworkGuide", "NormalJeffreys", "PointMass", "posterior_of"]
+__all__ = [
+    "ELBO",
+    "Horseshoe",
+    "MeanFieldNormal",
+    "NetworkGuide",
+    "NormalJeffreys",
+    "PointMass",
+    "posterior_of",
+]

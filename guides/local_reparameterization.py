@@ -111,7 +111,8 @@ class ScaledWeight(LazyWeight):
 
     def __init__(self, base: LazyWeight, factor: LazyScale):
         super().__init__(base._loc, base._scale)
-        if torch.broadcast_shapes(base.shape, factor.shape) != base.shape:
+        pairs = zip(reversed(factor.shape), reversed(base.shape), strict=False)
+        if factor.dim() > base.dim() or any(f not in (1, b) for f, b in pairs):
             raise ValueError(
                 f"scales of shape {tuple(factor.shape)} do not broadcast to a weight of shape "
                 f"{tuple(base.shape)}"

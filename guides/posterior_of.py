@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.infer import MCMC
 from pyro.infer.autoguide import (
     AutoDelta,
@@ -34,7 +35,7 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
 
     :param source: a guide of `bitsback.guides`; a Pyro autoguide or any other guide (a callable
         that returns its draws by site); a finished `pyro.infer.MCMC`; or draws by site, shape
-        `(samples, *weight.shape)`.
+        `(samples, *site.shape)`: of the weights, or of all sites that make them.
     :param model: the model of `bitsback.models` that it approximates the posterior of.
     :param args: what the guide is called with, for guides that look at it.
     :param num_samples: draws to estimate moments from, where there is no closed form; their
@@ -42,7 +43,7 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
     :returns: moments in closed form for this project's guides and for autoguides with normal
         marginals, else from draws.
     :raises ValueError: for draws under an improper prior, whose posterior need not exist; for a
-        weight without draws, or draws of another shape.
+        weight without draws, of its own or of a site that makes it, or draws of another shape.
     """
     if hasattr(source, "posterior"):
         return source.posterior(*args)
@@ -52,17 +53,47 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
             "and draws say nothing: use a guide that METHODS lists, or a proper prior"
         )
     if isinstance(source, AutoDelta):
-        points = source.median(*args)
-        moments = {name: (points[name], torch.zeros_like(points[name])) for name in points}
-    elif isinstance(source, _NORMAL):
+        points = {name: point[None] for name, point in source.median(*args).items()}
+        points = _effective(points, model)
+        moments = {k: (v[0], torch.zeros_like(v[0])) for k, v in points.items()}
+    elif isinstance(source, _NORMAL) and _has_weight_sites(model):
         moments = _from_quantiles(source, *args)
     elif isinstance(source, MCMC):
-        moments = _from_draws(source.get_samples())
+        moments = _from_draws(source.get_samples(), model)
     elif isinstance(source, Mapping):
-        moments = _from_draws(source)
+        moments = _from_draws(source, model)
     else:
-        moments = _from_draws(_draw(source, model, num_samples, *args))
+        moments = _from_draws(_draw(source, num_samples, *args), model)
     return Posterior({name: _weight(name, moments, model) for name in model.weight_names})
+
+
+@torch.no_grad()
+def _latent_sites(model: nn.Module) -> set[str]:
+    """The sites that make the weights."""
+    trace = poutine.trace(poutine.block(model.sample_weights, hide_types=["param"])).get_trace()
+    return set(trace.stochastic_nodes)
+
+
+def _has_weight_sites(model: nn.Module) -> bool:
+    """Whether the weights are sites of their own, not products of others."""
+    return _latent_sites(model) == set(model.weight_names)
+
+
+@torch.no_grad()
+def _effective(draws: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Draws of the weights, from draws of them or of the sites that make them."""
+    if all(name in draws for name in model.weight_names) or _has_weight_sites(model):
+        return dict(draws)
+    sites = _latent_sites(model)
+    missing = sorted(sites - set(draws))
+    if missing:
+        raise ValueError(f"no draws of the site {missing[0]!r}; sites: {', '.join(draws)}")
+    count = min(len(draws[site]) for site in sites)
+    weights = [
+        poutine.condition(model.sample_weights, {site: draws[site][i] for site in sites})()
+        for i in range(count)
+    ]
+    return {name: torch.stack([w[name] for w in weights]) for name in model.weight_names}
 
 
 def _from_quantiles(guide: AutoGuide, *args) -> dict[str, tuple[Tensor, Tensor]]:
@@ -77,21 +108,21 @@ def _from_quantiles(guide: AutoGuide, *args) -> dict[str, tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def _draw(guide: Any, model: nn.Module, num_samples: int, *args) -> dict[str, Tensor]:
-    draws: dict[str, list[Tensor]] = {name: [] for name in model.weight_names}
+def _draw(guide: Any, num_samples: int, *args) -> dict[str, Tensor]:
+    draws: dict[str, list[Tensor]] = {}
     for _ in range(num_samples):
-        values = guide(*args)
-        for name in draws:
+        for name, value in guide(*args).items():
             # A lazy weight becomes its ordinary draw.
-            draws[name].append(torch.clone(values[name]))
+            draws.setdefault(name, []).append(torch.clone(value))
     return {name: torch.stack(values) for name, values in draws.items()}
 
 
-def _from_draws(draws: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def _from_draws(draws: Mapping[str, Tensor], model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
     for name, values in draws.items():
         if len(values) < 2:
             raise ValueError(f"site {name!r}: {len(values)} draws; a stddev needs two at least")
-    return {name: (values.mean(0), values.std(0)) for name, values in draws.items()}
+    effective = _effective(draws, model)
+    return {name: (values.mean(0), values.std(0)) for name, values in effective.items()}
 
 
 def _weight(name: str, moments: Mapping[str, tuple[Tensor, Tensor]], model: nn.Module):
