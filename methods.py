@@ -129,6 +129,32 @@ METHODS: dict[str, Method] = {
             },
         ),
         Method(
+            name="hard-concrete",
+            model="HardConcrete",
+            guide="HardConcreteGates",
+            prior="w = gate base, 0.1 nats for each weight that an open gate lets through",
+            paper="Louizos, Welling and Kingma 2018, Learning Sparse Networks through L0 "
+            "Regularization",
+            proper=False,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 100,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 10.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 200,
+                    "batch_size": 64,
+                    "lr": 1e-2,
+                    "kl_warmup": (0.0, 50.0),
+                },
+            },
+        ),
+        Method(
             name="normal-jeffreys",
             model="NormalJeffreys",
             guide="NormalJeffreys",

@@ -1,4 +1,4 @@
-"""Relaxed gates in [0, 1] and the prior that counts open ones (Louizos, Welling and Kingma 2018)."""
+"""Relaxed gates in [0, 1], and the prior that counts open ones (Louizos et al. 2018, L0)."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,18 @@ from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import logsigmoid
 
+from .no_gradient import no_gradient
+
 RELAXATIONS = ("hard-concrete", "concrete", "straight-through")
 TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1  # beta, gamma and zeta of the paper
 _EDGE = 1e-6  # uniform noise is kept this far from 0 and 1, as published
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
+
+_WHY = (
+    "a gate is 0 with positive probability and has a density elsewhere, so it has no log density "
+    "to train on: use bitsback.ELBO or pyro.infer.TraceMeanField_ELBO, which take "
+    "KL(HardConcrete || GatePrior), and a guide that METHODS lists"
+)
 
 Noise = Callable[[torch.Size, Tensor], Tensor]
 
@@ -23,7 +31,7 @@ class HardConcrete(TorchDistribution):
     """A gate z = clip(s (HIGH - LOW) + LOW, 0, 1), s = sigmoid((logit(u) + log_alpha) / beta).
 
     u is uniform on [0, 1]. The gate is 0 and 1 with positive probability and has a density between:
-    no density describes it with respect to one measure, so `log_prob` raises.
+    no density describes it with respect to one measure, and `log_prob` is that of two events.
 
     :param log_alpha: location of each gate, any shape; its batch shape.
     :param relaxation: "hard-concrete" (default), as above. "concrete": z = s, never quite 0. Or
@@ -115,11 +123,8 @@ class HardConcrete(TorchDistribution):
         return self.of_noise(torch.randn(shape, dtype=like.dtype, device=like.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        raise NotImplementedError(
-            "a hard-concrete gate is 0 and 1 with positive probability and has a density between, "
-            "so it has no log density: train it with bitsback.ELBO or "
-            "pyro.infer.TraceMeanField_ELBO, which use KL(HardConcrete || GatePrior)"
-        )
+        """Log probability of the event z = 0 or z > 0 that `value` is in; its gradient raises."""
+        return _event(value, self.log_odds)
 
 
 class GatePrior(TorchDistribution):
@@ -155,10 +160,13 @@ class GatePrior(TorchDistribution):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        raise NotImplementedError(
-            "gates have no log density: train them with bitsback.ELBO or "
-            "pyro.infer.TraceMeanField_ELBO, and with a guide that METHODS lists"
-        )
+        """Log probability of the event z = 0 or z > 0 that `value` is in; its gradient raises."""
+        return _event(value, -self.cost)
+
+
+def _event(value: Tensor, log_odds: Tensor) -> Tensor:
+    log_p = torch.where(torch.abs(value) > 0, logsigmoid(log_odds), logsigmoid(-log_odds))
+    return no_gradient(log_p, _WHY)
 
 
 @register_kl(HardConcrete, GatePrior)

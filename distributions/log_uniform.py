@@ -7,6 +7,7 @@ from torch.distributions import Normal, constraints
 from torch.distributions.kl import register_kl
 
 from .log_uniform_kl import exact_kl, molchanov_kl
+from .no_gradient import no_gradient
 
 _WHY = (
     "the log-uniform prior p(w) = 1/|w| is improper: it cannot be sampled, the exact posterior "
@@ -15,18 +16,6 @@ _WHY = (
     "with bitsback.ELBO or pyro.infer.TraceMeanField_ELBO, or take a model with a proper prior "
     "(models.Gaussian) for autoguides, NUTS and Trace_ELBO"
 )
-
-
-class _NoGradient(torch.autograd.Function):
-    """A value that may be looked at but not differentiated."""
-
-    @staticmethod
-    def forward(ctx, value: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        raise NotImplementedError(f"gradient of log p(w) asked for, but {_WHY}")
 
 
 class LogUniform(TorchDistribution):
@@ -58,7 +47,7 @@ class LogUniform(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-log|value|, shape `value.shape`, up to the constant that no improper density has."""
-        return _NoGradient.apply(-torch.log(torch.abs(value)))
+        return no_gradient(-torch.log(torch.abs(value)), f"gradient of log p(w): {_WHY}")
 
 
 _KL = {"exact": exact_kl, "molchanov": molchanov_kl}

@@ -2,6 +2,7 @@
 
 from .base import NetworkGuide
 from .elbo import ELBO
+from .hard_concrete import HardConcreteGates
 from .horseshoe import Horseshoe
 from .mean_field import MeanFieldNormal, PointMass
 from .normal_jeffreys import NormalJeffreys
@@ -9,6 +10,7 @@ from .posterior_of import posterior_of
 
 __all__ = [
     "ELBO",
+    "HardConcreteGates",
     "Horseshoe",
     "MeanFieldNormal",
     "NetworkGuide",

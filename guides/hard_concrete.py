@@ -17,6 +17,10 @@ from .lazy_scales import ScaleDraw
 from .local_reparameterization import LazyWeight
 from .noise import standard_normal
 
+# log_alpha = BOUND tanh(parameter / BOUND) stays within the published +-log(100), smoothly: a gate
+# that has all but closed is still open in 5 % of the draws, and so can open again.
+BOUND = math.log(100.0)
+
 
 class HardConcreteGates(NetworkGuide):
     """q = prod HardConcrete(gate; log_alpha) prod delta(base - loc).
@@ -45,23 +49,29 @@ class HardConcreteGates(NetworkGuide):
         initial, self.grouped = model.initial_weights(), model.gates == "groups"
         start = math.log(init_inclusion) - math.log1p(-init_inclusion)
         start -= float(HardConcrete(torch.zeros(()), relaxation).log_odds)
+        if not abs(start) < BOUND:
+            raise ValueError(f"init_inclusion {init_inclusion} is beyond what gates can reach")
         shapes = {k: (group_count(v),) if self.grouped else v.shape for k, v in initial.items()}
         self._add("loc", {f"{k}.base": v for k, v in initial.items()})
-        gates = {f"{k}.gate": v.new_full(shapes[k], start) for k, v in initial.items()}
-        self._add("log_alpha", gates)
+        start = BOUND * math.atanh(start / BOUND)
+        self._add("gate", {f"{k}.gate": v.new_full(shapes[k], start) for k, v in initial.items()})
         self.relaxation = relaxation
 
+    def _log_alpha(self, name: str) -> Tensor:
+        return BOUND * torch.tanh(self._get("gate", f"{name}.gate") / BOUND)
+
     def _gate(self, name: str) -> HardConcrete:
-        return HardConcrete(self._get("log_alpha", f"{name}.gate"), self.relaxation)
+        return HardConcrete(self._log_alpha(name), self.relaxation)
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)
         draws = {}
         for name in self._names:
-            loc, log_alpha = self._get("loc", f"{name}.base"), self._get("log_alpha", f"{name}.gate")
+            loc, log_alpha = self._get("loc", f"{name}.base"), self._log_alpha(name)
             gate = _LocalGate(log_alpha, self.relaxation, lazy=self.grouped)
             draws[f"{name}.gate"] = pyro.sample(f"{name}.gate", gate.to_event(log_alpha.dim()))
-            base = _LocalPoint(loc, event_dim=loc.dim()) if self.grouped else Delta(loc, event_dim=loc.dim())
+            point = _LocalPoint if self.grouped else Delta
+            base = point(loc, event_dim=loc.dim())
             draws[f"{name}.base"] = pyro.sample(f"{name}.base", base)
         return draws
 
@@ -135,17 +145,20 @@ class _LocalGate(HardConcrete):
 
 
 class _Point(LazyWeight):
-    """A weight without noise, which scales may still multiply example by example."""
+    """A weight without noise of its own, which gates multiply example by example."""
 
     def __init__(self, loc: Tensor):
-        super().__init__(loc, loc)
+        super().__init__(loc, torch.zeros_like(loc))
 
     def draw(self) -> Tensor:
         return self._loc
 
-    ...
+    def _noisy(self, func, x: Tensor, bias: Tensor | None, rest: tuple[tuple, dict]) -> Tensor:
+        return func(x, self._loc, bias, *rest[0], **rest[1])
 
 
 class _LocalPoint(Delta):
+    """A Delta whose `rsample` is a `_Point`."""
+
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         return super().rsample(sample_shape) if sample_shape else _Point(self.v)

@@ -139,9 +139,9 @@ class ScaledWeight(LazyWeight):
         z = self._factor.per_example(batch)
         if func is F.linear:
             z = z.reshape(*batch, *[1] * (x.dim() - 1 - len(batch)), -1)
-            return super()._noisy(func, x * z, bias, rest)
+            return self._base._noisy(func, x * z, bias, rest)
         positions = [1] * (self.dim() - 2)
-        y = z.reshape(*batch, -1, *positions) * super()._noisy(func, x, None, rest)
+        y = z.reshape(*batch, -1, *positions) * self._base._noisy(func, x, None, rest)
         return y if bias is None else y + bias.reshape(-1, *positions)
 
 

@@ -1,10 +1,19 @@
 """Priors over the weights of any network, one a file, as Pyro models `model(x, y=None)`."""
 
 from .gaussian import Gaussian
+from .hard_concrete import HardConcrete
 from .horseshoe import Horseshoe
 from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
 from .normal_jeffreys import NormalJeffreys
 
-__all__ = ["LIKELIHOODS", "Gaussian", "Horseshoe", "LogUniform", "NetworkModel", "NormalJeffreys"]
+__all__ = [
+    "LIKELIHOODS",
+    "Gaussian",
+    "HardConcrete",
+    "Horseshoe",
+    "LogUniform",
+    "NetworkModel",
+    "NormalJeffreys",
+]
