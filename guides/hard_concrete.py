@@ -29,7 +29,8 @@ class HardConcreteGates(NetworkGuide):
     of single weights once a step.
 
     :param model: a `models.HardConcrete`; base starts at its network's weights.
-    :param init_inclusion: probability that a gate is open at the start (default 0.95).
+    :param init_inclusion: probability that a gate is open at the start (default 0.97: the median of
+        the gates is then 1).
     :param relaxation: "hard-concrete" (default), "concrete" or "straight-through"; see
         `distributions.HardConcrete`.
     :raises ValueError: for a probability outside (0, 1), or an unknown relaxation.
@@ -38,7 +39,7 @@ class HardConcreteGates(NetworkGuide):
     def __init__(
         self,
         model: nn.Module,
-        init_inclusion: float = 0.95,
+        init_inclusion: float = 0.97,
         relaxation: str = "hard-concrete",
     ):
         super().__init__(model)
