@@ -4,5 +4,7 @@ from .gaussian import Gaussian
 from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
+from .scale_mixture import ScaleMixture
+from .soft_sharing import SoftSharing
 
-__all__ = ["LIKELIHOODS", "Gaussian", "LogUniform", "NetworkModel"]
+__all__ = ["LIKELIHOODS", "Gaussian", "LogUniform", "NetworkModel", "ScaleMixture", "SoftSharing"]
