@@ -127,11 +127,9 @@ _Component = tuple[float, float, float]  # loc, log scale, log proportion
 
 def _divergence(a: _Component, b: _Component) -> float:
     """The mean of the two KL divergences between normals, in nats."""
-    squared = (a[0] - b[0]) ** 2
-    ratio = 2 * (a[1] - b[1])
-    return 0.25 * (
-        math.expm1(ratio) + math.expm1(-ratio) + squared * (math.exp(-2 * a[1]) + math.exp(-2 * b[1]))
-    )
+    ratio, squared = 2 * (a[1] - b[1]), (a[0] - b[0]) ** 2
+    scaled = squared * (math.exp(-2 * a[1]) + math.exp(-2 * b[1]))
+    return 0.25 * (math.expm1(ratio) + math.expm1(-ratio) + scaled)
 
 
 def _join(a: _Component, b: _Component, keep_loc: bool) -> _Component:

@@ -12,8 +12,9 @@ class NetworkGuide(nn.Module):
 
     A subclass gives `forward(x, y=None)` (its sample statements), `median`, `quantiles`,
     `moments` and, where E_q[w] is not its parameter `loc`, `centers`. Where the model has a
-    mixture, calling the guide adds the mixture's sites and `posterior` its grids. The hooks below are for whoever runs the training; each does nothing unless a
-    guide needs it, and all that they change is in the guide's or the model's state_dict.
+    mixture, calling the guide adds the mixture's sites, and `posterior` its grids. The hooks below
+    are for whoever runs the training; each does nothing unless a guide needs it, and all that they
+    change is in the guide's or the model's state_dict.
 
     :param model: a model of `bitsback.models`; parameters start at its network's weights.
     """

@@ -253,7 +253,7 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "threads": torch.get_num_threads(),
         "device": str(train[0].device),
         "torch": str(torch.__version__),
-        "model": _summary(pair.model),
+        "model": _summary(pair.model) + _summary(getattr(pair.model, "mixture", None)),
         "guide": _summary(pair.guide),
         "network": repr(pair.model.get_submodule("net")),
         "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
@@ -261,12 +261,14 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
     }
 
 
-def _summary(module: nn.Module) -> str:
-    """Its class and its plain settings, such as a prior's scale."""
+def _summary(module: nn.Module | None) -> str:
+    """Its class and its plain settings, such as a prior's scale; empty for None."""
+    if module is None:
+        return ""
     plain = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
+        if isinstance(value, int | float | str | tuple) and key != "training" and key[0] != "_"
     }
     return f"{type(module).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 

@@ -50,6 +50,7 @@ def test_pyros_guides_and_nuts_run():
     assert all(math.isfinite(svi.step(x, y)) for _ in range(3))
     for point in model.net.parameters():
         point.requires_grad_(False)
-    sampler = MCMC(NUTS(model, max_tree_depth=2), num_samples=2, warmup_steps=1, disable_progbar=True)
+    kernel = NUTS(model, max_tree_depth=2)
+    sampler = MCMC(kernel, num_samples=2, warmup_steps=1, disable_progbar=True)
     sampler.run(x, y)
     assert sampler.get_samples()["0.weight"].shape == (2, 3, 4)
