@@ -8,44 +8,47 @@ from torch import Tensor
 from torch.distributions import constraints
 
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
+PIECE = 2**15  # values that are held against all components at a time
 
 
 class _LogDensity(torch.autograd.Function):
-    """Component by component, forwards and backwards: no `(values, components)` array."""
+    """In pieces, forwards and backwards, so that no `(components, values)` array is made."""
 
     @staticmethod
     def forward(ctx, value: Tensor, locs: Tensor, log_scales: Tensor, log_proportions: Tensor):
         precisions, heights = torch.exp(-log_scales), log_proportions - log_scales
-        largest = None
-        for k in range(len(locs)):
-            part = _exponent(value, locs[k], precisions[k], heights[k])[1]
-            largest = part if largest is None else torch.maximum(largest, part)
-        total = torch.zeros_like(value)
-        for k in range(len(locs)):
-            part = _exponent(value, locs[k], precisions[k], heights[k])[1]
-            total = total + torch.exp(part - largest)
-        result = largest + torch.log(total)
+        pieces = [
+            torch.logsumexp(_exponents(piece, locs, precisions, heights)[1], 0)
+            for piece in value.reshape(-1).split(PIECE)
+        ]
+        result = torch.cat(pieces)
         ctx.save_for_backward(value, locs, precisions, heights, result)
-        return result - _LOG_ROOT_2PI
+        return (result - _LOG_ROOT_2PI).reshape(value.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         value, locs, precisions, heights, result = ctx.saved_tensors
-        by_value, sums = torch.zeros_like(value), []
-        for k in range(len(locs)):
-            standardised, part = _exponent(value, locs[k], precisions[k], heights[k])
-            responsibility = grad * torch.exp(part - result)
+        by_value, sums = [], torch.zeros(3, len(locs), dtype=value.dtype, device=value.device)
+        flat = (tensor.reshape(-1).split(PIECE) for tensor in (value, grad, result))
+        for piece, slope, total in zip(*flat, strict=True):
+            standardised, exponents = _exponents(piece, locs, precisions, heights)
+            responsibility = slope * torch.exp(exponents - total)
             pull = responsibility * standardised
-            by_value = by_value - pull * precisions[k]
-            sums += [responsibility.sum(), pull.sum(), (pull * standardised).sum()]
-        zeroth, first, second = torch.stack(sums).view(-1, 3).unbind(1)
+            by_value.append(-(precisions @ pull))
+            moments = responsibility.sum(1), pull.sum(1), (pull * standardised).sum(1)
+            sums = sums + torch.stack(moments)
+        zeroth, first, second = sums.unbind()
+        by_value = torch.cat(by_value).reshape(value.shape)
         return by_value, first * precisions, second - zeroth, zeroth
 
 
-def _exponent(value: Tensor, loc: Tensor, precision: Tensor, height: Tensor):
-    """(value - loc) / scale, and the log of a component's weighted density times sqrt(2 pi)."""
-    standardised = (value - loc) * precision
-    return standardised, height - 0.5 * torch.square(standardised)
+def _exponents(values: Tensor, locs: Tensor, precisions: Tensor, heights: Tensor):
+    """Of each component for each of `values`, shape `(n,)`, both of shape `(K, n)`:
+
+    (value - loc) / scale, and the log of the weighted density times sqrt(2 pi).
+    """
+    standardised = (values - locs[:, None]) * precisions[:, None]
+    return standardised, heights[:, None] - 0.5 * torch.square(standardised)
 
 
 class GaussianMixture(TorchDistribution):
@@ -92,13 +95,10 @@ class GaussianMixture(TorchDistribution):
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:
         """The component most responsible for each value, proportions counted; int64."""
-        best, codes = torch.full_like(value, -torch.inf), torch.zeros_like(value, dtype=torch.int64)
         precisions, heights = torch.exp(-self.log_scales), self.log_proportions - self.log_scales
-        for k in range(len(self.locs)):
-            part = _exponent(value, self.locs[k], precisions[k], heights[k])[1]
-            codes[part > best] = k
-            best = torch.maximum(best, part)
-        return codes
+        pieces = value.reshape(-1).split(PIECE)
+        exponents = (_exponents(piece, self.locs, precisions, heights)[1] for piece in pieces)
+        return torch.cat([each.argmax(0) for each in exponents]).reshape(value.shape)
 
     @torch.no_grad()
     def merged(self, tolerance: float) -> "GaussianMixture":

@@ -126,7 +126,7 @@ def test_what_merges_with_component_0_is_zero():
 
 
 def test_many_values_take_little_memory():
-    """No array of values times components outlives the call."""
+    """No array of values times components is kept for the gradient."""
     value = torch.randn(1000, requires_grad=True)
     p = mixture((1000,))
     saved = []

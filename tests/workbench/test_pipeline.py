@@ -68,7 +68,7 @@ def test_kl_bits_are_bits_of_the_last_epoch(figures):
 
 @pytest.mark.parametrize(
     ("epochs", "phases"),
-    [(None, (200, 100)), (30, (20, 10)), (2, (1, 1)), (1, (1, 1)), (9, (6, 3))],
+    [(None, (200, 100)), (30, (20, 10)), (1, (1, 1)), (9, (6, 3))],
 )
 def test_epochs_are_those_of_both_phases(epochs, phases):
     assert pipeline._phases({"start_epochs": 200, "epochs": 100}, epochs) == phases
