@@ -142,9 +142,9 @@ METHODS: dict[str, Method] = {
                 "pretrain_epochs": 10,
                 "epochs": 60,
                 "batch_size": 128,
-                "lr": 1e-3,
+                "lr": 2e-3,
                 "lr_schedule": "linear",
-                "kl_warmup": (0.0, 0.0),
+                "kl_warmup": (0.0, 10.0),
             },
             networks={
                 "digits-mlp": {

@@ -14,9 +14,9 @@ class ScaleMixture(NetworkModel):
     marginal likelihood, given the point parameters. The KL from a normal guide is a Monte-Carlo
     estimate; see `distributions.ScaleMixture`.
 
-    :param pi: share of the wide component (default 0.5).
-    :param sigma1: standard deviation of the wide component, in the weight's units (default 1).
-    :param sigma2: of the narrow one (default exp(-6)).
+    :param pi: share of the wide component (default 0.25).
+    :param sigma1: standard deviation of the wide component, in the weight's units (default 0.5).
+    :param sigma2: of the narrow one (default 0.02).
     :raises ValueError: unless 0 < pi < 1 and 0 < sigma2 < sigma1.
 
     The other parameters are those of `NetworkModel`.
@@ -28,9 +28,9 @@ class ScaleMixture(NetworkModel):
         self,
         net: nn.Module,
         num_data: int,
-        pi: float = 0.5,
-        sigma1: float = 1.0,
-        sigma2: float = 0.0025,
+        pi: float = 0.25,
+        sigma1: float = 0.5,
+        sigma2: float = 0.02,
         **kwargs,
     ):
         ScaleMixtureDistribution(pi, sigma1, sigma2)  # raises now rather than in training
