@@ -30,6 +30,8 @@ class Method:
         training takes the default `start_epochs`. None: it starts from the trained network.
     :param model_options: arguments of the model.
     :param guide_options: arguments of the guide.
+    :param closed_form: whether KL(q || p) is exact; else it is an unbiased Monte-Carlo estimate,
+        another one at each call.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Method:
     start: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     guide_options: Mapping[str, Any] = field(default_factory=dict)
+    closed_form: bool = True
 
     def pair(
         self,
@@ -203,6 +206,86 @@ METHODS: dict[str, Method] = {
                     "kl_warmup": (0.0, 50.0),
                 },
             },
+        ),
+        Method(
+            name="scale-mixture",
+            model="ScaleMixture",
+            guide="MeanFieldNormal",
+            prior="p(w) = pi N(0, sigma1^2) + (1 - pi) N(0, sigma2^2)",
+            paper="Blundell et al. 2015, Weight Uncertainty in Neural Networks",
+            proper=True,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 60,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 10.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 200,
+                    "batch_size": 64,
+                    "lr": 5e-3,
+                    "kl_warmup": (0.0, 50.0),
+                }
+            },
+            closed_form=False,
+        ),
+        Method(
+            name="soft-sharing",
+            model="SoftSharing",
+            guide="SharedPoints",
+            prior="p(w) = a learned mixture of 17 Gaussians, one of them at zero",
+            paper="Ullrich, Meeds and Welling 2017, Soft Weight-Sharing for Compression",
+            proper=True,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 60,
+                "batch_size": 128,
+                "lr": 1e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 0.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 200,
+                    "batch_size": 64,
+                    "lr": 5e-3,
+                }
+            },
+        ),
+        Method(
+            name="log-uniform-mixture",
+            model="LogUniform",
+            guide="MeanFieldNormal",
+            prior="p(w) proportional to 1/|w| (improper); E_q[w] drawn to a learned mixture",
+            paper="Federici, Ullrich and Welling 2017, Improved Bayesian Compression",
+            proper=False,
+            defaults={
+                "pretrain_epochs": 10,
+                "start_epochs": 100,
+                "epochs": 50,
+                "batch_size": 128,
+                "lr": 1e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 0.0),
+            },
+            networks={
+                "lenet-300-100": {"start_epochs": 200},
+                "lenet-5-caffe": {"pretrain_epochs": 5, "start_epochs": 60, "epochs": 20},
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "start_epochs": 300,
+                    "epochs": 100,
+                    "batch_size": 64,
+                    "lr": 5e-3,
+                },
+            },
+            start="log-uniform",
+            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
         ),
         Method(
             name="deterministic",

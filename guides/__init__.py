@@ -7,6 +7,7 @@ from .horseshoe import Horseshoe
 from .mean_field import MeanFieldNormal, PointMass
 from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
+from .soft_sharing import SharedPoints
 
 __all__ = [
     "ELBO",
@@ -16,5 +17,6 @@ __all__ = [
     "NetworkGuide",
     "NormalJeffreys",
     "PointMass",
+    "SharedPoints",
     "posterior_of",
 ]

@@ -4,14 +4,17 @@ import torch
 from torch import Tensor, nn
 
 from ..posterior import Posterior
+from .sharing import Sharing
 
 
 class NetworkGuide(nn.Module):
     """Parameters of one kind for each latent weight of a model, under the weight's own name.
 
-    A subclass gives `forward(x, y=None)` (its sample statements), `median`, `quantiles` and
-    `posterior`. The hooks below are for whoever runs the training; each does nothing unless a
-    guide needs it, and all that they change is in the guide's or the model's state_dict.
+    A subclass gives `forward(x, y=None)` (its sample statements), `median`, `quantiles`,
+    `moments` and, where E_q[w] is not its parameter `loc`, `centers`. Where the model has a
+    mixture, calling the guide adds the mixture's sites, and `posterior` its grids. The hooks below
+    are for whoever runs the training; each does nothing unless a guide needs it, and all that they
+    change is in the guide's or the model's state_dict.
 
     :param model: a model of `bitsback.models`; parameters start at its network's weights.
     """
@@ -22,6 +25,29 @@ class NetworkGuide(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self._names = tuple(model.weight_names)
+        mixture = getattr(model, "mixture", None)
+        self.sharing = None if mixture is None else Sharing(mixture)
+
+    def __call__(self, *args, **kwargs) -> dict[str, Tensor]:
+        draws = super().__call__(*args, **kwargs)
+        centers = self.centers() if self.sharing is not None else None
+        return draws if centers is None else draws | self.sharing.centers(centers)
+
+    def centers(self) -> dict[str, Tensor] | None:
+        """E_q[w] of each weight by name, with gradients: what a mixture draws to its components.
+
+        None: the guide's own statements see to the mixture.
+        """
+        return {name: self._get("loc", name) for name in self._names}
+
+    def moments(self, *args, **kwargs) -> Posterior:
+        """The approximate posterior without grids."""
+        raise NotImplementedError(f"{type(self).__name__} must give its moments")
+
+    def posterior(self, *args, **kwargs) -> Posterior:
+        """What compression needs: the moments, and the grid of the model's mixture if any."""
+        moments = self.moments(*args, **kwargs)
+        return moments if self.sharing is None else self.sharing.with_grids(moments)
 
     @torch.no_grad()
     def start_from(self, posterior: Posterior) -> None:
@@ -40,6 +66,11 @@ class NetworkGuide(nn.Module):
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """The approximate posterior's median of each weight, by name."""
         return {name: self._get("loc", name).detach() for name in self._names}
+
+    def _restart_mixture(self) -> None:
+        """Let the model's mixture, if any, start from the means as they are now."""
+        if self.sharing is not None:
+            self.sharing.mixture.start_at(self.median().values())
 
     def _add(self, kind: str, values: dict[str, Tensor]) -> None:
         setattr(self, kind, nn.Module())

@@ -38,7 +38,8 @@ class ELBO(pyro.infer.ELBO):
 
     Assumption: every latent site of the guide has a registered KL(q || p), and is independent of
     the other latent sites in both model and guide (mean field). A site without a closed form
-    raises; it never falls back to Monte-Carlo silently. `log_prob` of latent sites is not
+    raises; it never falls back to Monte-Carlo silently. (What is registered may be an unbiased
+    estimate, and says so: `distributions.ScaleMixture`.) `log_prob` of latent sites is not
     computed at all.
     """
 

@@ -81,7 +81,7 @@ class Horseshoe(NetworkGuide):
 
     @torch.no_grad()
     def composite(self, name: str) -> tuple[Tensor, Tensor]:
-        """M and V of log(z s) ~ N(M, V), before any slab; shape `(groups,)`, or `(1,)` without z."""
+        """M and V of log(z s) ~ N(M, V), before any slab; shape `(groups,)` or `(1,)`."""
         pairs = [self._parameters_of(site) for site in self._factors[name]]
         mean = sum(loc for loc, _ in pairs) / 2
         return mean, sum((2 * log_scale).exp() for _, log_scale in pairs) / 4

@@ -48,6 +48,7 @@ class MeanFieldNormal(NetworkGuide):
             self._get("loc", name).copy_(weight.loc)
             if weight.stddev.all():
                 self._get("log_scale", name).copy_(weight.stddev.log())
+        self._restart_mixture()
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)
@@ -69,7 +70,7 @@ class MeanFieldNormal(NetworkGuide):
         return result
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """The moments, in closed form: loc, stddev = exp(log_scale), log alpha."""
         weights = {}
         for name in self._names:
@@ -98,6 +99,7 @@ class PointMass(NetworkGuide):
         """Take over the means."""
         for name in self._names:
             self._get("loc", name).copy_(posterior.weights[name].loc)
+        self._restart_mixture()
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)
@@ -113,7 +115,7 @@ class PointMass(NetworkGuide):
         return {k: v.expand(count, *v.shape) for k, v in self.median().items()}
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """The points, with stddev 0 and no dropout rate to prune by."""
         return Posterior(
             {

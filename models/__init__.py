@@ -7,6 +7,8 @@ from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
 from .normal_jeffreys import NormalJeffreys
+from .scale_mixture import ScaleMixture
+from .soft_sharing import SoftSharing
 
 __all__ = [
     "LIKELIHOODS",
@@ -16,4 +18,6 @@ __all__ = [
     "LogUniform",
     "NetworkModel",
     "NormalJeffreys",
+    "ScaleMixture",
+    "SoftSharing",
 ]

@@ -2,16 +2,19 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from ..distributions.parameters import state_parameters
 from .likelihoods import LIKELIHOODS
+from .mixture import Mixture
 
 _COMPRESSIBLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -28,6 +31,9 @@ class NetworkModel(nn.Module):
         network's output to a Pyro distribution whose batch shape is `(batch,)`.
     :param latent: state_dict names of the parameters that get the prior; default: the weights of
         all Linear, Conv1d and Conv2d layers.
+    :param mixture: options of a `Mixture` that the weights' centers are drawn to, by name; None
+        (default): no mixture. Adds the sites `mixture.precision` and, for each weight,
+        `<name>.center`, which guides of this project put at E_q[w].
     :raises ValueError: for an unknown likelihood, a name that is no parameter, or a network
         without a compressible layer.
     """
@@ -41,6 +47,7 @@ class NetworkModel(nn.Module):
         num_data: int,
         likelihood: str | Callable[[Tensor], Distribution] = "categorical",
         latent: Iterable[str] | None = None,
+        mixture: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         if isinstance(likelihood, str) and likelihood not in LIKELIHOODS:
@@ -56,6 +63,9 @@ class NetworkModel(nn.Module):
         for name in self.weight_names:
             value = net.get_parameter(name).detach().clone()
             self.register_buffer(_buffer(name), value, persistent=False)
+        self.mixture = None
+        if mixture is not None:
+            self.mixture = Mixture(self.initial_weights().values(), **mixture)
         self.net = copy.deepcopy(net)
         for aliases in self._aliases.values():
             for alias in aliases:
@@ -68,7 +78,15 @@ class NetworkModel(nn.Module):
 
     def sample_weights(self) -> dict[str, Tensor]:
         """The effective latent weights by state_dict name: the prior's part of the program."""
-        return {name: self.weight(name, value) for name, value in self.initial_weights().items()}
+        initial = self.initial_weights()
+        weights = {name: self.weight(name, value) for name, value in initial.items()}
+        if self.mixture is not None:
+            with poutine.scale(scale=self.mixture.weight):
+                density = self.mixture()
+                for name, value in initial.items():
+                    center = density.expand(value.shape).to_event(value.dim())
+                    pyro.sample(f"{name}.center", center)
+        return weights
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
         """The sample statements of one weight tensor; hierarchical priors have several.

@@ -109,7 +109,9 @@ def compress(
     method: Annotated[
         str, typer.Option(metavar="M", help="Method; `bitsback methods` lists them.")
     ] = "log-uniform",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training data, both phases' if it has two.")
+    ] = None,
     pretrain_epochs: Annotated[
         int | None, typer.Option(help="Passes before that, without noise.")
     ] = None,

@@ -16,7 +16,7 @@ from .diagnose import NonFiniteError, check_data, check_state, name_culprit
 from .files import remove_leftovers
 from .options import Options
 from .progress import ProgressLine
-from .schedules import LR_SCHEDULES, kl_weight
+from .schedules import LR_SCHEDULES, kl_factors, kl_weight
 from .steps import CompiledStep, EagerStep, Pair, can_compile
 
 # Below this many weight updates (parameters x steps) compiling takes longer than it saves.
@@ -29,7 +29,7 @@ class Epoch:
 
     :param expected_log_likelihood: mean over the epoch's steps, nats for the whole data set.
     :param kl: KL(q || p), likewise; unweighted.
-    :param kl_weight: of the epoch's last step.
+    :param kl_weight: of the epoch's last step, by the warm-up.
     :param validation_error: percent of the validation examples that the median of q gets wrong;
         for real-valued outputs their mean squared error; None without validation data.
     """
@@ -112,6 +112,7 @@ class _Loop:
         self.validation = validation
         self.batch = min(options.batch_size, len(self.x))
         self.steps_an_epoch = len(self.x) // self.batch
+        self.kl_factors = kl_factors(options.kl_weighting, self.steps_an_epoch)
         self.text = ""
 
     def __iter__(self) -> Iterator[bool]:
@@ -140,11 +141,12 @@ class _Loop:
 
     def _one(self, chosen: Tensor, total: int) -> None:
         lr, weight = self._rates(total)
+        factor = self.kl_factors[self.position.step % self.steps_an_epoch]
         x, y = self.x[chosen], self.y[chosen]
         seed = self.options.seed * 2**32 + self.position.step  # below 2^63, see MAX_SEED
-        outcome = self.step(x, y, seed, lr, weight)
+        outcome = self.step(x, y, seed, lr, weight * factor)
         if not outcome.finite:
-            raise NonFiniteError(name_culprit(self.pair, x, y, weight, self.position.step))
+            raise NonFiniteError(name_culprit(self.pair, x, y, weight * factor, self.position.step))
         self.position.step += 1
         for i, term in enumerate((outcome.expected_log_likelihood, outcome.kl)):
             self.position.sums[i] += term.item()
@@ -245,12 +247,13 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "lr": options.lr,
         "lr_schedule": options.lr_schedule,
         "kl_warmup": list(options.kl_warmup),
+        "kl_weighting": options.kl_weighting,
         "seed": options.seed,
         "step": kind,
         "threads": torch.get_num_threads(),
         "device": str(train[0].device),
         "torch": str(torch.__version__),
-        "model": _summary(pair.model),
+        "model": _summary(pair.model) + _summary(getattr(pair.model, "mixture", None)),
         "guide": _summary(pair.guide),
         "network": repr(pair.model.get_submodule("net")),
         "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
@@ -258,12 +261,14 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
     }
 
 
-def _summary(module: nn.Module) -> str:
-    """Its class and its plain settings, such as a prior's scale."""
+def _summary(module: nn.Module | None) -> str:
+    """Its class and its plain settings, such as a prior's scale; empty for None."""
+    if module is None:
+        return ""
     plain = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
+        if isinstance(value, int | float | str | tuple) and key != "training" and key[0] != "_"
     }
     return f"{type(module).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .schedules import LR_SCHEDULES
+from .schedules import LR_SCHEDULES, kl_factors
 from .settings import MAX_SEED
 
 
@@ -16,6 +16,8 @@ class Options:
     :param lr: Adam's learning rate at the start.
     :param lr_schedule: "constant", "linear" (to 0), "hold-linear" (to 0 from half-time on).
     :param kl_warmup: epochs at which the KL weight starts to rise from 0 and reaches 1.
+    :param kl_weighting: how an epoch's KL is shared out among its mini-batches: "uniform", or
+        "blundell" (`schedules.kl_factors`); on average over an epoch both weight it the same.
     :param seed: of data order and noise.
     :param step: "eager", "compiled", or "auto": compiled where it is possible and pays.
     :param checkpoint_seconds: seconds between checkpoints within an epoch.
@@ -26,6 +28,7 @@ class Options:
     lr: float = 1e-3
     lr_schedule: str = "linear"
     kl_warmup: tuple[float, float] = (0.0, 0.0)
+    kl_weighting: str = "uniform"
     seed: int = 0
     step: str = "auto"
     checkpoint_seconds: float = 60.0
@@ -38,5 +41,6 @@ class Options:
         if self.lr_schedule not in LR_SCHEDULES:
             known = ", ".join(LR_SCHEDULES)
             raise ValueError(f"unknown lr_schedule {self.lr_schedule!r}; known: {known}")
+        kl_factors(self.kl_weighting, 1)  # raises for an unknown one
         if self.step not in ("auto", "eager", "compiled"):
             raise ValueError(f"step must be auto, eager or compiled; got {self.step!r}")

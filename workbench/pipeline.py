@@ -91,9 +91,9 @@ def _train(
         )
         net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
     if method.start:
-        first = METHODS[method.start]
+        first, epochs = METHODS[method.start], _phases(defaults, settings.epochs)
         longer = _options(first.settings(settings.network), settings)
-        longer = replace(longer, epochs=defaults["start_epochs"])
+        longer, options = replace(longer, epochs=epochs[0]), replace(options, epochs=epochs[1])
         net, guide, _ = _fit(net, first, data, settings, longer, console, "start")
         start = guide.posterior()
     return _fit(net, method, data, settings, options, console, "train", start)
@@ -109,6 +109,18 @@ def _load(
     with torch.no_grad():
         terms = ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
     return _with_means(model.trained(), guide.posterior()), guide, terms.total_kl.item()
+
+
+def _phases(defaults: dict[str, Any], epochs: int | None) -> tuple[int, int]:
+    """Epochs of the method that another starts from, and of its own.
+
+    :param epochs: of both together, shared out as the defaults are; None: the defaults.
+    """
+    first, own = defaults["start_epochs"], defaults["epochs"]
+    if epochs is None:
+        return first, own
+    first = max(1, min(round(epochs * first / (first + own)), epochs - 1))
+    return first, max(1, epochs - first)
 
 
 def _compress(

@@ -20,7 +20,8 @@ class Settings:
     """The options of a run. None stands for the default of the method and network.
 
     :param data: name of a data set; `network`, `method`: names from NETWORKS and METHODS.
-    :param epochs: passes over the training data with the method's prior.
+    :param epochs: passes over the training data with the method's prior, those with the prior of
+        the method that it starts from included.
     :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
     :param lr: learning rate of Adam at the start.
     :param kl_warmup: epochs over which the weight of the KL rises to 1.

@@ -42,6 +42,22 @@ def test_the_history_says_what_was_done():
     assert all(e.validation_error is None for e in history)
 
 
+def test_blundells_weighting_multiplies_the_warmup(monkeypatch):
+    """Two steps an epoch: 2 * 2/3 and 2 * 1/3 of it; the history holds the warm-up alone."""
+    seen = []
+    original = EagerStep.__call__
+
+    def watched(self, x, y, seed, lr, kl_weight):
+        seen.append(kl_weight)
+        return original(self, x, y, seed, lr, kl_weight)
+
+    monkeypatch.setattr(EagerStep, "__call__", watched)
+    options = Options(2, 16, 0.01, kl_warmup=(0.0, 2.0), kl_weighting="blundell")
+    history = fit(*pair(), data(), options=options)
+    assert seen == pytest.approx([0.0, 0.25 * 2 / 3, 0.5 * 4 / 3, 0.75 * 2 / 3])
+    assert [e.kl_weight for e in history] == [0.25, 0.75]
+
+
 def test_the_mean_of_an_epoch_is_of_all_its_steps(monkeypatch):
     seen = []
     original = EagerStep.__call__

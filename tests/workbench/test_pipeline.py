@@ -92,6 +92,14 @@ def test_kl_bits_are_bits_of_the_last_epoch(figures):
     assert found["kl_bits"] == pytest.approx(nats / math.log(2))
 
 
+@pytest.mark.parametrize(
+    ("epochs", "phases"),
+    [(None, (200, 100)), (30, (20, 10)), (1, (1, 1)), (9, (6, 3))],
+)
+def test_epochs_are_those_of_both_phases(epochs, phases):
+    assert pipeline._phases({"start_epochs": 200, "epochs": 100}, epochs) == phases
+
+
 @pytest.mark.parametrize(("asked", "used"), [(None, 1), (2, 2)])
 def test_threads(asked, used, tmp_path, monkeypatch):
     """A small network has one unless others are asked for."""

@@ -91,7 +91,10 @@ def test_eager(stops, net, seconds, tmp_path, stop_at):
     check_resume(lambda: pair(NETS[net]()), options, EagerStep, stops, tmp_path, stop_at)
 
 
-@pytest.mark.parametrize("method", ["gaussian", "deterministic"])
+OTHERS = ["gaussian", "deterministic", "scale-mixture", "soft-sharing", "log-uniform-mixture"]
+
+
+@pytest.mark.parametrize("method", OTHERS)
 def test_other_methods(method, tmp_path, stop_at):
     options = Options(5, 16, 0.02, step="eager", checkpoint_seconds=EVERY_STEP)
     check_resume(lambda: pair(method=method), options, EagerStep, [7, 2], tmp_path, stop_at)
@@ -137,6 +140,7 @@ CHANGES = {
     "lr": {"lr": 0.03},
     "lr_schedule": {"lr_schedule": "constant"},
     "kl_warmup": {"kl_warmup": (0.0, 1.0)},
+    "kl_weighting": {"kl_weighting": "blundell"},
     "seed": {"seed": 1},
 }
 

@@ -1,7 +1,9 @@
 """Learning rates and KL weights at the places that matter."""
 
 import pytest
-from bitsback.workbench.schedules import LR_SCHEDULES, kl_weight
+import torch
+from bitsback.workbench.options import Options
+from bitsback.workbench.schedules import LR_SCHEDULES, kl_factors, kl_weight
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,24 @@ def test_kl_weight_without_warmup_is_1_from_the_first_step():
 )
 def test_kl_weight(epoch, weight):
     assert kl_weight(epoch, (2.0, 6.0)) == weight
+
+
+@pytest.mark.parametrize("batches", [1, 2, 18, 430, 5000])
+def test_kl_shares_sum_to_one(batches):
+    """Their factors are M times them; in float64, where 2^-430 is a number, and beyond."""
+    for weighting in ("uniform", "blundell"):
+        factors = kl_factors(weighting, batches)
+        assert len(factors) == batches and sum(factors) / batches == pytest.approx(1, abs=1e-12)
+        assert all(torch.tensor(factor, dtype=torch.float32) > 0 for factor in factors)
+    assert kl_factors("uniform", batches) == [1.0] * batches
+
+
+def test_blundells_shares():
+    """2^(M - i) / (2^M - 1), i from 1: not from 0, nor over 2^(M - 1), whose sum would be 4."""
+    factors = kl_factors("blundell", 5)
+    assert [f / 5 for f in factors] == pytest.approx([2 ** (5 - i) / 31 for i in range(1, 6)])
+
+
+def test_unknown_kl_weighting():
+    with pytest.raises(ValueError, match="unknown kl_weighting 'linear'; known: uniform, blundell"):
+        Options(kl_weighting="linear")

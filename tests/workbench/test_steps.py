@@ -40,9 +40,15 @@ def conv() -> nn.Sequential:
     )
 
 
+MIXTURES = ("scale-mixture", "soft-sharing", "log-uniform-mixture")
+CASES = [(plain, "log-uniform"), (conv, "log-uniform"), *((plain, name) for name in MIXTURES)]
+
+
 @needs_compiler
-@pytest.mark.parametrize("net", [plain, pytest.param(conv, marks=pytest.mark.slow)])
-def test_compiled_and_eager_agree(net):
+@pytest.mark.parametrize(
+    ("net", "method"), [CASES[0], *(pytest.param(*c, marks=pytest.mark.slow) for c in CASES[1:])]
+)
+def test_compiled_and_eager_agree(net, method):
     """After the first step and after the twentieth, with learning rate and KL weight changing.
 
     In float64 eagerly too: the two float32 runs may differ by no more than their rounding.
@@ -50,7 +56,7 @@ def test_compiled_and_eager_agree(net):
     x, y = data()
     runs = {}
     for kind in ("eager", "exact", "compiled"):
-        model, guide = pair(net())
+        model, guide = pair(net(), method)
         if kind == "exact":
             model, guide = model.double(), guide.double()
         both = Pair(model, guide)
@@ -61,7 +67,9 @@ def test_compiled_and_eager_agree(net):
         for i in range(20):
             outcome = step(inputs, y, 2**40 + i, 1e-2 * (1 - i / 20), min(1.0, i / 10))
             assert outcome.finite
-            values = [v.double().flatten() for v in state(model, guide).values()]
+            # At a precision's mode its gradient is 0 but for rounding, whose sign Adam follows.
+            kept = {k: v for k, v in state(model, guide).items() if "log_precision" not in k}
+            values = [v.double().flatten() for v in kept.values()]
             values += [outcome.expected_log_likelihood.reshape(1), outcome.kl.reshape(1)]
             runs[kind].append(torch.cat(values))
     for i, tolerance in ((0, 1e-5), (19, 1e-4)):
