@@ -18,6 +18,8 @@ class NetworkGuide(nn.Module):
 
     #: How often training is repeated, each time after `before_round`.
     rounds = 1
+    #: Whether the loss's KL is one between densities, so that it is a code length in nats.
+    divergence = True
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -41,7 +43,8 @@ class NetworkGuide(nn.Module):
         """The approximate posterior's median of each weight, by name."""
         return {name: self._get("loc", name).detach() for name in self._names}
 
-    def _add(self, kind: str, values: dict[str, Tensor]) -> None:
+    def _add(self, kind: str, values: dict[str, Tensor], trained: bool = True) -> None:
+        """One tensor of a kind for each weight: a parameter, or a buffer if it is not `trained`."""
         setattr(self, kind, nn.Module())
         for name, value in values.items():
             module, path = getattr(self, kind), name.split(".")
@@ -49,7 +52,11 @@ class NetworkGuide(nn.Module):
                 if part not in module._modules:
                     module.add_module(part, nn.Module())
                 module = module._modules[part]
-            module.register_parameter(path[-1], nn.Parameter(value.detach().clone()))
+            value = value.detach().clone()
+            if trained:
+                module.register_parameter(path[-1], nn.Parameter(value))
+            else:
+                module.register_buffer(path[-1], value)
 
     def _get(self, kind: str, name: str) -> Tensor:
         # Not get_parameter, which refuses the plain tensors that functional_call puts in place.

@@ -1,0 +1,87 @@
+"""Magnitude pruning (Han, Pool, Tran and Dally 2015): prune the smallest weights, retrain, repeat."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..posterior import Posterior, WeightPosterior
+from .mean_field import PointMass
+
+
+class MagnitudePruned(PointMass):
+    """A point for each weight, the smallest of which are pruned before each round of training.
+
+    Before round k of K the share `kept ** ((k + 1) / K)` of all weights is left: those of largest
+    |w| / scale. A pruned weight is 0 from then on. Nothing is frozen: all weights that are left,
+    and the point parameters, are retrained together (Han et al. froze the convolutions while they
+    retrained the dense layers, and the other way round).
+
+    :param model: a model of `bitsback.models`; the points start at its network's weights.
+    :param kept: the share of weights left after the last round, within (0, 1].
+    :param rounds: K; 1 is one-shot pruning.
+    :param per_layer: scale is the root mean square of what is left of the layer, so that a layer
+        of small weights keeps its share (Han's threshold, a multiple of the layer's standard
+        deviation); False: that of all layers, so that size alone counts.
+    :raises ValueError: for a share or a number of rounds out of range.
+    """
+
+    def __init__(
+        self, model: nn.Module, kept: float = 0.05, rounds: int = 1, per_layer: bool = True
+    ):
+        super().__init__(model)
+        if not 0 < kept <= 1:
+            raise ValueError(f"kept, a share of the weights, must be within (0, 1]; got {kept}")
+        if rounds < 1:
+            raise ValueError(f"rounds must be at least 1; got {rounds}")
+        self.kept, self.rounds, self.per_layer = kept, rounds, per_layer
+        ones = {name: torch.ones_like(v) for name, v in model.initial_weights().items()}
+        self._add("mask", ones, trained=False)
+
+    def point(self, name: str) -> Tensor:
+        return self._get("loc", name) * self._get("mask", name)
+
+    @torch.no_grad()
+    def before_round(self, number: int) -> None:
+        """Prune to the share of this round; in place, so that the state_dict has it all."""
+        sizes = self._sizes()
+        every = torch.cat([size.flatten() for size in sizes.values()])
+        left = math.ceil(len(every) * self.kept ** ((number + 1) / self.rounds))
+        least = every.topk(left).values[-1]
+        for name, size in sizes.items():
+            self._get("mask", name).mul_(size >= least)
+            self._get("loc", name).mul_(self._get("mask", name))
+
+    def _sizes(self) -> dict[str, Tensor]:
+        """|w| / scale of each weight, 0 for those that are pruned."""
+        points = {name: self.point(name).detach() for name in self._names}
+        left = {name: self._get("mask", name).sum() for name in self._names}
+        if not self.per_layer:
+            squares = sum(point.square().sum() for point in points.values())
+            scale = (squares / sum(left.values())).sqrt()
+            return {name: point.abs() / scale for name, point in points.items()}
+        return {
+            # A layer without a weight left, or of zeros only, has no size to divide by.
+            name: point.abs() * (left[name] / point.square().sum().clamp(min=1e-30)).sqrt()
+            for name, point in points.items()
+        }
+
+    @torch.no_grad()
+    def posterior(self, *args, **kwargs) -> Posterior:
+        """Points, stddev 0, inclusion 0 for pruned weights; log_alpha is -2 log(|w| / scale).
+
+        A point has no dropout rate. This score stands in its place, so that a threshold on it
+        prunes by size: the threshold t prunes |w| < scale * exp(-t / 2).
+        """
+        sizes = self._sizes()
+        return Posterior(
+            {
+                name: WeightPosterior(
+                    loc=point.clone(),
+                    stddev=torch.zeros_like(point),
+                    inclusion=self._get("mask", name).clone(),
+                    log_alpha=-2 * sizes[name].log(),
+                )
+                for name, point in self.median().items()
+            }
+        )
