@@ -134,7 +134,7 @@ class BernoulliDropout(PointMass):
 
     @torch.no_grad()
     def posterior(self, *args, **kwargs) -> Posterior:
-        """loc, stddev = |loc| sqrt(p / (1 - p)); inclusion 1, since no weight has a rate of its own.
+        """loc, stddev = |loc| sqrt(p / (1 - p)); inclusion 1: no weight has its own rate.
 
         log alpha, log(p / (1 - p)), is the same for all weights of a layer: nothing to prune by.
         """

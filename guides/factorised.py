@@ -74,7 +74,7 @@ class _Factorised(PointMass):
 
 
 class LowRank(_Factorised):
-    """W = left @ right, both trained, from the singular value decomposition of the network's weight.
+    """W = left @ right, both trained, from the singular values of the network's weight.
 
     Source: Denton et al. 2014, Exploiting linear structure within convolutional networks; the
     truncated decomposition is the nearest matrix of its rank (Eckart and Young 1936).

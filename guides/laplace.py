@@ -1,4 +1,5 @@
-"""The diagonal Laplace approximation, whose signal-to-noise ratio is optimal brain damage's saliency.
+"""The diagonal Laplace approximation, whose signal-to-noise ratio is the saliency of optimal brain
+damage.
 
 LeCun, Denker and Solla 1990: deleting a weight raises the loss by about H w^2 / 2, H the diagonal
 of its Hessian at the minimum. MacKay 1992: the posterior is about N(w, 1 / H). So the saliency is

@@ -1,4 +1,4 @@
-"""Magnitude pruning (Han, Pool, Tran and Dally 2015): prune the smallest weights, retrain, repeat."""
+"""Magnitude pruning (Han, Pool, Tran and Dally 2015): prune the smallest, retrain, repeat."""
 
 import math
 

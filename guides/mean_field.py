@@ -96,7 +96,7 @@ class PointMass(NetworkGuide):
         self._add("loc", model.initial_weights())
 
     def point(self, name: str) -> Tensor:
-        """The weight itself, with its gradients; guides whose points have other parameters differ."""
+        """The weight itself, with its gradients; subclasses make it of other parameters."""
         return self._get("loc", name)
 
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
