@@ -16,7 +16,7 @@ class NetworkGuide(nn.Module):
     :param model: a model of `bitsback.models`; parameters start at its network's weights.
     """
 
-    #: How often training is repeated, each time after `before_round`.
+    #: How often training is repeated, each time after `before_round`, with a share of the epochs.
     rounds = 1
     #: Whether the loss's KL is one between densities, so that it is a code length in nats.
     divergence = True

@@ -23,6 +23,8 @@ class _Factorised(PointMass):
     convolutions, which are no single matrix.
     """
 
+    _right_is_trained = True
+
     def __init__(self, model: nn.Module):
         NetworkGuide.__init__(self, model)  # not PointMass's, which has a point for every weight
         net, initial = model.trained(), model.initial_weights()
@@ -37,8 +39,6 @@ class _Factorised(PointMass):
         self._add("loc", {name: w for name, w in initial.items() if name not in pairs})
         self._add("left", {name: pair[0] for name, pair in pairs.items()})
         self._add("right", {name: pair[1] for name, pair in pairs.items()}, self._right_is_trained)
-
-    _right_is_trained = True
 
     def _rank(self, name: str, matrix: Tensor) -> int:
         raise NotImplementedError

@@ -151,7 +151,7 @@ def test_random_signs_cost_a_bit_each(retrained):
     result = compress(net, posterior, validation=(x, y), **options)
     layer = next(la for la in result.report["layers"] if la["name"] == "0.0.weight")
     assert layer["kept"] == layer["total"] == 2500 and layer["values"] == 2
-    assert layer["bytes"] < 1.04 * 2500 / 8
+    assert layer["bytes"] < 1.08 * 2500 / 8
     signs = posterior.rewrites["0.weight"].right.sign()
     assert result.network[0][0].weight.sign().equal(signs)
 

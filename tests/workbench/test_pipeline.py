@@ -56,7 +56,8 @@ def test_figures(method, figures):
 def test_kl_bits_is_a_code_length_or_null(figures):
     """None for an improper prior; none for a point, whose code would never end."""
     assert figures("log-uniform")["kl_bits"] is None
-    assert figures("deterministic")["kl_bits"] is None
+    for point_or_noise_that_is_not_learned in ("deterministic", "obd", "dropout"):
+        assert figures(point_or_noise_that_is_not_learned)["kl_bits"] is None
     assert figures("gaussian")["kl_bits"] > 1000
 
 
@@ -127,6 +128,23 @@ def test_an_error_does_not_end_up_on_the_progress_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no"):
         run(settings(tmp_path), console)
     assert console.file.getvalue().endswith("compress · half way\n")
+
+
+@pytest.mark.parametrize(("total", "rounds"), [(30, 5), (7, 3), (2, 5)])
+def test_rounds_share_the_epochs(total, rounds):
+    shares = [pipeline._epochs(total, rounds, number) for number in range(rounds)]
+    assert sum(shares) == max(total, rounds) and max(shares) - min(shares) <= 1
+
+
+def test_a_run_goes_on_between_rounds(figures, tmp_path):
+    """Masks are in the checkpoints: the rounds that are done are not trained again."""
+    whole = Path(figures("magnitude")["file"])
+    for phase in ("pretrain", "train-1", "train-2"):
+        file = f"{phase}.checkpoint"
+        (tmp_path / file).write_bytes(whole.with_name(file).read_bytes())
+    found = run(settings(tmp_path, method="magnitude", resume=tmp_path), QUIET)
+    assert Path(found["file"]).read_bytes() == whole.read_bytes()
+    assert (tmp_path / "train-3.checkpoint").exists()
 
 
 @pytest.mark.slow
