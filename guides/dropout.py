@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ..distributions.parameters import state_parameters
 from ..posterior import Posterior, WeightPosterior
 from .local_reparameterization import LazyWeight, _split
+from .magnitude import relative_sizes
 from .mean_field import PointMass
 from .noise import standard_normal
 
@@ -136,13 +137,15 @@ class BernoulliDropout(PointMass):
     def posterior(self, *args, **kwargs) -> Posterior:
         """loc, stddev = |loc| sqrt(p / (1 - p)); inclusion 1: no weight has its own rate.
 
-        log alpha, log(p / (1 - p)), is the same for all weights of a layer: nothing to prune by.
+        Var / E^2 = p / (1 - p) is the same for all weights of a layer and says nothing of which
+        can go. log_alpha holds -2 log(|loc| / rms of the layer) instead: pruning by size.
         """
-        weights = {}
+        weights, sizes = {}, relative_sizes(self.median(), per_layer=True)
         for name, loc in self.median().items():
             p = self._rate(name)
             stddev = loc.abs() * math.sqrt(p / (1 - p))
-            weights[name] = WeightPosterior(loc.clone(), stddev, torch.ones(()))
+            log_alpha = -2 * sizes[name].log()
+            weights[name] = WeightPosterior(loc.clone(), stddev, torch.ones(()), log_alpha)
         return Posterior(weights)
 
 

@@ -1,12 +1,27 @@
 """Magnitude pruning (Han, Pool, Tran and Dally 2015): prune the smallest, retrain, repeat."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ..posterior import Posterior, WeightPosterior
 from .mean_field import PointMass
+
+
+def relative_sizes(points: Mapping[str, Tensor], per_layer: bool) -> dict[str, Tensor]:
+    """|w| over the root mean square of the weights that are not 0, of the layer or of all layers."""
+    squares = {name: point.square().sum() for name, point in points.items()}
+    counts = {name: point.count_nonzero() for name, point in points.items()}
+    if not per_layer:
+        squares = dict.fromkeys(points, sum(squares.values()))
+        counts = dict.fromkeys(points, sum(counts.values()))
+    return {
+        # A layer of zeros only has no size to divide by.
+        name: point.abs() * (counts[name] / squares[name].clamp(min=1e-30)).sqrt()
+        for name, point in points.items()
+    }
 
 
 class MagnitudePruned(PointMass):
@@ -44,27 +59,13 @@ class MagnitudePruned(PointMass):
     @torch.no_grad()
     def before_round(self, number: int) -> None:
         """Prune to the share of this round; in place, so that the state_dict has it all."""
-        sizes = self._sizes()
+        sizes = relative_sizes(self.median(), self.per_layer)
         every = torch.cat([size.flatten() for size in sizes.values()])
         left = math.ceil(len(every) * self.kept ** ((number + 1) / self.rounds))
         least = every.topk(left).values[-1]
         for name, size in sizes.items():
             self._get("mask", name).mul_(size >= least)
             self._get("loc", name).mul_(self._get("mask", name))
-
-    def _sizes(self) -> dict[str, Tensor]:
-        """|w| / scale of each weight, 0 for those that are pruned."""
-        points = {name: self.point(name).detach() for name in self._names}
-        left = {name: self._get("mask", name).sum() for name in self._names}
-        if not self.per_layer:
-            squares = sum(point.square().sum() for point in points.values())
-            scale = (squares / sum(left.values())).sqrt()
-            return {name: point.abs() / scale for name, point in points.items()}
-        return {
-            # A layer without a weight left, or of zeros only, has no size to divide by.
-            name: point.abs() * (left[name] / point.square().sum().clamp(min=1e-30)).sqrt()
-            for name, point in points.items()
-        }
 
     @torch.no_grad()
     def posterior(self, *args, **kwargs) -> Posterior:
@@ -73,7 +74,7 @@ class MagnitudePruned(PointMass):
         A point has no dropout rate. This score stands in its place, so that a threshold on it
         prunes by size: the threshold t prunes |w| < scale * exp(-t / 2).
         """
-        sizes = self._sizes()
+        sizes = relative_sizes(self.median(), self.per_layer)
         return Posterior(
             {
                 name: WeightPosterior(

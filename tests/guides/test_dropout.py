@@ -82,6 +82,8 @@ def test_an_ordinary_draw_has_the_posteriors_moments():
         p = 0.1 if name == "0.weight" else 0.6
         torch.testing.assert_close(weight.stddev, weight.loc.abs() * math.sqrt(p / (1 - p)))
         assert weight.inclusion.equal(torch.ones(()))
+        rms = weight.loc.square().mean().sqrt()
+        torch.testing.assert_close(weight.log_alpha, -2 * (weight.loc.abs() / rms).log())
         values = guide.quantiles([0.01, 0.99])[name]
         kept = weight.loc / (1 - p)
         assert values[0].equal(torch.where(weight.loc < 0, kept, 0.0))
