@@ -11,7 +11,7 @@ from .mean_field import PointMass
 
 
 def relative_sizes(points: Mapping[str, Tensor], per_layer: bool) -> dict[str, Tensor]:
-    """|w| over the root mean square of the weights that are not 0, of the layer or of all layers."""
+    """|w| over the root mean square of what is not 0 in the layer, or in all layers."""
     squares = {name: point.square().sum() for name, point in points.items()}
     counts = {name: point.count_nonzero() for name, point in points.items()}
     if not per_layer:
