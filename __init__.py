@@ -16,8 +16,10 @@ _PUBLIC = {
     "fit": "workbench.fit",
     "load": "compression.file",
     "load_data": "workbench.data",
+    "load_guide": "workbench.trained",
     "network": "workbench.networks",
     "posterior_of": "guides.posterior_of",
+    "save_guide": "workbench.trained",
 }
 _FOLDERS = ("compression", "distributions", "guides", "models", "workbench")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .architecture import Architecture
 
 MAX_LEVELS = 1 << 16  # values on either side of zero that a grid may have
+MAX_SHIFT = 12  # of a unit's step; 2^12 steps of the finest unit are enough for any other
 
 
 def storable(values: np.ndarray | float) -> np.ndarray:
@@ -42,25 +43,39 @@ def _positive_storable(values: np.ndarray, what: str) -> None:
 
 @dataclass(frozen=True)
 class Uniform:
-    """The grid of multiples of one step: code k is the value float32(step) * k, rounded once.
+    """The grid of multiples of a step: code k is the value float32(step) * k, rounded once.
 
     :param step: the spacing, in units of the weight; a bfloat16 number > 0 (see `storable`).
+    :param shifts: for each output unit how often its own step is twice `step`,
+        0..`MAX_SHIFT`, the least of them 0: code k of unit u is step * 2^shifts[u] * k. Empty:
+        `step` for all.
     """
 
     step: float
+    shifts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         step = np.float32(self.step)
         _positive_storable(step, "the step of a uniform grid")
         object.__setattr__(self, "step", float(step))
+        shifts = tuple(int(shift) for shift in self.shifts)
+        if shifts and not (min(shifts) == 0 and max(shifts) <= MAX_SHIFT):
+            raise ValueError(f"the shifts of a grid must begin at 0 and be at most {MAX_SHIFT}")
+        object.__setattr__(self, "shifts", shifts)
 
     def values(self, codes: np.ndarray) -> np.ndarray:
-        """The float32 value of each code, same shape."""
-        return np.float32(self.step) * codes.astype(np.float32)
+        """The float32 value of each code, same shape; rows are units where there are shifts."""
+        return np.float32(self.step) * self.multiples(codes).astype(np.float32)
 
     def bounds(self) -> tuple[int, int]:
         """The lowest and the highest code allowed: float32 holds the product of each exactly."""
         return -MAX_LEVELS, MAX_LEVELS
+
+    def multiples(self, codes: np.ndarray) -> np.ndarray:
+        """Codes as multiples of `step` itself, int64, same shape."""
+        if not self.shifts:
+            return codes.astype(np.int64)
+        return codes.astype(np.int64) << np.reshape(self.shifts, (-1, *[1] * (codes.ndim - 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +133,14 @@ class Quantised:
         if codes.dtype.kind not in "iu":
             raise ValueError(f"codes must be integers, not {codes.dtype}")
         low, high = self.grid.bounds()
-        if codes.size and not (low <= codes.min() and codes.max() <= high):
+        shifts = self.grid.shifts if isinstance(self.grid, Uniform) else ()
+        if shifts and (codes.ndim < 2 or len(codes) != len(shifts)):
+            raise ValueError(f"a grid of {len(shifts)} units for a tensor of shape {codes.shape}")
+        reach = self.grid.multiples(codes) if shifts else codes
+        if codes.size and not (low <= reach.min() and reach.max() <= high):
             raise ValueError(
                 f"codes must lie in [{low}, {high}] for this grid; "
-                f"they span [{codes.min()}, {codes.max()}]"
+                f"they span [{reach.min()}, {reach.max()}]"
             )
         object.__setattr__(self, "codes", codes.astype(np.int32))
 

@@ -21,13 +21,13 @@ from .architecture import describe
 from .archive import Archive
 from .file import decode, encode, network, save
 from .masks import PRUNE, candidates, check_posterior, masks
-from .quantise import Weights, grid_of, usable_stddev
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import Rise, check_data, check_inputs
 from .search import Pruned, Setting, Trial, settings_for
+from .weights import Weights, grid_of, usable_stddev
 
-QUANTISERS = ("auto", "codebook", "stddev", "grid", "none")
+QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
 # Times the margins: of the thresholds whose rise is within each, the most pruned is gone on with.
@@ -92,9 +92,10 @@ def compress(
     :param threshold: prune where log alpha is at least this; "validation" chooses it.
     :param prune: what the threshold is held against: log alpha of "weights", the scores of
         "groups" (units that share a scale), or "none": precision only.
-    :param quantiser: "codebook" (fitted shared values), "stddev" (steps from the posterior),
-        "grid" (the values that the posterior has learned), "none" (16 bits a weight: pruning
-        only), or "auto": "grid" for the tensors that have one, "codebook" for the others.
+    :param quantiser: "codebook" (fitted shared values), "stddev" (a step for each layer, from the
+        posterior), "stddev-units" (one for each output unit), "grid" (the values that the
+        posterior has learned), "none" (16 bits a weight: pruning only), or "auto": "grid" for the
+        tensors that have one, "codebook" for the others.
     :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
         chooses them and how much of the likelihood to trade for bits.
     :param margin_nll: the rise in mean validation NLL that is allowed, nats.
@@ -108,7 +109,7 @@ def compress(
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
     """
-    _check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error)
+    _check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder)
     x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
@@ -118,9 +119,9 @@ def compress(
     if quantiser in ("auto", "grid"):
         trial.own = frozenset(k for k, w in trial.weights.items() if w.symbols is not None)
     exact = trial.exact >= trial.weights.keys()
-    if quantiser == "stddev" and exact:
+    if quantiser.startswith("stddev") and exact:
         raise ValueError(
-            "quantiser='stddev' needs a posterior with standard deviations; "
+            f"quantiser={quantiser!r} needs a posterior with standard deviations; "
             "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
         )
     quantiser = _quantiser(quantiser, trial)
@@ -143,6 +144,7 @@ def _check_options(
     clusters: int | str,
     margin_nll: float,
     margin_error: float,
+    coder: str,
 ) -> None:
     """Raise ValueError for options that make no sense."""
     for option, value, known in (("quantiser", quantiser, QUANTISERS), ("prune", prune, PRUNE)):
@@ -153,6 +155,8 @@ def _check_options(
         raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
     if clusters != "validation" and (type(clusters) is not int or not 1 <= clusters <= 4096):
         raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
+    if quantiser == "stddev-units" and coder == "huffman":
+        raise ValueError("the published coder has no steps of units: use coder='range'")
     for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):
         if not margin >= 0:
             raise ValueError(f"{name} must be a number >= 0, not {margin!r}")

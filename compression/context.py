@@ -93,9 +93,9 @@ class Model:
         self, shape: tuple[int, ...], role: str, tensor: Quantised | None = None
     ) -> Quantised:
         """A tensor of role weight or bias: its grid, which entries are nonzero, their values."""
-        grid, bounds = self._grids.code(tensor)
-        self._charge("codebooks")
         rows = shape[0] if len(shape) > 1 else 1
+        grid, bounds = self._grids.code(rows, tensor)
+        self._charge("codebooks")
         geometry, degree = self._geometry(shape, role)
         columns = len(geometry.group)
         codes = tensor.codes.reshape(rows, columns) if tensor is not None else None
@@ -105,7 +105,10 @@ class Model:
         self._charge("values" if role == "weight" else "biases")
         if role == "weight":
             self._units, self._kept = (codes != 0).sum(axis=1), None
-        return Quantised(codes.reshape(shape), grid)
+        try:
+            return Quantised(codes.reshape(shape), grid)
+        except ValueError as error:
+            raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
 
     def _geometry(self, shape: tuple[int, ...], role: str) -> tuple[Geometry, np.ndarray | None]:
         """Of a tensor's columns; and the log odds that the units before lend each of them."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .archive import MAX_LEVELS, Codebook, Quantised, Uniform
+from .archive import MAX_LEVELS, MAX_SHIFT, Codebook, Quantised, Uniform
 from .errors import CorruptFile
 from .range_coder import Stream
 
 STIFFNESS = 19661  # of every decision of a number, 16 fractional bits; see `kernels`
 FIRST_PATTERN = 0x3D80  # of 1/16, near which grids tend to begin
 END_PATTERN = 0x7F80  # of infinity
+UNIFORM, CODEBOOK, SHIFTED = range(3)  # kinds of grids
 PREFIX = 32  # statistics of lengths; then those of the highest bit of each length
 
 
@@ -27,10 +28,13 @@ class GridCoder:
         self._numbers: dict[str, tuple[list[int], list[int]]] = {}
         self._pattern = FIRST_PATTERN
 
-    def code(self, tensor: Quantised | None = None) -> tuple[Uniform | Codebook, tuple[int, int]]:
-        """The grid of a tensor, and the lowest and the highest code in use."""
+    def code(
+        self, units: int, tensor: Quantised | None = None
+    ) -> tuple[Uniform | Codebook, tuple[int, int]]:
+        """The grid of a tensor of so many units, and the lowest and the highest code in use."""
         grid = tensor.grid if tensor is not None else None
-        if self.number("kind", isinstance(grid, Codebook), 1):
+        kind = self.number("kind", _kind(grid) if grid is not None else 0, SHIFTED)
+        if kind == CODEBOOK:
             sides = (grid.positive, -grid.negative) if grid is not None else (None, None)
             positive, negative = (self._side(side) for side in sides)
             try:
@@ -43,9 +47,11 @@ class GridCoder:
             low, high = int(tensor.codes.min(initial=0)), int(tensor.codes.max(initial=0))
             pattern = int(_patterns(grid.step)[0])
         step = self._first(pattern)
+        known = grid.shifts if kind == SHIFTED and grid is not None else [0] * units
+        shifts = [self.number("shift", k, MAX_SHIFT) for k in known] if kind == SHIFTED else ()
         bounds = (-self.number("extent", -low), self.number("extent", high))
         try:
-            return Uniform(float(_from_patterns([step])[0])), bounds
+            return Uniform(float(_from_patterns([step])[0]), tuple(shifts)), bounds
         except ValueError as error:
             raise CorruptFile(f"a grid in the file makes no sense: {error}") from None
 
@@ -88,6 +94,12 @@ class GridCoder:
         if out - 1 > limit:
             raise CorruptFile(f"a number ({kind}) in the coded stream is over {limit}")
         return out - 1
+
+
+def _kind(grid: Uniform | Codebook) -> int:
+    if isinstance(grid, Codebook):
+        return CODEBOOK
+    return SHIFTED if grid.shifts else UNIFORM
 
 
 def _patterns(magnitudes: np.ndarray | float) -> np.ndarray:

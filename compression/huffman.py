@@ -214,6 +214,8 @@ class Published:
         """A grid, 16 bits for each value, and the lowest and the highest code in use."""
         number = self._stream.number
         grid = tensor.grid if tensor is not None else None
+        if isinstance(grid, Uniform) and grid.shifts:
+            raise ValueError("the published coder has no steps of units: use coder='range'")
         try:
             if number(isinstance(grid, Codebook), 1):
                 sides = (grid.positive, -grid.negative) if grid is not None else (None, None)

@@ -1,4 +1,4 @@
-"""Surviving weights to a few values each: fitted codebooks, or a step from the posterior's stddev.
+"""Surviving weights to a few shared values: codebooks fitted to the posterior.
 
 The measure of harm is the quadratic one that the posterior implies: moving a weight from w to c
 costs (w - c)^2 / (2 stddev^2) nats, the rise of the loss whose curvature is 1 / stddev^2. Zero
@@ -6,70 +6,17 @@ stays exactly zero, and a weight that is rounded to zero is pruned.
 """
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from .archive import MAX_LEVELS, Codebook, Quantised, Uniform, storable
-from .kmeans import centres
+from .archive import Codebook, Quantised, Uniform, storable
+from .uniform import rule_step
+from .weights import Weights
 
 ENTRY_NATS = 16 * math.log(2)  # a codebook value in a file
 ROUNDS = 40  # of the alternation; it has converged long before
 TOLERANCE = 1e-4
 FIRST_DENSITY = 0.05  # of non-zeros, before there is an assignment to count
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A weight tensor to quantise; numpy, any shape, all of the same shape.
-
-    :param values: float64, the posterior means.
-    :param stddev: float64 > 0, the posterior standard deviations (see `usable_stddev`).
-    :param kept: bool, which weights survive.
-    :param symbols: int64, the entry of `table` that the posterior's own grid gives each weight;
-        None where it has none.
-    :param table: float64, shape (K,), of which entry 0 is 0.
-    """
-
-    values: np.ndarray
-    stddev: np.ndarray
-    kept: np.ndarray
-    symbols: np.ndarray | None = None
-    table: np.ndarray | None = None
-    _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
-
-    def centres(self, clusters: int) -> np.ndarray:
-        """The optimal centres of the kept values, weighted by 1 / stddev^2; computed once."""
-        if clusters not in self._centres:
-            alive = self.kept & (self.values != 0)
-            precision = self.stddev[alive] ** -2.0
-            self._centres[clusters] = centres(self.values[alive], precision, clusters)
-        return self._centres[clusters]
-
-
-def grid_of(
-    values: np.ndarray, codebook: np.ndarray, codes: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols and table of a posterior's own codebook, 0 put first.
-
-    :param codes: which entry each weight takes; None: the nearest.
-    """
-    if codes is None:
-        order = np.argsort(codebook)
-        middles = (codebook[order][1:] + codebook[order][:-1]) / 2
-        codes = order[np.searchsorted(middles, values)]
-    symbols = np.where(codebook[codes] == 0, 0, codes + 1)
-    return symbols.astype(np.int64), np.concatenate([[0.0], codebook])
-
-
-def usable_stddev(stddev: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Standard deviations > 0: no less than 2^-10 of the values' root mean square.
-
-    A stddev of 0 (a Delta guide, a clamped weight) would otherwise outweigh all others without
-    bound; where all are 0, every weight counts the same.
-    """
-    size = math.sqrt(float(np.mean(np.square(values)))) if values.size else 0.0
-    return np.maximum(stddev.astype(np.float64), (size or 1.0) * 2.0**-10)
 
 
 def shared(
@@ -105,18 +52,13 @@ def shared(
     return on_table(symbols, np.concatenate([[0.0], table]))
 
 
-def _step(precision: np.ndarray, multiplier: float) -> float:
-    """The step of `uniform`, from 1 / stddev^2 of the surviving weights."""
-    return multiplier * math.sqrt(12.0 / float(np.mean(precision)))
-
-
 def _even(
     values: np.ndarray, precision: np.ndarray, multiplier: float, most: int
 ) -> np.ndarray | None:
     """The multiples of a step that the values reach, without 0; None if there are too many."""
-    codes = np.unique(np.rint(values / _step(precision, multiplier)))
+    codes = np.unique(np.rint(values / rule_step(precision, multiplier)))
     codes = codes[codes != 0]
-    return codes * _step(precision, multiplier) if 0 < len(codes) <= most else None
+    return codes * rule_step(precision, multiplier) if 0 < len(codes) <= most else None
 
 
 _NO_VALUES = (np.zeros(0, np.float32), np.zeros(0, np.float32))
@@ -226,8 +168,13 @@ def on_table(symbols: np.ndarray, table: np.ndarray) -> Quantised:
 
 def select(quantised: Quantised, outputs: np.ndarray, inputs: np.ndarray) -> Quantised:
     """The given rows and columns of a quantised tensor; codebook values left unused dropped."""
-    part = Quantised(quantised.codes[outputs][:, inputs], quantised.grid)
-    return part if isinstance(part.grid, Uniform) else on_table(*table_of(part))
+    codes, grid = quantised.codes[outputs][:, inputs], quantised.grid
+    if isinstance(grid, Codebook):
+        return on_table(*table_of(Quantised(codes, grid)))
+    shifts = np.array(grid.shifts, dtype=np.int64)[outputs] if grid.shifts else []
+    least = int(min(shifts, default=0))
+    shifts = tuple(int(shift) - least for shift in shifts)
+    return Quantised(codes, Uniform(grid.step * 2.0**least, shifts))
 
 
 def table_of(quantised: Quantised) -> tuple[np.ndarray, np.ndarray]:
@@ -235,38 +182,6 @@ def table_of(quantised: Quantised) -> tuple[np.ndarray, np.ndarray]:
     low, high = quantised.grid.bounds()
     table = quantised.grid.values(np.arange(low, high + 1))
     return quantised.codes.astype(np.int64) - low, table
-
-
-def uniform(weights: Weights, multiplier: float = 1.0) -> Quantised:
-    """Weights on multiples of one step, chosen from the posterior's stddev.
-
-    Rounding to a step moves a weight by an error of variance step^2 / 12, which costs
-    step^2 / (24 stddev^2) nats on average; the posterior itself is uncertain by 1/2 nat a weight
-    in the same measure (the mean of (w - loc)^2 / (2 stddev^2)). The rule: over the surviving
-    weights the mean cost of rounding is multiplier^2 times that,
-
-        step^2 / 12 * mean(1 / stddev^2) = multiplier^2.
-    """
-    kept = weights.kept & (weights.values != 0)
-    if not kept.any():
-        return Quantised(np.zeros(weights.values.shape, np.int32), Uniform(1.0))
-    step = _step(weights.stddev[kept] ** -2.0, multiplier)
-    return rounded(np.where(kept, weights.values, 0.0), step)
-
-
-def rounded(values: np.ndarray, step: float) -> Quantised:
-    """Values to the nearest multiples of a step (itself rounded to what a file stores)."""
-    largest = float(np.abs(values).max(initial=0.0))
-    grid = Uniform(float(storable(max(step, largest / (MAX_LEVELS - 1), 2.0**-120))))
-    return Quantised(np.rint(values / grid.step).astype(np.int32), grid)
-
-
-def bias(values: np.ndarray, bits: int) -> Quantised:
-    """Biases on a uniform step, a power of two: 2^(bits - 1) steps reach the largest of them."""
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest < 2.0**-100:
-        return Quantised(np.zeros(values.shape, np.int32), Uniform(1.0))
-    return rounded(values, 2.0 ** (math.ceil(math.log2(largest)) - bits + 1))
 
 
 def estimated_bits(quantised: Quantised) -> float:

@@ -15,19 +15,12 @@ from torch import Tensor, nn
 from .architecture import Architecture, describe
 from .archive import Quantised
 from .matching import Matching
-from .quantise import (
-    Weights,
-    bias,
-    estimated_bits,
-    on_table,
-    rounded,
-    select,
-    shared,
-    uniform,
-)  # fmt: skip
+from .quantise import estimated_bits, on_table, select, shared
 from .refine import refine_codebooks, retrain_survivors
 from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
+from .uniform import bias, rounded, uniform, unitwise
 from .units import remove_units
+from .weights import Weights
 
 CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of codebooks
 RATED_CLUSTERS = (12, 8, 6, 4)
@@ -50,8 +43,9 @@ TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
 class Setting:
     """How surviving weights are quantised.
 
-    :param kind: "codebook" (`quantise.shared`), "stddev" (`quantise.uniform`), "grid" (the
-        posterior's own values) or "none" (16 bits a weight, as near to not at all as a file can).
+    :param kind: "codebook" (`quantise.shared`), "stddev" (`quantise.uniform`), "stddev-units"
+        (`quantise.unitwise`), "grid" (the posterior's own values) or "none" (16 bits a weight, as
+        near to not at all as a file can).
 
     The other fields are the arguments of those functions.
     """
@@ -199,7 +193,8 @@ class Trial:
             elif name in self.exact or setting.kind == "grid":
                 codes[name] = rounded(np.where(part.kept, part.values, 0.0), largest / EXACT_LEVELS)
             else:
-                codes[name] = uniform(part, setting.multiplier)
+                rule = unitwise if setting.kind == "stddev-units" else uniform
+                codes[name] = rule(part, setting.multiplier)
         return codes
 
     def search(
@@ -279,8 +274,8 @@ def settings_for(
     :param exact: no stddev is known at all, so that there is no measure to trade bits by.
     :param matched: there are training inputs to retrain on.
     """
-    if quantiser == "stddev":
-        return [[Setting("stddev", multiplier=m) for m in MULTIPLIERS]]
+    if quantiser.startswith("stddev"):
+        return [[Setting(quantiser, multiplier=m) for m in MULTIPLIERS]]
     if quantiser in ("grid", "none"):
         return [[Setting(quantiser)]]
     if clusters != "validation":

@@ -141,7 +141,9 @@ def compress(
     ] = None,
     quantiser: Annotated[
         str | None,
-        typer.Option(help="Values of the kept weights: auto, codebook, stddev, grid or none."),
+        typer.Option(
+            help="Values of the kept weights: auto, codebook, stddev, stddev-units, grid or none."
+        ),
     ] = None,
     clusters: Annotated[
         str | None, typer.Option(help="Values in a codebook, or 'validation'.")
@@ -162,6 +164,22 @@ def compress(
     ] = False,
     data_dir: DataDir = None,
     json: Json = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Start from this trained network (a safetensors state_dict) instead of "
+            "pre-training one.",
+        ),
+    ] = None,
+    save_guide: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the trained model and guide (safetensors)."),
+    ] = None,
+    load_guide: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Compress what --save-guide kept, without training."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
     """Train a network and its posterior, and write it as one small file.
@@ -192,6 +210,9 @@ def compress(
         resume=resume,
         force_resume=force_resume,
         data_dir=data_dir,
+        weights=weights,
+        save_guide=save_guide,
+        load_guide=load_guide,
         quiet=quiet,
     )
     commands.compress(settings, json)

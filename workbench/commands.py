@@ -29,6 +29,8 @@ def compress(settings: Settings, json_target: str | None) -> None:
 
     settings = resolve(settings)
     check_writable(settings.out, "--out")
+    if settings.save_guide is not None:
+        check_writable(settings.save_guide, "--save-guide")
     if settings.resume is not None:
         check_folder(settings.resume, "--resume")
     _check_json(json_target)

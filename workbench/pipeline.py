@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from ..compression.compress import Compressed, compress
+from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
 from .data import Dataset, load_data
@@ -20,6 +21,7 @@ from .fit import Options, fit
 from .networks import network
 from .progress import StatusLine
 from .settings import Settings
+from .trained import load_guide, load_weights, save_guide
 
 _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
@@ -75,12 +77,16 @@ def _train(
     net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
 ) -> tuple[nn.Module, nn.Module, float]:
     """The network with trained point parameters, the trained guide, and the last epoch's KL."""
+    if settings.load_guide is not None:
+        return _load(net, method, data, settings)
     defaults = method.settings(settings.network)
     pretrain = defaults["pretrain_epochs"]
     if settings.pretrain_epochs is not None:
         pretrain = settings.pretrain_epochs
     options, start = _options(defaults, settings), None
-    if pretrain and method.name != "deterministic":
+    if settings.weights is not None:
+        load_weights(settings.weights, net)
+    elif pretrain and method.name != "deterministic":
         short = replace(
             options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0)
         )
@@ -92,6 +98,18 @@ def _train(
         net, guide, _ = _fit(net, first, data, settings, longer, console, "start")
         start = guide.posterior()
     return _fit(net, method, data, settings, options, console, "train", start)
+
+
+def _load(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings
+) -> tuple[nn.Module, nn.Module, float]:
+    """The same of a pair that was trained before."""
+    model, guide = method.pair(net, len(data.train))
+    load_guide(settings.load_guide, model, guide)
+    model.eval()  # so that BatchNorm statistics stay as they were trained
+    with torch.no_grad():
+        terms = ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
+    return _with_means(model.trained(), guide.posterior()), guide, terms.total_kl.item()
 
 
 def _compress(
@@ -154,6 +172,9 @@ def _fit(
             title=title,
         )
     guide.after_training(*train)
+    if settings.save_guide is not None and phase == "train":
+        about = {"method": method.name, "network": settings.network, "data": settings.data}
+        save_guide(settings.save_guide, model, guide, about)
     return _with_means(model.trained(), guide.posterior()), guide, history[-1].kl
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .names import lookup
 
-QUANTISERS = ("auto", "codebook", "stddev", "grid", "none")
+QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
@@ -36,6 +36,9 @@ class Settings:
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
     :param data_dir: a folder to search first for the files of the data set.
+    :param weights: a trained network's state_dict (safetensors) to start from, not pre-trained.
+    :param save_guide: where to write the trained pair (safetensors).
+    :param load_guide: a trained pair to compress, without any training.
     """
 
     data: str = "digits"
@@ -61,6 +64,9 @@ class Settings:
     resume: Path | None = None
     force_resume: bool = False
     data_dir: Path | None = None
+    weights: Path | None = None
+    save_guide: Path | None = None
+    load_guide: Path | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +100,11 @@ class Settings:
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
         if isinstance(self.threshold, float) and self.threshold != self.threshold:
             raise ValueError("--threshold nan: must be a number or 'validation'")
+        if self.load_guide is not None and (self.weights or self.save_guide or self.resume):
+            raise ValueError(
+                "--load-guide: nothing is trained, so --weights, --save-guide and --resume make "
+                "no sense with it"
+            )
         if self.force_resume and self.resume is None:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
 

@@ -52,6 +52,23 @@ def test_uniform_products_are_exact():
     assert Quantised(codes, Uniform(step)).values().tolist() == exact
 
 
+def test_units_have_steps_of_their_own():
+    codes = np.array([[[3, -1]], [[1, 0]]])
+    tensor = Quantised(codes, Uniform(0.5, (0, 3)))
+    assert tensor.values().tolist() == [[[1.5, -0.5]], [[4.0, 0.0]]]
+    assert tensor == Quantised(codes, Uniform(0.5, (0, 3)))
+    assert tensor != Quantised(codes, Uniform(0.5, (0, 2)))
+    Quantised(np.array([[MAX_LEVELS >> 3], [1]]), Uniform(1.0, (3, 0)))
+    for wrong, message in (
+        (lambda: Uniform(1.0, (1, 2)), "begin at 0"),
+        (lambda: Uniform(1.0, (0, 13)), "at most 12"),
+        (lambda: Quantised(codes, Uniform(1.0, (0, 1, 2))), "3 units for a tensor of shape"),
+        (lambda: Quantised(np.array([[MAX_LEVELS], [1]]), Uniform(1.0, (1, 0))), "must lie in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
 @pytest.mark.parametrize("step", [0.1, 0.0, -1.0, float("inf"), float("nan"), 1e-40])
 def test_bad_steps_are_refused(step):
     with pytest.raises(ValueError, match="step"):

@@ -1,6 +1,7 @@
 """From a network and a posterior to bytes and back: what is promised of `compress`."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
 from bitsback.compression.file import decode, inspect, load, network
-from bitsback.posterior import Posterior, WeightPosterior
+from bitsback.posterior import Grid, Group, Posterior, WeightPosterior
 from torch import nn
 
 
@@ -124,6 +125,74 @@ def test_it_is_deterministic(case):
     assert one.data == two.data and one.report == two.report
 
 
+def with_fields(posterior: Posterior, make) -> Posterior:
+    """The posterior with the fields that `make(weight)` gives each of its weights."""
+    weights = {k: dataclasses.replace(w, **make(w)) for k, w in posterior.weights.items()}
+    return Posterior(weights)
+
+
+def test_pruning_by_groups_keeps_whole_units(case):
+    net, posterior, validation = case
+
+    def inputs(weight):
+        return {"groups": (Group(1, -weight.loc.abs().amax(0)),)}
+
+    grouped = with_fields(posterior, inputs)
+    options = {"quantiser": "none", "margin_error": 1.0, "margin_nll": 0.01}
+    report = compress(net, grouped, validation=validation, prune="groups", **options).report
+    first = report["layers"][0]
+    assert report["prune"] == "groups" and 5 <= first["inputs"][1] < 15
+    # All weights of a unit stay, but for a few that 16 bits cannot tell from 0.
+    assert first["kept"] > 0.95 * first["inputs"][1] * first["outputs"][1]
+    with pytest.raises(ValueError, match="share a scale"):
+        compress(net, posterior, validation=validation, prune="groups")
+
+
+def test_precision_only_prunes_nothing(case):
+    net, posterior, validation = case
+    options = {"validation": validation, "prune": "none"}
+    reports = {
+        kind: compress(net, posterior, quantiser=kind, **options).report
+        for kind in ("none", "stddev", "stddev-units")
+    }
+    assert all(report["threshold"] is None for report in reports.values())
+    assert reports["none"]["nonzero_fraction"] > 0.95  # but for what 16 bits cannot tell from 0
+    assert reports["stddev"]["bytes"] < reports["none"]["bytes"] / 2
+
+
+def test_pruning_only_leaves_weights_as_they_are(case):
+    net, posterior, validation = case
+    result = compress(net, posterior, validation=validation, threshold=0.0, quantiser="none")
+    found, means = result.network[1].weight.detach(), net[1].weight.detach()
+    kept = posterior.weights["1.weight"].log_alpha < 0.0
+    alive = kept.any(1)[:, None] & kept.any(0)
+    selected = means[alive.any(1)][:, alive.any(0)] * kept[alive.any(1)][:, alive.any(0)]
+    assert found.shape == selected.shape
+    assert float((found - selected).abs().max()) <= float(means.abs().max()) / 2**14
+
+
+def test_the_posterior_s_own_grid(case):
+    net, posterior, validation = case
+    book = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0])
+
+    def nearest(weight):
+        codes = (weight.loc[..., None] - book).abs().argmin(-1)
+        return {"grid": Grid(codebook=book, codes=codes)}
+
+    own = with_fields(posterior, nearest)
+    options = {"validation": validation, "threshold": math.inf, "margin_error": 100.0}
+    result = compress(net, own, margin_nll=9.0, **options)
+    assert result.report["quantiser"]["kind"] == "grid"
+    assert set(result.network[1].weight.unique().tolist()) <= set(book.tolist())
+    nearer = with_fields(posterior, lambda weight: {"grid": Grid(codebook=book)})
+    assert compress(net, nearer, margin_nll=9.0, **options).data == result.data
+    retrained = compress(net, own, training=validation[0], **options)
+    assert len(retrained.network[1].weight.unique()) <= 5
+    assert retrained.report["rise"]["nll"] < result.report["rise"]["nll"]
+    with pytest.raises(ValueError, match="learned values"):
+        compress(net, posterior, validation=validation, quantiser="grid")
+
+
 @pytest.mark.parametrize("coder", ["range", "huffman"])
 @pytest.mark.parametrize(
     "options",
@@ -132,6 +201,7 @@ def test_it_is_deterministic(case):
         {"threshold": math.inf, "clusters": 16},
         {"quantiser": "stddev"},
         {"quantiser": "stddev", "threshold": 0.0},
+        {"quantiser": "none"},
     ],
     ids=str,
 )
@@ -265,7 +335,9 @@ def fails(case, message, net=None, posterior=None, validation=None, **options):
 
 def test_bad_input_is_refused(case):
     net, _, (x, y) = case
-    fails(case, "unknown quantiser 'x'; known: auto, codebook, stddev, grid, none", quantiser="x")
+    fails(case, "unknown quantiser 'x'; known: auto, codebook, stddev, ", quantiser="x")
+    fails(case, "unknown prune 'x'; known: weights, groups, none", prune="x")
+    fails(case, "steps of units", quantiser="stddev-units", coder="huffman")
     fails(case, "threshold must be", threshold="x")
     fails(case, "threshold must be", threshold=math.nan)
     fails(case, "clusters must be", clusters=0)

@@ -53,8 +53,12 @@ def quantised(draw: st.DrawFn) -> Quantised:
     else:
         grid = Uniform(float(storable(draw(st.floats(1e-30, 1e30)))))
         low, high = draw(st.sampled_from([(-1, 1), (0, 300), (-MAX_LEVELS, MAX_LEVELS), (0, 0)]))
+    shape = draw(SHAPES)
+    if isinstance(grid, Uniform) and len(shape) > 1 and shape[0] and draw(st.booleans()):
+        shifts = draw(st.lists(st.integers(0, 12), min_size=shape[0] - 1, max_size=shape[0] - 1))
+        grid, low, high = Uniform(grid.step, (0, *shifts)), max(low, -16), min(high, 16)
     values = st.integers(low, high)
-    codes = draw(arrays.arrays(np.int32, draw(SHAPES), elements=values, fill=st.just(0)))
+    codes = draw(arrays.arrays(np.int32, shape, elements=values, fill=st.just(0)))
     return Quantised(codes, grid)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from bitsback.compression.masks import THRESHOLDS, candidates, check_posterior, mask, masks
-from bitsback.posterior import Posterior, WeightPosterior
+from bitsback.posterior import Grid, Group, Posterior, WeightPosterior
 
 
 def weight(log_alpha, inclusion=1.0, **fields) -> WeightPosterior:
@@ -52,9 +52,37 @@ def test_candidates_are_nested_and_end_with_everything():
         assert all(torch.equal(kept[name], m) for name, m in masks(posterior, threshold).items())
 
 
+GROUPS = (Group(0, torch.tensor([1.0, 2.0])), Group(1, torch.tensor([0.0, 3.0, 9.0])))
+
+
+def test_units_go_by_the_score_of_their_group():
+    unit = weight(LOG_ALPHA, groups=GROUPS)
+    assert mask(unit, 2.5, "groups").tolist() == [[True, False, False]] * 2
+    assert mask(unit, 2.0, "groups").tolist() == [[True, False, False], [False] * 3]
+    assert mask(unit, 2.5, "none").all()
+
+
+def test_thresholds_of_groups_are_their_own_scores():
+    posterior = Posterior({"a": weight(LOG_ALPHA, groups=GROUPS)})
+    found = candidates(posterior, "groups")
+    counts = [int(kept["a"].sum()) for _, kept in found]
+    assert counts == [0, 1, 2, 4, 6] and found[-1][0] == math.inf
+    assert len(candidates(posterior, "none")) == 1
+    with pytest.raises(ValueError, match=r"groups.*share a scale"):
+        candidates(Posterior({"a": weight(LOG_ALPHA)}), "groups")
+
+
+CODES = torch.zeros(2, 3, dtype=torch.int64)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"groups": (Group(2, torch.ones(3)),)}, "group of 'w' is along axis 2"),
+        ({"groups": (Group(1, torch.ones(2)),)}, r"scores .* 'w' along axis 1 .*\(3,\)"),
+        ({"groups": (Group(0, torch.tensor([1.0, math.nan])),)}, "must be numbers"),
+        ({"grid": Grid(codebook=torch.zeros(2), codes=CODES + 2)}, "codes of 'w'.*2 values"),
+        ({"grid": Grid(codebook=torch.zeros(2), codes=CODES[:1])}, "codes of 'w'"),
         ({"loc": torch.ones(3, 2)}, r"loc of 'w' has shape \(3, 2\).*\(2, 3\)"),
         ({"stddev": torch.ones(2)}, "stddev of 'w' has shape"),
         ({"log_alpha": torch.ones(2)}, "log_alpha of 'w' has shape"),

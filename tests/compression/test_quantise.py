@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from bitsback.compression import kmeans, quantise
-from bitsback.compression.archive import Codebook, Uniform, storable
-from bitsback.compression.quantise import Weights
+from bitsback.compression import kmeans, quantise, uniform
+from bitsback.compression.archive import Codebook, storable
+from bitsback.compression.weights import Weights, usable_stddev
 
 
 def sample(seed: int, shape=(30, 40), alive=0.3) -> Weights:
@@ -114,7 +114,7 @@ def test_everything_can_be_pruned():
     found = quantise.shared(weights, 8, rate=1e6)
     assert not found.codes.any() and found.grid.bounds() == (0, 0)
     nothing = Weights(weights.values, weights.stddev, np.zeros_like(weights.kept))
-    for found in (quantise.shared(nothing, 8), quantise.uniform(nothing)):
+    for found in (quantise.shared(nothing, 8), uniform.uniform(nothing)):
         assert not found.codes.any()
 
 
@@ -125,27 +125,6 @@ def test_all_alive_and_one_dimension():
     assert np.abs(found.values() - values).max() < 0.5
 
 
-def test_the_step_follows_its_rule():
-    weights = sample(3)
-    for multiplier in (0.5, 1.0, 2.0):
-        found = quantise.uniform(weights, multiplier)
-        step = found.grid.step
-        precision = weights.stddev[weights.kept] ** -2.0
-        assert step**2 / 12 * precision.mean() == pytest.approx(multiplier**2, rel=0.01)
-        error = (found.values() - weights.values)[weights.kept]
-        assert np.abs(error).max() <= step / 2 * (1 + 1e-6)
-        assert not found.codes[~weights.kept].any()
-
-
-def test_biases_have_steps_of_powers_of_two():
-    values = np.array([0.3, -0.9, 0.0, 0.01])
-    for bits in (3, 8):
-        found = quantise.bias(values, bits)
-        assert isinstance(found.grid, Uniform) and found.grid.step == 2.0 ** (1 - bits)
-        assert np.abs(found.values() - values).max() <= found.grid.step / 2
-    assert not quantise.bias(np.zeros(3), 4).codes.any()
-
-
 def test_selecting_units_drops_unused_values():
     found = quantise.shared(sample(4), 8)
     outputs, inputs = np.array([1, 5]), np.array([0, 3, 9])
@@ -153,8 +132,8 @@ def test_selecting_units_drops_unused_values():
     assert np.array_equal(part.values(), found.values()[outputs][:, inputs])
     low, high = part.grid.bounds()
     assert len(np.unique(part.codes[part.codes != 0])) == high - low
-    uniform = quantise.select(quantise.uniform(sample(4)), outputs, inputs)
-    assert uniform.codes.shape == (2, 3)
+    part = quantise.select(uniform.uniform(sample(4)), outputs, inputs)
+    assert part.codes.shape == (2, 3)
 
 
 def test_estimated_bits():
@@ -165,6 +144,6 @@ def test_estimated_bits():
 
 def test_zero_stddevs_are_usable():
     values = np.array([3.0, 4.0])
-    found = quantise.usable_stddev(np.array([0.0, 1.0]), values)
+    found = usable_stddev(np.array([0.0, 1.0]), values)
     assert found[1] == 1.0 and 0 < found[0] < 0.01
-    assert (quantise.usable_stddev(np.zeros(2), np.zeros(2)) > 0).all()
+    assert (usable_stddev(np.zeros(2), np.zeros(2)) > 0).all()

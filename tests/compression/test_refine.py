@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression.matching import Matching
-from bitsback.compression.quantise import Weights, shared, uniform
+from bitsback.compression.quantise import shared
 from bitsback.compression.refine import refine_codebooks, retrain_survivors
+from bitsback.compression.uniform import uniform
+from bitsback.compression.weights import Weights
 from torch import nn
 
 

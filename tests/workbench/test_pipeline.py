@@ -11,7 +11,9 @@ from bitsback.workbench import pipeline
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.settings import Settings, resolve
+from bitsback.workbench.trained import load_weights
 from rich.console import Console
+from safetensors.torch import save_file
 
 QUIET = Console(quiet=True)
 
@@ -41,7 +43,11 @@ def checkpoint(found: dict, phase: str) -> dict:
     return torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("method", METHODS)
+FAST = ("log-uniform", "gaussian", "deterministic")
+ALL = [pytest.param(m, marks=() if m in FAST else pytest.mark.slow) for m in METHODS]
+
+
+@pytest.mark.parametrize("method", ALL)
 def test_figures(method, figures):
     found = figures(method)
     assert found["bytes"] == Path(found["file"]).stat().st_size
@@ -51,6 +57,26 @@ def test_figures(method, figures):
     assert found["nll_bits"] > 0 and found["seconds"] > 0
     assert 0 <= found["test_error"] <= 100 and 0 <= found["test_error_before"] <= 100
     assert (found["method"], found["network"], found["data"]) == (method, "digits-mlp", "digits")
+
+
+def test_a_kept_guide_compresses_to_the_same_file_without_training(tmp_path):
+    pair = tmp_path / "pair.safetensors"
+    first = run(settings(tmp_path, method="gaussian", save_guide=pair), QUIET)
+    data = Path(first["file"]).read_bytes()
+    Path(first["file"]).unlink()
+    again = run(settings(tmp_path, method="gaussian", load_guide=pair, resume=None), QUIET)
+    assert Path(again["file"]).read_bytes() == data and again["kl_bits"] > 1000
+    with pytest.raises(ValueError, match="holds a Gaussian"):
+        run(settings(tmp_path, load_guide=pair), QUIET)
+
+
+def test_a_trained_network_is_not_trained_before(tmp_path):
+    net = pipeline.network("digits-mlp")
+    save_file(net.state_dict(), tmp_path / "mine.safetensors")
+    run(settings(tmp_path, weights=tmp_path / "mine.safetensors", resume=tmp_path), QUIET)
+    assert not (tmp_path / "pretrain.checkpoint").exists()
+    with pytest.raises(ValueError, match=r"mine.*(has shape|another network)"):
+        load_weights(tmp_path / "mine.safetensors", pipeline.network("lenet-300-100"))
 
 
 def test_kl_bits_is_a_code_length_or_null(figures):

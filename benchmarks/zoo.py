@@ -1,0 +1,135 @@
+"""All methods on one network with one budget: the table of docs/methods/README.md.
+
+    python benchmarks/zoo.py [--network N] [--data D] [--epochs 30] [--seeds 0 1 2]
+        [--methods M ...] --work DIR --json FILE
+
+For each seed one network is trained for 10 epochs, by maximum a posteriori; every method starts
+from it and has the same number of epochs, retraining between prunings included. One `bitsback
+compress` a method and seed, thresholds and codebooks chosen on validation data; the test part is
+looked at once a run. Finished runs of the same commit in DIR are not repeated. `seconds` are those
+of one whole run on the machine named, with one thread.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import bitsback
+import torch
+from bitsback.methods import METHODS
+from bitsback.workbench.data import load_data
+from bitsback.workbench.fit import Options, fit
+from safetensors.torch import save_file
+
+PRETRAIN_EPOCHS = 10
+SUMMARISED = (
+    "test_error_before", "test_error", "validation_error", "nonzero_fraction", "bits_per_weight",
+    "bytes", "ratio", "seconds",
+)  # fmt: skip
+
+
+def commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    folder = Path(__file__).parent
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
+
+
+def pretrained(options: argparse.Namespace, seed: int) -> Path:
+    """The common start of all methods: a file of the trained network's state_dict."""
+    path = options.work / f"{options.network}-{options.data}-{seed}.safetensors"
+    if not path.exists():
+        torch.set_num_threads(1)
+        data = load_data(options.data)
+        torch.manual_seed(seed)
+        net = bitsback.network(options.network)
+        model, guide = METHODS["deterministic"].pair(net, len(data.train))
+        budget = Options(epochs=PRETRAIN_EPOCHS, seed=seed)
+        fit(model, guide, (data.train.x, data.train.y), options=budget)
+        state = model.trained().state_dict()
+        for name, weight in guide.posterior().weights.items():
+            state[name].copy_(weight.loc)
+        save_file(state, path)
+    return path
+
+
+def one(options: argparse.Namespace, method: str, seed: int) -> dict:
+    """One run of the command."""
+    stem = options.work / f"{options.network}-{options.data}-{method}-{seed}"
+    done = stem.with_suffix(".done.json")
+    if done.exists() and (result := json.loads(done.read_text()))["commit"] == commit():
+        return result
+    command = [
+        *("bitsback", "compress", "--data", options.data, "--network", options.network),
+        *("--method", method, "--epochs", str(options.epochs), "--seed", str(seed)),
+        *("--threads", "1", *options.rest),
+    ]
+    out, figures = stem.with_suffix(".bb"), stem.with_suffix(".json")
+    files = ["--weights", pretrained(options, seed), "--out", out, "--json", figures]
+    subprocess.run([sys.executable, "-m", *command, *map(str, files)], check=True)
+    result = json.loads(figures.read_text())
+    layers = result["compression"].pop("layers")
+    result["compression"]["kept"] = {layer["name"]: layer["kept"] for layer in layers}
+    del result["file"]  # a path of the machine that ran it
+    result |= {"command": " ".join(command), "commit": commit()}
+    done.write_text(json.dumps(result))
+    return result
+
+
+def summary(runs: list[dict]) -> dict:
+    spread = statistics.stdev if len(runs) > 1 else lambda values: None
+    return {
+        "mean": {key: statistics.mean(run[key] for run in runs) for key in SUMMARISED},
+        "standard_deviation": {key: spread([run[key] for run in runs]) for key in SUMMARISED},
+        "runs": runs,
+    }
+
+
+def row(name: str, found: dict) -> str:
+    """A line of the table in docs/methods/README.md."""
+    mean, spread = found["mean"], found["standard_deviation"]
+    cells = [
+        f"{mean['test_error_before']:.2f}",
+        f"{mean['test_error']:.2f}" + (f" ± {spread['test_error']:.2f}" if spread["bytes"] else ""),
+        f"{100 * mean['nonzero_fraction']:.2f}",
+        " ".join(found["runs"][0]["units"]),
+        f"{mean['bits_per_weight']:.3f}",
+        f"{mean['bytes']:,.0f}" + (f" ± {spread['bytes']:,.0f}" if spread["bytes"] else ""),
+        f"{mean['ratio']:.0f}",
+        f"{mean['seconds']:.0f}",
+    ]
+    return " | ".join([f"| {name}", *cells]) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="lenet-300-100")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--work", type=Path, required=True, help="folder for files")
+    parser.add_argument("--json", type=Path, required=True)
+    options, options.rest = parser.parse_known_args()  # the rest goes to `bitsback compress`
+    options.work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict] = {}
+    for seeds in (options.seeds[: k + 1] for k in range(len(options.seeds))):
+        for name in options.methods:  # seed by seed, so that an early end leaves whole columns
+            found[name] = summary([one(options, name, seed) for seed in seeds])
+        figures = {
+            "command": f"python benchmarks/zoo.py --network {options.network} --data "
+            f"{options.data} --epochs {options.epochs} --seeds {' '.join(map(str, seeds))} "
+            f"--methods {' '.join(options.methods)} {' '.join(options.rest)}".strip(),
+            "commit": commit(),
+            "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+            "methods": found,
+        }
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    print("\n".join(row(name, one) for name, one in found.items()))
+
+
+if __name__ == "__main__":
+    main()
