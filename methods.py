@@ -167,7 +167,7 @@ METHODS: dict[str, Method] = {
             defaults=_BASELINE,
             networks=_BASELINES,
             model_options={"scale": 1.0},
-            guide_options={"kept": 0.05, "rounds": 5},
+            guide_options={"kept": 0.05, "per_layer": False},
         ),
         Method(
             name="magnitude-l1",
@@ -179,7 +179,7 @@ METHODS: dict[str, Method] = {
             defaults=_BASELINE,
             networks=_BASELINES,
             model_options={"scale": 0.1},
-            guide_options={"kept": 0.05, "rounds": 5},
+            guide_options={"kept": 0.05, "per_layer": False},
         ),
         Method(
             name="obd",
@@ -202,6 +202,7 @@ METHODS: dict[str, Method] = {
             defaults=_BASELINE,
             networks=_BASELINES,
             model_options={"scale": 1.0},
+            guide_options={"p": 0.3, "first": 0.0},
         ),
         Method(
             name="low-rank",

@@ -96,7 +96,7 @@ class BernoulliDropout(PointMass):
     :raises ValueError: for a probability out of range.
     """
 
-    def __init__(self, model: nn.Module, p: float = 0.5, first: float = 0.2):
+    def __init__(self, model: nn.Module, p: float = 0.3, first: float = 0.0):
         super().__init__(model)
         for name, value in (("p", p), ("first", first)):
             if not 0 <= value < 1:

@@ -35,14 +35,14 @@ class MagnitudePruned(PointMass):
     :param model: a model of `bitsback.models`; the points start at its network's weights.
     :param kept: the share of weights left after the last round, within (0, 1].
     :param rounds: K; 1 is one-shot pruning.
-    :param per_layer: scale is the root mean square of what is left of the layer, so that a layer
-        of small weights keeps its share (Han's threshold, a multiple of the layer's standard
-        deviation); False: that of all layers, so that size alone counts.
+    :param per_layer: scale is the root mean square of what is left of the layer (Han's threshold,
+        a multiple of the layer's standard deviation); False: that of all layers, so that size
+        alone counts.
     :raises ValueError: for a share or a number of rounds out of range.
     """
 
     def __init__(
-        self, model: nn.Module, kept: float = 0.05, rounds: int = 1, per_layer: bool = True
+        self, model: nn.Module, kept: float = 0.05, rounds: int = 1, per_layer: bool = False
     ):
         super().__init__(model)
         if not 0 < kept <= 1:
