@@ -71,6 +71,17 @@ class Method:
         return {**self.defaults, **self.networks.get(network, {})}
 
 
+# Of the baselines that train points from a trained network.
+_BASELINE = {
+    "pretrain_epochs": 10,
+    "epochs": 30,
+    "batch_size": 128,
+    "lr": 1e-3,
+    "lr_schedule": "linear",
+    "kl_warmup": (0.0, 0.0),
+}
+_BASELINES = {"digits-mlp": {"pretrain_epochs": 40, "epochs": 100, "batch_size": 64}}
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -303,6 +314,75 @@ METHODS: dict[str, Method] = {
                 "kl_warmup": (0.0, 0.0),
             },
             networks={"digits-mlp": {"epochs": 40, "batch_size": 64}},
+            model_options={"scale": 1.0},
+        ),
+        Method(
+            name="magnitude",
+            model="Gaussian",
+            guide="MagnitudePruned",
+            prior="p(w) = N(0, 1): L2 regularisation",
+            paper="Han et al. 2015, Learning both Weights and Connections",
+            proper=True,
+            defaults=_BASELINE,
+            networks=_BASELINES,
+            model_options={"scale": 1.0},
+            guide_options={"kept": 0.05, "per_layer": False},
+        ),
+        Method(
+            name="magnitude-l1",
+            model="Laplace",
+            guide="MagnitudePruned",
+            prior="p(w) = Laplace(0, 0.1): L1 regularisation",
+            paper="Han et al. 2015, Learning both Weights and Connections",
+            proper=True,
+            defaults=_BASELINE,
+            networks=_BASELINES,
+            model_options={"scale": 0.1},
+            guide_options={"kept": 0.05, "per_layer": False},
+        ),
+        Method(
+            name="obd",
+            model="Gaussian",
+            guide="DiagonalLaplace",
+            prior="p(w) = N(0, 1): L2 regularisation",
+            paper="LeCun, Denker and Solla 1990, Optimal Brain Damage",
+            proper=True,
+            defaults=_BASELINE,
+            networks=_BASELINES,
+            model_options={"scale": 1.0},
+        ),
+        Method(
+            name="dropout",
+            model="Gaussian",
+            guide="BernoulliDropout",
+            prior="p(w) = N(0, 1): L2 regularisation",
+            paper="Gal and Ghahramani 2016, Dropout as a Bayesian Approximation",
+            proper=True,
+            defaults=_BASELINE,
+            networks=_BASELINES,
+            model_options={"scale": 1.0},
+            guide_options={"p": 0.3, "first": 0.0},
+        ),
+        Method(
+            name="low-rank",
+            model="Gaussian",
+            guide="LowRank",
+            prior="p(w) = N(0, 1) of the product: L2 regularisation",
+            paper="Denton et al. 2014, Exploiting Linear Structure Within Convolutional Networks",
+            proper=True,
+            defaults=_BASELINE,
+            networks=_BASELINES,
+            model_options={"scale": 1.0},
+        ),
+        Method(
+            name="random-projection",
+            model="Gaussian",
+            guide="RandomProjection",
+            prior="p(w) = N(0, 1) of the product: L2 regularisation",
+            paper="Achlioptas 2003, Database-friendly random projections; the reviews of Han 2015",
+            proper=True,
+            defaults=_BASELINE,
+            networks=_BASELINES,
             model_options={"scale": 1.0},
         ),
     )

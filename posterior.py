@@ -47,10 +47,12 @@ class Factorisation:
 
     :param left: shape `(outputs, rank)`.
     :param right: shape `(rank, inputs)`, kernel positions included.
+    :param grid: the values that `right` keeps to, codes of its shape, if the method has fixed them.
     """
 
     left: Tensor
     right: Tensor
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True)

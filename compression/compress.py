@@ -22,6 +22,7 @@ from .archive import Archive
 from .file import decode, encode, network, save
 from .masks import PRUNE, candidates, check_posterior, masks
 from .report import describe_result
+from .rewrites import rewrite
 from .scores import Rise, check_data, check_inputs
 from .search import Pruned, Setting, Trial, settings_for
 from .weights import Weights, grid_of, usable_stddev
@@ -93,8 +94,8 @@ def compress(
         "groups" (units that share a scale), or "none": precision only.
     :param quantiser: "codebook" (fitted shared values), "stddev" (a step for each layer, from the
         posterior), "stddev-units" (one for each output unit), "grid" (the values that the
-        posterior has learned), "none" (16 bits a weight: pruning only), or "auto": "grid" if the
-        posterior has one, else "codebook".
+        posterior has learned), "none" (16 bits a weight: pruning only), or "auto": "grid" for the
+        tensors that have one, "codebook" for the others.
     :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
         chooses them and how much of the likelihood to trade for bits.
     :param margin_nll: the rise in mean validation NLL that is allowed, nats.
@@ -112,21 +113,25 @@ def compress(
     x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
+    original = describe(net, weights=_extra(net, posterior))
+    net, posterior = rewrite(net, posterior)
     trial = _reference(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
+    if quantiser in ("auto", "grid"):
+        trial.own = frozenset(k for k, w in trial.weights.items() if w.symbols is not None)
     exact = trial.exact >= trial.weights.keys()
     if quantiser.startswith("stddev") and exact:
         raise ValueError(
             f"quantiser={quantiser!r} needs a posterior with standard deviations; "
             "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
         )
-    quantiser = _quantiser(quantiser, posterior)
+    quantiser = _quantiser(quantiser, trial)
     prunings = _prunings(trial, posterior, threshold, prune, say)
     settings = settings_for(quantiser, clusters, exact, trial.matching is not None)
     found = _search(trial, prunings, settings, say)
     data, archive, chosen, rise, fits = _smallest(trial, found, label, coder)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, net)
-    report = describe_result(trial, decoded, archive, data, rise, fits, chosen.pruned)
+    report = describe_result(trial, original, decoded, archive, data, rise, fits, chosen.pruned)
     report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
     return Compressed(data, decoded, archive, report)
@@ -157,16 +162,14 @@ def _check_options(
             raise ValueError(f"{name} must be a number >= 0, not {margin!r}")
 
 
-def _quantiser(quantiser: str, posterior: Posterior) -> str:
-    grids = [weight.grid for weight in posterior.weights.values()]
-    has_grid = any(grid is not None and grid.codebook is not None for grid in grids)
-    if quantiser == "grid" and not has_grid:
+def _quantiser(quantiser: str, trial: Trial) -> str:
+    if quantiser == "grid" and not trial.own:
         raise ValueError(
             "quantiser='grid' needs a posterior that has learned values to share "
             "(soft-sharing, say); this one has none: use quantiser='codebook'"
         )
     if quantiser == "auto":
-        return "grid" if has_grid else "codebook"
+        return "grid" if trial.own >= trial.weights.keys() else "codebook"
     return quantiser
 
 

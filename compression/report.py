@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def describe_result(
     trial: "Trial",
+    original: Architecture,
     net: nn.Module,
     archive: Archive,
     data: bytes,
@@ -27,16 +28,19 @@ def describe_result(
 
     Rises are paired, over the unpruned network of posterior means on the validation data:
     NLL in nats, error in percentage points. Weights are the entries of Linear and Conv kernels,
-    counted as the original network has them.
+    counted as the original network has them, before any layer was replaced by others.
     """
     after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
     layers = _layers(trial.architecture, archive, data)
-    float32_bytes = _float_bytes(trial.architecture)
-    total = sum(layer["total"] for layer in layers)
+    float32_bytes = _float_bytes(original)
+    total = sum(
+        torch.Size(spec.shape).numel() for spec in original.tensors() if spec.role == "weight"
+    )
     return {
         "bytes": len(data),
         "float32_bytes": float32_bytes,
         "ratio": float32_bytes / len(data),
+        "weights": total,
         "nonzero_fraction": sum(layer["kept"] for layer in layers) / total,
         "units": _units(layers),
         "layers": layers,

@@ -78,6 +78,7 @@ class Trial:
     :param weights: every weight tensor with its stddev, by name; `kept` all True.
     :param exact: the weight tensors whose stddev is not known, being 0 everywhere.
     :param training: inputs to re-estimate BatchNorm statistics and to retrain on, or None.
+    :param own: the weight tensors that keep to the posterior's own values, whatever the setting.
     """
 
     net: nn.Module
@@ -90,6 +91,7 @@ class Trial:
     margin_nll: float
     margin_error: float
     training: Tensor | None
+    own: frozenset[str] = frozenset()
     reference: Scores = field(init=False)
     spread: float = field(init=False)
     matching: Matching | None = field(init=False, default=None)
@@ -181,7 +183,7 @@ class Trial:
         codes = {}
         for name, part in pruned.weights.items():
             largest = float(np.abs(part.values).max(initial=0.0))
-            if setting.kind == "grid" and part.symbols is not None:
+            if name in self.own:
                 codes[name] = on_table(np.where(part.kept, part.symbols, 0), part.table)
             elif setting.kind == "codebook":
                 multiplier = None if name in self.exact else setting.multiplier
@@ -220,12 +222,12 @@ class Trial:
             for name, part in pruned.weights.items()
         }
         left = self._pruned(pruned.threshold, pruned.net, weights)
-        kept = {name: part.kept for name, part in left.weights.items()}
+        free = {name: part for name, part in left.weights.items() if name not in self.own}
+        kept = {name: part.kept for name, part in free.items()}
         better = retrain_survivors(left.net, kept, _biases(left.net), self.matching)
         values = {name: better[name].double().numpy() for name in kept}
-        weights = {
-            name: Weights(values[name], part.stddev, part.kept)
-            for name, part in left.weights.items()
+        weights = left.weights | {
+            name: Weights(values[name], part.stddev, part.kept) for name, part in free.items()
         }
         net = copy.deepcopy(left.net)
         state = net.state_dict()

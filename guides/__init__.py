@@ -1,9 +1,13 @@
 """Families of approximate posteriors, one a file, each with `posterior()` for compression."""
 
 from .base import NetworkGuide
+from .dropout import BernoulliDropout
 from .elbo import ELBO
+from .factorised import LowRank, RandomProjection
 from .hard_concrete import HardConcreteGates
 from .horseshoe import Horseshoe
+from .laplace import DiagonalLaplace
+from .magnitude import MagnitudePruned
 from .mean_field import MeanFieldNormal, PointMass
 from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
@@ -11,12 +15,17 @@ from .soft_sharing import SharedPoints
 
 __all__ = [
     "ELBO",
+    "BernoulliDropout",
+    "DiagonalLaplace",
     "HardConcreteGates",
     "Horseshoe",
+    "LowRank",
+    "MagnitudePruned",
     "MeanFieldNormal",
     "NetworkGuide",
     "NormalJeffreys",
     "PointMass",
+    "RandomProjection",
     "SharedPoints",
     "posterior_of",
 ]

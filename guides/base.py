@@ -19,8 +19,10 @@ class NetworkGuide(nn.Module):
     :param model: a model of `bitsback.models`; parameters start at its network's weights.
     """
 
-    #: How often training is repeated, each time after `before_round`.
+    #: How often training is repeated, each time after `before_round`, with a share of the epochs.
     rounds = 1
+    #: Whether the loss's KL is one between densities, so that it is a code length in nats.
+    divergence = True
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -72,7 +74,8 @@ class NetworkGuide(nn.Module):
         if self.sharing is not None:
             self.sharing.mixture.start_at(self.median().values())
 
-    def _add(self, kind: str, values: dict[str, Tensor]) -> None:
+    def _add(self, kind: str, values: dict[str, Tensor], trained: bool = True) -> None:
+        """One tensor of a kind for each weight: a parameter, or a buffer if it is not `trained`."""
         setattr(self, kind, nn.Module())
         for name, value in values.items():
             module, path = getattr(self, kind), name.split(".")
@@ -80,7 +83,11 @@ class NetworkGuide(nn.Module):
                 if part not in module._modules:
                     module.add_module(part, nn.Module())
                 module = module._modules[part]
-            module.register_parameter(path[-1], nn.Parameter(value.detach().clone()))
+            value = value.detach().clone()
+            if trained:
+                module.register_parameter(path[-1], nn.Parameter(value))
+            else:
+                module.register_buffer(path[-1], value)
 
     def _get(self, kind: str, name: str) -> Tensor:
         # Not get_parameter, which refuses the plain tensors that functional_call puts in place.

@@ -90,9 +90,19 @@ class PointMass(NetworkGuide):
     :param model: a model of `bitsback.models`; loc starts at its network's weights.
     """
 
+    divergence = False
+
     def __init__(self, model: nn.Module):
         super().__init__(model)
         self._add("loc", model.initial_weights())
+
+    def point(self, name: str) -> Tensor:
+        """The weight itself, with its gradients; subclasses make it of other parameters."""
+        return self._get("loc", name)
+
+    def median(self, *args, **kwargs) -> dict[str, Tensor]:
+        """The points, by name."""
+        return {name: self.point(name).detach() for name in self._names}
 
     @torch.no_grad()
     def start_from(self, posterior: Posterior) -> None:
@@ -106,7 +116,7 @@ class PointMass(NetworkGuide):
         return {
             name: pyro.sample(name, Delta(loc, event_dim=loc.dim()))
             for name in self._names
-            for loc in [self._get("loc", name)]
+            for loc in [self.point(name)]
         }
 
     def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
@@ -122,6 +132,6 @@ class PointMass(NetworkGuide):
                 name: WeightPosterior(
                     loc=loc, stddev=torch.zeros_like(loc), inclusion=torch.ones(())
                 )
-                for name, loc in ((n, self._get("loc", n).clone()) for n in self._names)
+                for name, loc in ((n, self.point(n).clone()) for n in self._names)
             }
         )

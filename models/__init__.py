@@ -3,6 +3,7 @@
 from .gaussian import Gaussian
 from .hard_concrete import HardConcrete
 from .horseshoe import Horseshoe
+from .laplace import Laplace
 from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
@@ -15,6 +16,7 @@ __all__ = [
     "Gaussian",
     "HardConcrete",
     "Horseshoe",
+    "Laplace",
     "LogUniform",
     "NetworkModel",
     "NormalJeffreys",

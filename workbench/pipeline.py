@@ -59,7 +59,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     figures = _figures(settings, result, before, after, validation)
     # An improper prior has no code lengths, and a point takes infinitely many bits.
     spread = any(bool(weight.stddev.any()) for weight in posterior.weights.values())
-    figures["kl_bits"] = kl / math.log(2) if method.proper and spread else None
+    counted = method.proper and spread and guide.divergence
+    figures["kl_bits"] = kl / math.log(2) if counted else None
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
@@ -169,13 +170,14 @@ def _fit(
     )
     for number in range(guide.rounds):
         guide.before_round(number)
+        share = replace(options, epochs=_epochs(options.epochs, guide.rounds, number))
         title = phase if guide.rounds == 1 else f"{phase}-{number + 1}"
         history = fit(
             model,
             guide,
             train,
             validation=validation,
-            options=options,
+            options=share,
             checkpoint_file=settings.resume / f"{title}.checkpoint" if settings.resume else None,
             force_resume=settings.force_resume,
             console=console,
@@ -186,6 +188,11 @@ def _fit(
         about = {"method": method.name, "network": settings.network, "data": settings.data}
         save_guide(settings.save_guide, model, guide, about)
     return _with_means(model.trained(), guide.posterior()), guide, history[-1].kl
+
+
+def _epochs(total: int, rounds: int, number: int) -> int:
+    """The epochs of a round, so that all rounds together take `total` (at least one each)."""
+    return max(1, total * (number + 1) // rounds - total * number // rounds)
 
 
 @torch.no_grad()
@@ -216,7 +223,6 @@ def _figures(
     settings: Settings, result: Compressed, before: Score, after: Score, validation: Score
 ) -> dict[str, Any]:
     report = result.report
-    weights = sum(layer["total"] for layer in report["layers"])
     return {
         "data": settings.data,
         "network": settings.network,
@@ -232,7 +238,7 @@ def _figures(
         "validation_error": validation.error,
         "nonzero_fraction": report["nonzero_fraction"],
         "units": report["units"],
-        "bits_per_weight": 8 * report["bytes"] / weights,
+        "bits_per_weight": 8 * report["bytes"] / report["weights"],
         "nll_bits": validation.nll_bits,
         "compression": report,
     }

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,7 @@ def test_kl_bits_is_a_code_length_or_null(figures):
     """None for an improper prior; none for a point, whose code would never end."""
     assert figures("log-uniform")["kl_bits"] is None
     assert figures("deterministic")["kl_bits"] is None
+    assert figures("obd")["kl_bits"] is None  # trained as a point, though its stddev is not 0
     assert figures("gaussian")["kl_bits"] > 1000
 
 
@@ -161,6 +163,36 @@ def test_an_error_does_not_end_up_on_the_progress_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no"):
         run(settings(tmp_path), console)
     assert console.file.getvalue().endswith("compress · half way\n")
+
+
+@pytest.mark.parametrize(("total", "rounds"), [(30, 5), (7, 3), (2, 5)])
+def test_rounds_share_the_epochs(total, rounds):
+    shares = [pipeline._epochs(total, rounds, number) for number in range(rounds)]
+    assert sum(shares) == max(total, rounds) and max(shares) - min(shares) <= 1
+
+
+def test_a_run_goes_on_between_rounds(tmp_path):
+    """Masks are in the checkpoints: the rounds that are done are not trained again."""
+    method = replace(METHODS["magnitude"], guide_options={"kept": 0.1, "rounds": 3})
+    data, net = pipeline.load_data("digits", None, QUIET), pipeline.network("digits-mlp")
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+
+    def state(folder: Path) -> dict[str, torch.Tensor]:
+        ours = settings(folder, method="magnitude", resume=folder)
+        options = pipeline.Options(epochs=5, step="eager")
+        return pipeline._fit(net, method, data, ours, options, QUIET, "train")[1].state_dict()
+
+    whole = state(one)
+    files = sorted(path.name for path in one.glob("*.checkpoint"))
+    assert files == ["train-1.checkpoint", "train-2.checkpoint", "train-3.checkpoint"]
+    for file in files[:2]:
+        (other / file).write_bytes((one / file).read_bytes())
+    found = state(other)
+    assert all(value.equal(whole[name]) for name, value in found.items())
+    kept = sum(v.sum() for k, v in whole.items() if k.startswith("mask")) / (6400 + 5000 + 500)
+    assert kept == pytest.approx(0.1, abs=1e-4)
 
 
 @pytest.mark.slow

@@ -1,0 +1,116 @@
+"""Layers that a method replaces: a factorised weight as two layers, in the network itself.
+
+    Linear           ->  Linear to `rank` features without bias, then Linear with the bias
+    Conv of any size ->  Conv of that size, stride, padding and dilation to `rank` channels without
+                         bias, then Conv of size 1 with the bias
+
+The two stand in a Sequential at the layer's place, as `<path>.0` (right) and `<path>.1` (left), and
+compute the same function up to float rounding.
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..posterior import Factorisation, Posterior, WeightPosterior
+
+_CONVS = (nn.Conv1d, nn.Conv2d)
+
+
+def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]:
+    """A copy of the network with `posterior.rewrites` made, and the posterior of its weights.
+
+    A file of a network that is described by its tensors alone is loaded into such a copy:
+    `load(path, into=rewrite(net, posterior)[0])`.
+
+    :returns: both as they came if there is nothing to rewrite; else new ones, whose posterior has
+        the two factors, with stddev 0, in the place of each product.
+    :raises ValueError: for a weight of another kind of layer, a grouped convolution, a shared
+        weight, or factors of the wrong shape.
+    """
+    if not posterior.rewrites:
+        return net, posterior
+    net, weights = copy.deepcopy(net), dict(posterior.weights)
+    for name, factors in posterior.rewrites.items():
+        path, layer = _layer(net, name)
+        _check(name, layer, factors)
+        pair = _pair(layer, factors)
+        weights.pop(name, None)
+        weights[_join(path, "0.weight")] = _point(pair[0].weight, factors)
+        weights[_join(path, "1.weight")] = _point(pair[1].weight)
+        if (bias := _join(path, "bias")) in weights:
+            weights[_join(path, "1.bias")] = weights.pop(bias)
+        net = _replace(net, path, pair)
+    return net, replace(posterior, weights=weights, rewrites={})
+
+
+def _layer(net: nn.Module, name: str) -> tuple[str, nn.Module]:
+    """The path and the layer that a weight belongs to."""
+    path, _, leaf = name.rpartition(".")
+    modules = dict(net.named_modules(remove_duplicate=False))
+    layer = modules.get(path)
+    if type(layer) not in (nn.Linear, *_CONVS) or leaf != "weight":
+        raise ValueError(f"{name!r} is not the weight of a Linear, Conv1d or Conv2d layer")
+    if getattr(layer, "groups", 1) != 1:
+        raise ValueError(
+            f"{name!r} belongs to a convolution of {layer.groups} groups, which is not one matrix: "
+            "leave it unfactorised"
+        )
+    names = [n for n, p in net.named_parameters(remove_duplicate=False) if p is layer.weight]
+    if len(names) > 1:
+        raise ValueError(f"{name!r} is shared with {names[1]!r}: leave it unfactorised")
+    return path, layer
+
+
+def _check(name: str, layer: nn.Module, factors: Factorisation) -> None:
+    outputs, inputs = layer.weight.flatten(1).shape
+    left, right = tuple(factors.left.shape), tuple(factors.right.shape)
+    if len(left) != 2 or right != (left[1], inputs) or left[0] != outputs:
+        raise ValueError(
+            f"the factors of {name!r} have shapes {left} and {right}; "
+            f"they must be ({outputs}, rank) and (rank, {inputs})"
+        )
+    if not (factors.left.isfinite().all() and factors.right.isfinite().all()):
+        raise ValueError(f"the factors of {name!r} hold NaN or infinity")
+
+
+def _pair(layer: nn.Module, factors: Factorisation) -> nn.Sequential:
+    """The two layers, in the mode, dtype and place of the one."""
+    rank, bias = factors.left.shape[1], layer.bias is not None
+    with torch.device("meta"):
+        if isinstance(layer, nn.Linear):
+            first = nn.Linear(layer.in_features, rank, bias=False)
+            last = nn.Linear(rank, layer.out_features, bias=bias)
+        else:
+            first = type(layer)(
+                layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding,
+                layer.dilation, bias=False, padding_mode=layer.padding_mode,
+            )  # fmt: skip
+            last = type(layer)(rank, layer.out_channels, 1, bias=bias)
+    for module, matrix in ((first, factors.right), (last, factors.left)):
+        value = matrix.detach().to(layer.weight).reshape(module.weight.shape).clone()
+        module.weight = nn.Parameter(value, layer.weight.requires_grad)
+    last.bias = layer.bias
+    return nn.Sequential(first, last).train(layer.training)
+
+
+def _point(weight: Tensor, factors: Factorisation | None = None) -> WeightPosterior:
+    grid = factors.grid if factors else None
+    if grid is not None and grid.codes is not None:
+        grid = replace(grid, codes=grid.codes.reshape(weight.shape))
+    loc = weight.detach().clone()
+    return WeightPosterior(loc, torch.zeros_like(loc), torch.ones(()), grid=grid)
+
+
+def _join(path: str, leaf: str) -> str:
+    return f"{path}.{leaf}" if path else leaf
+
+
+def _replace(net: nn.Module, path: str, new: nn.Module) -> nn.Module:
+    if not path:
+        return new
+    above, _, name = path.rpartition(".")
+    setattr(net.get_submodule(above), name, new)
+    return net
