@@ -19,7 +19,7 @@ _PUBLIC = {
     "network": "workbench.networks",
     "posterior_of": "guides.posterior_of",
 }
-_FOLDERS = ("compression", "distributions", "guides", "models", "workbench")
+_FOLDERS = ("compression", "diagnostics", "distributions", "guides", "models", "workbench")
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_FOLDERS]
 

@@ -1,0 +1,270 @@
+"""Draws of an approximate posterior with all that a diagnostic may ask of them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import MCMC
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+#: The site that holds the labels, in every model of `bitsback.models`.
+LABELS = "y"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """S draws from an approximate posterior q of the latent sites, with densities at each.
+
+    :param values: by site, latent ones and the effective weights, shape `(S, *site shape)`.
+    :param log_likelihood: log p(y_n | x_n, w_s) in nats, shape `(S, N)`.
+    :param log_prior: log p(w_s) in nats, float64, shape `(S,)`; None under an improper prior.
+    :param log_q: log q(w_s) in nats, float64, shape `(S,)`; None where q has no density (a point)
+        or is not known (MCMC).
+    :param predictions: labels drawn from p(y | x, w_s), shape `(S, *y.shape)`, if asked for.
+    :param exact: the draws are from the posterior itself, by MCMC, not from a guide.
+    :param chains: the draws are that many chains of equal length, one after the other.
+    :param why: what stands against a log ratio; "" where nothing does.
+    """
+
+    values: Mapping[str, Tensor]
+    log_likelihood: Tensor
+    log_prior: Tensor | None
+    log_q: Tensor | None
+    predictions: Tensor | None = None
+    exact: bool = False
+    chains: int = 1
+    why: str = ""
+
+    @property
+    def log_joint(self) -> Tensor:
+        """log p(w_s, y | x) in nats, shape `(S,)`."""
+        if self.log_prior is None:
+            raise ValueError(self.why)
+        return self.log_prior + self.log_likelihood.double().sum(1)
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """log p(w_s, y | x) - log q(w_s) in nats, shape `(S,)`.
+
+        :raises ValueError: where there is none, and says why.
+        """
+        if self.why:
+            raise ValueError(self.why)
+        return self.log_joint - self.log_q
+
+
+@torch.no_grad()
+def draw(
+    model: nn.Module,
+    source: Callable | MCMC | Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    num_samples: int = 1000,
+    batch_size: int = 1000,
+    sites: Iterable[str] | None = None,
+    predict: bool = False,
+) -> Draws:
+    """Draw from `source`, one draw at a time, and score each on the data, in batches.
+
+    Peak memory is what is returned and one batch of one draw. The model's network is in
+    evaluation mode meanwhile; locally reparameterised weights become honest draws, the same for
+    all examples.
+
+    :param model: a model of `bitsback.models`.
+    :param source: a guide of `bitsback.guides`, a Pyro autoguide, any other guide; a finished
+        `MCMC`; or draws by site, shape `(S, *site shape)`, whose density is not known.
+    :param x: inputs, shape `(N, ...)`.
+    :param y: labels, shape `(N, ...)`. Log ratios need the whole training data.
+    :param num_samples: draws from a guide; MCMC and draws have their own number.
+    :param batch_size: examples at a time.
+    :param sites: the sites to keep in `values`; default: all of them.
+    :param predict: draw labels too.
+    :raises ValueError: for a latent site that the source does not have.
+    """
+    wanted = None if sites is None else set(sites)
+    kept: dict[str, list[Tensor]] = {}
+    scores: dict[str, list[Tensor]] = {"likelihood": [], "prior": [], "q": [], "labels": []}
+    chains, drawn = _draws_of(source, x[:batch_size], y[:batch_size], num_samples)
+    with evaluating(model):
+        for values, log_q in drawn:
+            trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
+            for name, value in _weights(trace):
+                if wanted is None or name in wanted:
+                    kept.setdefault(name, []).append(value)
+            scores["likelihood"].append(log_likelihood)
+            scores["prior"].append(log_density(trace))
+            scores["q"].append(log_q)
+            scores["labels"].append(labels)
+    values = {name: torch.stack(found) for name, found in kept.items()}
+    log_q = None if scores["q"][0] is None else torch.stack(scores["q"])
+    why = _objection(model, source, y, log_q)
+    return Draws(
+        values=values,
+        log_likelihood=torch.stack(scores["likelihood"]),
+        log_prior=torch.stack(scores["prior"]) if proper(model) else None,
+        log_q=log_q,
+        predictions=torch.stack(scores["labels"]) if predict else None,
+        exact=isinstance(source, MCMC | Mapping),
+        chains=chains,
+        why=why,
+    )
+
+
+def proper(model: nn.Module) -> bool:
+    """Whether the model's prior is a probability density."""
+    return getattr(model, "proper", True)
+
+
+def refuse_improper(model: nn.Module) -> None:
+    """:raises ValueError: for an improper prior, under which there is no evidence."""
+    if not proper(model):
+        raise ValueError(_improper(model))
+
+
+def _improper(model: nn.Module) -> str:
+    return (
+        f"{type(model).__name__} has an improper prior: its density has an arbitrary constant for "
+        "each weight, so log p(w, y) and the marginal likelihood are not defined. Use a model "
+        "with a proper prior (models.Gaussian)"
+    )
+
+
+def _objection(model: nn.Module, source: Any, y: Tensor, log_q: Tensor | None) -> str:
+    """Why these draws have no log ratio log p(w, y) - log q(w); "" where they do."""
+    if not proper(model):
+        return _improper(model)
+    if log_q is None and isinstance(source, MCMC | Mapping):
+        return "these draws come without a guide, so log q(w) is not known"
+    if log_q is None:
+        return (
+            f"{type(source).__name__} puts a point where the model has a density, so log q(w) is "
+            "not finite: use a guide with a density (guides.MeanFieldNormal)"
+        )
+    if len(y) != getattr(model, "num_data", len(y)):
+        return (
+            f"a log ratio needs all the training data: {len(y)} examples were given, and the "
+            f"model's num_data is {model.num_data}"
+        )
+    return ""
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, each module afterwards in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _draws_of(source, x, y, num_samples: int) -> tuple[int, Iterator[tuple[dict, Tensor | None]]]:
+    """How many chains, and the draws with log q of each (None: not known or not finite)."""
+    chains = 1
+    if isinstance(source, MCMC):
+        grouped = source.get_samples(group_by_chain=True)
+        chains = len(next(iter(grouped.values())))
+        source = {name: value.flatten(0, 1) for name, value in grouped.items()}
+    if isinstance(source, Mapping):
+        count = len(next(iter(source.values())))
+        return chains, (({k: v[i] for k, v in source.items()}, None) for i in range(count))
+    return chains, (guide_draw(source, x, y) for _ in range(num_samples))
+
+
+def guide_draw(guide: Callable, x: Tensor, y: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    """One honest draw of each of the guide's sites, and log q of it (None for a point)."""
+    trace = honest_trace(guide, x, y)
+    values = {name: site["value"] for name, site in random_sites(trace)}
+    return values, None if has_points(trace) else log_density(trace)
+
+
+def honest_trace(guide: Callable, x: Tensor, y: Tensor) -> poutine.Trace:
+    """A trace of the guide in which a lazy weight is its ordinary draw."""
+    trace = poutine.trace(guide).get_trace(x, y)
+    for _, site in random_sites(trace):
+        site["value"] = torch.clone(site["value"])
+    return trace
+
+
+def random_sites(trace: poutine.Trace) -> Iterator[tuple[str, dict]]:
+    """The latent sample sites of a trace."""
+    for name, site in trace.nodes.items():
+        if site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site):
+            yield name, site
+
+
+def has_points(trace: poutine.Trace) -> bool:
+    """Whether a guide has a point mass: a Delta, and nothing random that it was computed from.
+
+    Autoguides draw auxiliary sites and pass them on through Deltas, whose density is the Jacobian.
+    """
+    sites = [site for _, site in random_sites(trace)]
+    passes_on = any(site["infer"].get("is_auxiliary") for site in sites)
+    return not passes_on and any(is_delta(site["fn"]) for site in sites)
+
+
+def is_delta(fn) -> bool:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, Delta)
+
+
+def log_density(trace: poutine.Trace) -> Tensor:
+    """Sum of the log densities of a trace's latent sites, nats, float64 scalar."""
+    total = torch.zeros((), dtype=torch.float64)
+    for _, site in random_sites(trace):
+        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        log_prob = scale_and_mask(log_prob, site["scale"], site["mask"])
+        total = total + torch.as_tensor(log_prob).double().sum()
+    return total
+
+
+def replayed(model: nn.Module, values: Mapping[str, Tensor], x: Tensor, y: Tensor) -> poutine.Trace:
+    """A trace of the model at the given values of its latent sites.
+
+    :raises ValueError: for a latent site without a value.
+    """
+    fixed = poutine.Trace()
+    for name, value in values.items():
+        fixed.add_node(name, name=name, type="sample", is_observed=False, value=value, infer={})
+    trace = poutine.trace(poutine.replay(model, trace=fixed)).get_trace(x, y)
+    for name, _ in random_sites(trace):
+        if name not in values:
+            raise ValueError(f"no draws of the site {name!r}, which the model samples")
+    return trace
+
+
+def pointwise(trace: poutine.Trace) -> Tensor:
+    """log p(y_n | x_n, w) in nats, shape `(N,)`: a mini-batch's scale left out."""
+    site = trace.nodes[LABELS]
+    return site["fn"].log_prob(site["value"])
+
+
+def _score(model, values, x, y, batch_size: int, predict: bool):
+    """The model's trace on the first batch, log likelihoods of all, and labels drawn for all."""
+    first, scores, labels = None, [], []
+    for start in range(0, len(y), batch_size):
+        part = slice(start, start + batch_size)
+        trace = replayed(model, values, x[part], y[part])
+        first = first or trace
+        scores.append(pointwise(trace))
+        if predict:
+            labels.append(trace.nodes[LABELS]["fn"].sample())
+    return first, torch.cat(scores), torch.cat(labels) if predict else None
+
+
+def _weights(trace: poutine.Trace) -> Iterator[tuple[str, Tensor]]:
+    """The model's latent sites and its deterministic ones (effective weights), honest."""
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site_is_subsample(site) or site["cond_indep_stack"]:
+            continue
+        if not site["is_observed"] or site["infer"].get("_deterministic"):
+            yield name, torch.clone(site["value"])
