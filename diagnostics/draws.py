@@ -90,7 +90,7 @@ def draw(
     wanted = None if sites is None else set(sites)
     kept: dict[str, list[Tensor]] = {}
     scores: dict[str, list[Tensor]] = {"likelihood": [], "prior": [], "q": [], "labels": []}
-    chains, drawn = _draws_of(source, x[:batch_size], y[:batch_size], num_samples)
+    chains, drawn = draws_of(source, x[:batch_size], y[:batch_size], num_samples)
     with evaluating(model):
         for values, log_q in drawn:
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
@@ -166,7 +166,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _draws_of(source, x, y, num_samples: int) -> tuple[int, Iterator[tuple[dict, Tensor | None]]]:
+def draws_of(source, x, y, num_samples: int) -> tuple[int, Iterator[tuple[dict, Tensor | None]]]:
     """How many chains, and the draws with log q of each (None: not known or not finite)."""
     chains = 1
     if isinstance(source, MCMC):
@@ -227,8 +227,10 @@ def log_density(trace: poutine.Trace) -> Tensor:
     return total
 
 
-def replayed(model: nn.Module, values: Mapping[str, Tensor], x: Tensor, y: Tensor) -> poutine.Trace:
-    """A trace of the model at the given values of its latent sites.
+def replayed(
+    model: nn.Module, values: Mapping[str, Tensor], x: Tensor, y: Tensor | None
+) -> poutine.Trace:
+    """A trace of the model at the given values of its latent sites; labels drawn if not given.
 
     :raises ValueError: for a latent site without a value.
     """
@@ -237,7 +239,7 @@ def replayed(model: nn.Module, values: Mapping[str, Tensor], x: Tensor, y: Tenso
         fixed.add_node(name, name=name, type="sample", is_observed=False, value=value, infer={})
     trace = poutine.trace(poutine.replay(model, trace=fixed)).get_trace(x, y)
     for name, _ in random_sites(trace):
-        if name not in values:
+        if name not in values and name != LABELS:
             raise ValueError(f"no draws of the site {name!r}, which the model samples")
     return trace
 

@@ -1,6 +1,7 @@
 import math
 
 import bitsback
+import numpy as np
 import pytest
 import torch
 from bitsback.diagnostics import compare, draw, loo
@@ -103,3 +104,18 @@ def test_a_point_has_no_loo(problem):
     draws = drawn(problem, bitsback.guides.PointMass(problem.model), 2)
     with pytest.raises(ValueError, match="point"):
         loo(draws)
+
+
+def test_equals_arvizs_own_for_approximate_posteriors():
+    """Figures of `arviz.loo_approximate_posterior` 1.3.0, whose tail rule differs a little."""
+    random = np.random.RandomState(0)
+    w, y = 1.2 * random.standard_normal(1000), random.standard_normal(12)
+    draws = bitsback.diagnostics.Draws(
+        values={},
+        log_likelihood=torch.tensor(-0.5 * (y[None] - w[:, None]) ** 2),
+        log_prior=torch.tensor(-0.5 * w**2),
+        log_q=torch.tensor(-0.5 * (w / 1.2) ** 2 - math.log(1.2)),
+    )
+    assert loo(draws).elpd == pytest.approx(-5.222434992939764, abs=1e-3)
+    assert loo(draws).stderr == pytest.approx(2.198986382641539, abs=1e-3)
+    assert loo(draws, corrected=False).elpd < -40
