@@ -62,7 +62,7 @@ def _run(density: LogDensity, powers, steps, chains: int, leapfrog: int, adapt: 
     log_likelihood = density.batch(u, 0.0)[2]
     total = 0.0
     for t in range(1, len(powers)):
-        log_weights += (powers[t] - powers[t - 1]).item() * log_likelihood.double()
+        log_weights += (powers[t] - powers[t - 1]).item() * log_likelihood.double().cpu()
         # At the last temperature the weights are complete; a pilot still sets its step.
         u, log_likelihood, rate = _transition(density, u, powers[t].item(), steps[t], leapfrog)
         total += rate

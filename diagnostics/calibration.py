@@ -51,7 +51,7 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Calibr
     :param labels: shape `(N,)`.
     :raises ValueError: for probabilities that do not sum to 1, or other numbers of labels.
     """
-    probabilities = probabilities.detach().double()
+    probabilities, labels = probabilities.detach().double().cpu(), labels.cpu()
     if probabilities.dim() == 1:
         probabilities = torch.stack([1 - probabilities, probabilities], 1)
     if labels.shape != probabilities.shape[:1]:
@@ -146,7 +146,7 @@ def distance_to_uniform(values: Tensor) -> tuple[float, float]:
 
     :param values: any shape, taken as independent. The limit 1.358/sqrt(N) is asymptotic.
     """
-    ordered = values.detach().double().flatten().sort().values
+    ordered = values.detach().double().cpu().flatten().sort().values
     count = len(ordered)
     steps = torch.arange(count + 1, dtype=torch.float64) / count
     distance = torch.maximum((steps[1:] - ordered).max(), (ordered - steps[:-1]).max())

@@ -21,6 +21,8 @@ LABELS = "y"
 class Draws:
     """S draws from an approximate posterior q of the latent sites, with densities at each.
 
+    All on the CPU, wherever the model is.
+
     :param values: by site, latent ones and the effective weights, shape `(S, *site shape)`.
     :param log_likelihood: log p(y_n | x_n, w_s) in nats, shape `(S, N)`.
     :param log_prior: log p(w_s) in nats, float64, shape `(S,)`; None under an improper prior.
@@ -96,24 +98,26 @@ def draw(
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
             for name, value in _weights(trace):
                 if wanted is None or name in wanted:
-                    kept.setdefault(name, []).append(value)
+                    kept.setdefault(name, []).append(value.cpu())
             scores["likelihood"].append(log_likelihood)
-            scores["prior"].append(log_density(trace))
+            scores["prior"].append(_if_known(trace) if proper(model) else None)
             scores["q"].append(log_q)
             scores["labels"].append(labels)
-    values = {name: torch.stack(found) for name, found in kept.items()}
-    log_q = None if scores["q"][0] is None else torch.stack(scores["q"])
-    why = _objection(model, source, y, log_q)
+    log_prior, log_q = _stacked(scores["prior"]), _stacked(scores["q"])
     return Draws(
-        values=values,
+        values={name: torch.stack(found) for name, found in kept.items()},
         log_likelihood=torch.stack(scores["likelihood"]),
-        log_prior=torch.stack(scores["prior"]) if proper(model) else None,
+        log_prior=log_prior,
         log_q=log_q,
-        predictions=torch.stack(scores["labels"]) if predict else None,
+        predictions=_stacked(scores["labels"]),
         exact=isinstance(source, MCMC | Mapping),
         chains=chains,
-        why=why,
+        why=_objection(model, source, y, log_prior, log_q),
     )
+
+
+def _stacked(values: list[Tensor | None]) -> Tensor | None:
+    return None if values[0] is None else torch.stack(values)
 
 
 def proper(model: nn.Module) -> bool:
@@ -135,16 +139,19 @@ def _improper(model: nn.Module) -> str:
     )
 
 
-def _objection(model: nn.Module, source: Any, y: Tensor, log_q: Tensor | None) -> str:
+def _objection(model: nn.Module, source: Any, y: Tensor, log_prior, log_q) -> str:
     """Why these draws have no log ratio log p(w, y) - log q(w); "" where they do."""
     if not proper(model):
         return _improper(model)
+    if log_prior is None:
+        return f"the prior of {type(model).__name__} has no log density that could be evaluated"
     if log_q is None and isinstance(source, MCMC | Mapping):
         return "these draws come without a guide, so log q(w) is not known"
     if log_q is None:
         return (
-            f"{type(source).__name__} puts a point where the model has a density, so log q(w) is "
-            "not finite: use a guide with a density (guides.MeanFieldNormal)"
+            f"{type(source).__name__} has no density: it puts a point where the model has a "
+            "density, or draws from what has no log_prob. Use a guide with a density "
+            "(guides.MeanFieldNormal)"
         )
     if len(y) != getattr(model, "num_data", len(y)):
         return (
@@ -183,7 +190,7 @@ def guide_draw(guide: Callable, x: Tensor, y: Tensor) -> tuple[dict[str, Tensor]
     """One honest draw of each of the guide's sites, and log q of it (None for a point)."""
     trace = honest_trace(guide, x, y)
     values = {name: site["value"] for name, site in random_sites(trace)}
-    return values, None if has_points(trace) else log_density(trace)
+    return values, None if has_points(trace) else _if_known(trace)
 
 
 def honest_trace(guide: Callable, x: Tensor, y: Tensor) -> poutine.Trace:
@@ -223,8 +230,16 @@ def log_density(trace: poutine.Trace) -> Tensor:
     for _, site in random_sites(trace):
         log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         log_prob = scale_and_mask(log_prob, site["scale"], site["mask"])
-        total = total + torch.as_tensor(log_prob).double().sum()
+        total = total + torch.as_tensor(log_prob).double().sum().cpu()
     return total
+
+
+def _if_known(trace: poutine.Trace) -> Tensor | None:
+    """The log density, or None where a site's distribution has none (a relaxed gate, say)."""
+    try:
+        return log_density(trace)
+    except NotImplementedError:
+        return None
 
 
 def replayed(
@@ -257,9 +272,9 @@ def _score(model, values, x, y, batch_size: int, predict: bool):
         part = slice(start, start + batch_size)
         trace = replayed(model, values, x[part], y[part])
         first = first or trace
-        scores.append(pointwise(trace))
+        scores.append(pointwise(trace).cpu())
         if predict:
-            labels.append(trace.nodes[LABELS]["fn"].sample())
+            labels.append(trace.nodes[LABELS]["fn"].sample().cpu())
     return first, torch.cat(scores), torch.cat(labels) if predict else None
 
 

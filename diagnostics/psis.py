@@ -46,7 +46,7 @@ def psis(log_ratios: Tensor) -> Smoothed:
     """
     if log_ratios.dim() != 1:
         raise ValueError(f"log_ratios must have the shape (S,); got {tuple(log_ratios.shape)}")
-    log_ratios = log_ratios.detach().double()
+    log_ratios = log_ratios.detach().double().cpu()
     largest = log_ratios.max()
     if not largest.isfinite():
         raise ValueError("log_ratios must not be NaN or +inf, and one at least must be finite")

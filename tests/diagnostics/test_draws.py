@@ -97,6 +97,42 @@ def test_no_ratio_for_points_part_of_the_data_or_an_improper_prior():
             getattr(draws, attribute)
 
 
+class NoDensity(Normal):
+    def log_prob(self, value):
+        raise NotImplementedError
+
+    def expand(self, batch_shape, _instance=None):
+        return self
+
+
+def test_what_has_no_density_still_gives_draws():
+    """A relaxed gate, say: no ratios, but likelihoods and predictions."""
+    problem = Regression()
+
+    def guide(x, y=None):
+        q = NoDensity(problem.mean[None], torch.ones(1, D, dtype=torch.float64))
+        pyro.sample("weight", q.to_event(2))
+
+    draws = draw(problem.model, guide, problem.x, problem.y, 3)
+    assert draws.log_q is None and draws.log_joint.isfinite().all()
+    with pytest.raises(ValueError, match="no density"):
+        _ = draws.log_ratio
+
+
+def test_no_more_than_a_batch_at_a_time():
+    sizes = []
+
+    class Net(nn.Linear):
+        def forward(self, x):
+            sizes.append(len(x))
+            return super().forward(x)
+
+    model = bitsback.models.Gaussian(Net(2, 3), 23)
+    guide = bitsback.guides.MeanFieldNormal(model)
+    draws = draw(model, guide, torch.randn(23, 2), torch.randint(3, (23,)), 2, batch_size=10)
+    assert draws.log_likelihood.shape == (2, 23) and max(sizes) == 10
+
+
 def test_sites_predictions_and_modes():
     """Only what was asked for is kept; dropout is off meanwhile and on again afterwards."""
     net = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.Linear(6, 3))
