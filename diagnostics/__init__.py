@@ -20,6 +20,7 @@ from .khat import khat, khat_by_site
 from .laplace import laplace
 from .loo import Loo, compare, loo
 from .psis import Smoothed, psis, threshold, verdict
+from .report import report_html
 from .vsbc import Vsbc, vsbc
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "predict",
     "psis",
     "psis_evidence",
+    "report_html",
     "save",
     "threshold",
     "to_arviz",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .density import LogDensity
-from .draws import evaluating
 from .evidence import Evidence, log_mean
+from .traces import evaluating
 
 _POWER = 4  # steps are small where the likelihood first acts (Friel and Pettitt 2008 take 5)
 _ACCEPTANCE = 0.8

@@ -12,7 +12,8 @@ import torch
 from pyro.infer import MCMC
 from torch import Tensor, nn
 
-from .draws import LABELS, Draws, draw
+from .draws import Draws, draw
+from .traces import LABELS
 
 
 def to_arviz(

@@ -9,7 +9,8 @@ import torch
 from pyro.infer import MCMC
 from torch import Tensor, nn
 
-from .draws import LABELS, draws_of, evaluating, replayed
+from .draws import draws_of
+from .traces import LABELS, evaluating, replayed
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,13 @@ def predict(
     :returns: shape `(N, classes)`, or that of the labels for a Bernoulli likelihood.
     """
     return _average(model, source, x, num_samples, batch_size, lambda fn, part: fn.probs)
+
+
+@torch.no_grad()
+def has_probabilities(model: nn.Module, source, x: Tensor) -> bool:
+    """Whether the likelihood is categorical or Bernoulli, so that `predict` applies, not `pit`."""
+    values, _ = next(draws_of(source, x[:2], None, 1)[1])
+    return hasattr(_labels(model, values, x[:2]), "probs")
 
 
 def pit(

@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-from .draws import pointwise, random_sites, refuse_improper, replayed
+from .traces import pointwise, random_sites, refuse_improper, replayed
 
 
 class LogDensity:

@@ -6,8 +6,9 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from .draws import (
-    draw,
+from .draws import draw
+from .psis import psis
+from .traces import (
     evaluating,
     has_points,
     honest_trace,
@@ -18,7 +19,6 @@ from .draws import (
     refuse_improper,
     replayed,
 )
-from .psis import psis
 
 
 def khat(model: nn.Module, guide: Callable, x: Tensor, y: Tensor, num_samples: int = 1000) -> float:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from .density import LogDensity
-from .draws import evaluating
 from .evidence import Evidence
+from .traces import evaluating
 
 _LARGEST = 2000  # the Hessian is dense: 32 MB at this size
 

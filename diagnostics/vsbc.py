@@ -14,7 +14,8 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from .draws import LABELS, draws_of, evaluating, random_sites, refuse_improper
+from .draws import draws_of
+from .traces import LABELS, evaluating, random_sites, refuse_improper
 
 
 @dataclass(frozen=True)

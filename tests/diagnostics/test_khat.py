@@ -55,8 +55,8 @@ def test_by_site_finds_the_bad_one():
 
 def test_by_site_ratio_is_the_conditional():
     """Exact conditionals: all ratios of a site agree to rounding, whatever the other site is."""
-    from bitsback.diagnostics.draws import honest_trace
     from bitsback.diagnostics.khat import _log_ratio
+    from bitsback.diagnostics.traces import honest_trace
 
     problem = TwoScales()
     start = honest_trace(problem.guide, *problem.args)
