@@ -100,9 +100,11 @@ def draw(
     kept: dict[str, list[Tensor]] = {}
     scores: dict[str, list[Tensor]] = {"likelihood": [], "prior": [], "q": [], "labels": []}
     chains, drawn = draws_of(source, x[:batch_size], y[:batch_size], num_samples)
+    first, atoms = None, False
     with evaluating(model):
         for values, log_q in drawn:
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
+            atoms, first = atoms or _repeats(trace, first, values), first or values
             for name, value in _weights(trace):
                 if wanted is None or name in wanted:
                     kept.setdefault(name, []).append(value.cpu())
@@ -110,7 +112,7 @@ def draw(
             scores["prior"].append(_if_known(trace) if proper(model) else None)
             scores["q"].append(log_q)
             scores["labels"].append(labels)
-    log_prior, log_q = _stacked(scores["prior"]), _stacked(scores["q"])
+    log_prior, log_q = _stacked(scores["prior"]), None if atoms else _stacked(scores["q"])
     return Draws(
         values={name: torch.stack(found) for name, found in kept.items()},
         log_likelihood=torch.stack(scores["likelihood"]),
@@ -121,6 +123,19 @@ def draw(
         chains=chains,
         why=_objection(model, source, y, log_prior, log_q),
     )
+
+
+def _repeats(trace: poutine.Trace, first: Mapping | None, values: Mapping) -> bool:
+    """Whether q has atoms: two draws of a continuous site agree in more than a tenth of it.
+
+    Such as dropout's, whatever its log_prob says. Rounding makes single places agree.
+    """
+    if first is None:
+        return False
+    continuous = [
+        n for n, s in random_sites(trace) if n in values and values[n].is_floating_point()
+    ]
+    return any((first[n] == values[n]).double().mean() > 0.1 for n in continuous)
 
 
 def _stacked(values: list[Tensor | None]) -> Tensor | None:
@@ -137,8 +152,8 @@ def _objection(model: nn.Module, source: Any, y: Tensor, log_prior, log_q) -> st
         return "these draws come without a guide, so log q(w) is not known"
     if log_q is None:
         return (
-            f"{type(source).__name__} has no density: it puts a point where the model has a "
-            "density, or draws from what has no log_prob. Use a guide with a density "
+            f"{type(source).__name__} has no density: it puts one or a few points where the model "
+            "has a density, or draws from what has no log_prob. Use a guide with a density "
             "(guides.MeanFieldNormal)"
         )
     if len(y) != getattr(model, "num_data", len(y)):

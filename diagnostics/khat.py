@@ -10,13 +10,11 @@ from .draws import draw
 from .psis import psis
 from .traces import (
     evaluating,
-    has_points,
     honest_trace,
     is_delta,
     log_density,
     pointwise,
     random_sites,
-    refuse_improper,
     replayed,
 )
 
@@ -51,17 +49,13 @@ def khat_by_site(
     A large site (a whole layer) has a large k-hat for its dimension alone.
 
     :returns: by the guide's site (those of autoguides are auxiliary), shape `(contexts,)`.
-    :raises ValueError: under an improper prior, and for a guide of points.
+    :raises ValueError: under an improper prior, for a guide of points, and on part of the data.
     """
-    refuse_improper(model)
+    _ = draw(model, guide, x, y, 2, batch_size, sites=()).log_ratio  # raises if there is none
     found: dict[str, list[float]] = {}
     with evaluating(model):
         for _ in range(contexts):
             start = honest_trace(guide, x[:batch_size], y[:batch_size])
-            if has_points(start):
-                raise ValueError(
-                    f"{type(guide).__name__} is a point and has no density to give weights"
-                )
             for name in _drawn(start):
                 ratios = [
                     _log_ratio(model, guide, start, name, x, y, batch_size)

@@ -119,6 +119,31 @@ def test_what_has_no_density_still_gives_draws():
         _ = draws.log_ratio
 
 
+class Dropped(Normal):
+    """Half of the values at 0, the others at loc; a log_prob that leaves a constant out."""
+
+    def rsample(self, sample_shape=()):
+        return self.loc * (torch.rand_like(self.loc) < 0.5)
+
+    def log_prob(self, value):
+        return torch.zeros_like(value)
+
+    def expand(self, batch_shape, _instance=None):
+        return self
+
+
+def test_atoms_are_no_density_whatever_log_prob_says():
+    problem = Regression()
+
+    def guide(x, y=None):
+        pyro.sample("weight", Dropped(problem.mean[None], 1.0).to_event(2))
+
+    draws = draw(problem.model, guide, problem.x, problem.y, 20)
+    assert draws.log_q is None
+    with pytest.raises(ValueError, match="a few points"):
+        _ = draws.log_ratio
+
+
 def test_no_more_than_a_batch_at_a_time():
     sizes = []
 

@@ -27,7 +27,7 @@ class TwoScales:
         mean = (x.T @ y)[0] / precision
         self.guide = bitsback.guides.MeanFieldNormal(self.model)
         with torch.no_grad():
-            for k, (name, widen) in enumerate({"left": 1.0, "right": 0.3}.items()):
+            for k, (name, widen) in enumerate({"left": 1.0, "right": 0.2}.items()):
                 self.guide.get_parameter(f"loc.{name}.weight").fill_(mean[k].item())
                 log_scale = torch.tensor(widen / precision**0.5).log()
                 self.guide.get_parameter(f"log_scale.{name}.weight").fill_(log_scale)
@@ -49,8 +49,8 @@ def test_by_site_finds_the_bad_one():
         "left.weight": 2,
         "right.weight": 2,
     }
-    # The left ratios are all the same number up to rounding, whose tail says nothing.
-    assert (found["right.weight"] > 0.8).all()
+    # In theory 1 - 0.2^2. The left ratios are one number up to rounding, whose tail says nothing.
+    assert (found["right.weight"] > 0.6).all()
 
 
 def test_by_site_ratio_is_the_conditional():
