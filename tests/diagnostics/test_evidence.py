@@ -81,6 +81,33 @@ def test_laplace_is_exact_for_a_normal_posterior(problem):
     assert again.value == pytest.approx(problem.log_evidence, abs=1e-8)
 
 
+def test_laplace_wants_a_maximum():
+    """A product of two weights and labels far off: 0 is a saddle, where the climb cannot leave."""
+    x, y = torch.ones(4, 1, dtype=torch.float64), torch.full((4, 1), 5.0, dtype=torch.float64)
+    layers = [nn.Linear(1, 1, bias=False).double() for _ in range(2)]
+    model = bitsback.models.Gaussian(nn.Sequential(*layers), 4, likelihood="normal", scale=1.0)
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    with pytest.raises(ValueError, match="not positive definite"):
+        laplace(model, x, y, start={"0.weight": zero, "1.weight": zero})
+    start = {"0.weight": zero + 2, "1.weight": zero + 2}
+    grid = torch.linspace(-8, 8, 801, dtype=torch.float64)
+    log_joint = Normal(0.0, 1.0).log_prob(grid)[:, None] + Normal(0.0, 1.0).log_prob(grid)
+    log_joint = log_joint + 4 * Normal(5.0, 1.0).log_prob(grid[:, None] * grid)
+    truth = torch.logsumexp(log_joint.flatten(), 0).item() + 2 * math.log(16 / 800)
+    # Two modes of equal mass, of which it knows one.
+    found = laplace(model, x, y, start=start).value
+    assert found + math.log(2) == pytest.approx(truth, abs=0.3)
+
+
+def test_laplace_says_where_it_stopped_short():
+    from bitsback.diagnostics.laplace import _log_det
+
+    hessian, slope = torch.diag(torch.tensor([2.0, 8.0]).double()), torch.tensor([0.0, 4.0])
+    with pytest.raises(ValueError, match="1 nats below"):
+        _log_det(hessian, slope.double())
+    assert _log_det(hessian, 0 * slope.double()) == pytest.approx(math.log(16))
+
+
 def test_annealing_finds_it(problem):
     """Seeded; the standard error is that of 100 chains."""
     found = annealed(problem.model, problem.x, problem.y, temperatures=100, leapfrog=2)
