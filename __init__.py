@@ -21,7 +21,7 @@ _PUBLIC = {
     "posterior_of": "guides.posterior_of",
     "save_guide": "workbench.trained",
 }
-_FOLDERS = ("compression", "distributions", "guides", "models", "workbench")
+_FOLDERS = ("compression", "diagnostics", "distributions", "guides", "models", "workbench")
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_FOLDERS]
 

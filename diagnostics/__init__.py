@@ -1,0 +1,58 @@
+"""What a trained pair is worth: checks of the approximation, predictions and the evidence.
+
+docs/diagnostics.md says of each what it says and what it cannot say.
+"""
+
+from .annealing import annealed
+from .arviz_data import inference_data, load, save, to_arviz
+from .calibration import (
+    Calibration,
+    Change,
+    calibration,
+    change,
+    distance_to_uniform,
+    pit,
+    predict,
+)
+from .draws import Draws, draw
+from .evidence import Evidence, elbo, importance_bound, psis_evidence
+from .khat import khat, khat_by_site
+from .laplace import laplace
+from .loo import Loo, compare, loo
+from .psis import Smoothed, psis, threshold, verdict
+from .report import report_html
+from .vsbc import Vsbc, vsbc
+
+__all__ = [
+    "Calibration",
+    "Change",
+    "Draws",
+    "Evidence",
+    "Loo",
+    "Smoothed",
+    "Vsbc",
+    "annealed",
+    "calibration",
+    "change",
+    "compare",
+    "distance_to_uniform",
+    "draw",
+    "elbo",
+    "importance_bound",
+    "inference_data",
+    "khat",
+    "khat_by_site",
+    "laplace",
+    "load",
+    "loo",
+    "pit",
+    "predict",
+    "psis",
+    "psis_evidence",
+    "report_html",
+    "save",
+    "threshold",
+    "to_arviz",
+    "verdict",
+    "vsbc",
+]

@@ -1,0 +1,117 @@
+"""The one place that knows ArviZ: any trained pair as its data structure, and files of it.
+
+Works with ArviZ 0.23 (an `InferenceData`) and 1.x (an `xarray.DataTree`). Importing ArviZ takes
+seconds, so that each function does it for itself.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.infer import MCMC
+from torch import Tensor, nn
+
+from .draws import Draws, draw
+from .traces import LABELS
+
+
+def to_arviz(
+    model: nn.Module,
+    source: Callable | MCMC | Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    num_samples: int = 1000,
+    **kwargs: Any,
+):
+    """Draws of a trained pair for ArviZ: `draw` with predictions, then `inference_data`.
+
+    :param model: a model of `bitsback.models`.
+    :param source: a guide, a finished `MCMC`, or draws by site; see `draw`.
+    :param x: inputs, shape `(N, ...)`.
+    :param y: labels, shape `(N, ...)`.
+    :param num_samples: draws from a guide.
+    :param kwargs: others of `draw` (`batch_size`, `sites`).
+    :returns: ArviZ's container; `inference_data` says what is in it.
+    """
+    draws = draw(model, source, x, y, num_samples, predict=True, **kwargs)
+    attributes = {
+        "inference": "mcmc" if draws.exact else "svi",
+        "method": type(model).__name__,
+        "guide": type(source).__name__,
+    }
+    tau0 = getattr(model, "tau0", None)
+    if isinstance(tau0, int | float):
+        attributes["tau0"] = float(tau0)
+    return inference_data(draws, y, attributes)
+
+
+def inference_data(draws: Draws, y: Tensor, attributes: Mapping[str, str | float] | None = None):
+    """Draws as ArviZ's container.
+
+    Groups: `posterior` (latent sites and effective weights), `log_likelihood` (of each example,
+    dimension `example`), `posterior_predictive` (if drawn), `observed_data`, and `sample_stats`
+    with `log_p` = log p(w, y | x) and `log_q` = log q(w), in nats, where they exist. A guide's
+    draws are one chain of independent draws: their R-hat and effective sample size say nothing.
+
+    :param draws: from `draw`.
+    :param y: the labels, shape `(N, ...)`.
+    :param attributes: strings and numbers to keep with it.
+    """
+    stats = {}
+    if draws.log_prior is not None:
+        stats["log_p"] = draws.log_joint
+    if draws.log_q is not None:
+        stats["log_q"] = draws.log_q
+    predicted = {} if draws.predictions is None else {LABELS: draws.predictions}
+    sampled = {
+        "posterior": draws.values,
+        "posterior_predictive": predicted,
+        "log_likelihood": {LABELS: draws.log_likelihood},
+        "sample_stats": stats,
+    }
+    groups = {
+        group: {name: _by_chain(value, draws.chains) for name, value in values.items()}
+        for group, values in sampled.items()
+        if values
+    }
+    groups["observed_data"] = {LABELS: _array(y)}
+    attributes = {**(attributes or {}), **({"no_log_ratio": draws.why} if draws.why else {})}
+    return _container(groups, {LABELS: ["example"]}, attributes)
+
+
+def save(data, path: str | Path) -> None:
+    """Write ArviZ's container to a netCDF file."""
+    data.to_netcdf(str(path))
+
+
+def load(path: str | Path):
+    """ArviZ's container from a netCDF file, read into memory; each version reads the other's.
+
+    :raises OSError: for a file that is not there, or no netCDF.
+    """
+    import arviz
+
+    data = arviz.from_netcdf(str(path))
+    data.load()
+    data.close()
+    return data
+
+
+def _container(groups: dict, dims: dict, attributes: dict):
+    import arviz
+
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        return arviz.from_dict(groups, dims=dims, attrs={"/": attributes})
+    data = arviz.from_dict(**groups, dims=dims)
+    data.attrs.update(attributes)
+    return data
+
+
+def _array(value: Tensor):
+    return torch.clone(value).detach().cpu().numpy()
+
+
+def _by_chain(value: Tensor, chains: int):
+    """(S, ...) as (chains, S / chains, ...)."""
+    return _array(value).reshape(chains, -1, *value.shape[1:])

@@ -1,0 +1,186 @@
+"""One self-contained HTML page about a trained pair: verdicts in words, figures, plots."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping
+
+import torch
+from pyro.infer import MCMC
+from torch import Tensor, nn
+
+from .calibration import calibration, distance_to_uniform, has_probabilities, pit, predict
+from .draws import Draws, draw
+from .evidence import elbo, importance_bound, psis_evidence
+from .loo import loo
+from .psis import psis, threshold, verdict
+
+_MANY_EXAMPLES = 5000  # leave-one-out fits a tail for each
+_MANY_LATENTS = 300  # beyond it the joint k-hat says little
+_SMALL_SITE = 20
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 16px/1.5 sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em }}
+table {{ border-collapse: collapse }} td, th {{ padding: .2em .8em; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }} img {{ max-width: 100% }}
+.limit {{ color: #666 }}
+</style></head><body>
+<h1>{title}</h1>
+{body}
+</body></html>
+"""
+
+
+def report_html(
+    model: nn.Module,
+    source: Callable | MCMC | Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    network: nn.Module | None = None,
+    num_samples: int = 500,
+) -> str:
+    """A page with the k-hat, the evidence, leave-one-out and calibration of a trained pair.
+
+    What a pair does not have (the evidence under an improper prior, say) the page leaves out, and
+    says why. Nothing in it is loaded from elsewhere. Needs matplotlib, which ArviZ 0.23 brings.
+
+    :param model: a model of `bitsback.models`.
+    :param source: a guide, a finished `MCMC`, or draws by site; see `draw`.
+    :param x: training inputs, all of them for the evidence and leave-one-out.
+    :param y: their labels.
+    :param held_out: inputs and labels not trained on, for calibration.
+    :param network: the compressed classifier, to compare on `held_out`.
+    :param num_samples: draws from a guide.
+    """
+    draws = draw(model, source, x, y, num_samples)
+    size = sum(value[0].numel() for value in draws.values.values())
+    about = f"{type(source).__name__} for {type(model).__name__}"
+    sections = [
+        _text(f"{len(draws.log_likelihood)} draws, {size} values each, {len(y)} examples."),
+        *_approximation(draws, size),
+        *_leave_one_out(draws),
+        *_posterior(draws),
+    ]
+    if held_out is not None:
+        sections += _held_out(model, source, *held_out, network)
+    return _PAGE.format(title=html.escape(about), body="\n".join(sections))
+
+
+def _approximation(draws: Draws, size: int) -> list[str]:
+    if draws.why:
+        return [_head("The approximation"), _text(f"No evidence and no k-hat: {draws.why}.")]
+    found = [elbo(draws), importance_bound(draws, len(draws.log_q) // 10), psis_evidence(draws)]
+    rows = [(e.name, f"{e.value:.2f}", f"{e.stderr:.2f}", e.direction) for e in found]
+    smoothed = psis(draws.log_ratio)
+    limit = "It knows only where the draws are: a mode that q never visits it cannot see."
+    if size > _MANY_LATENTS:
+        limit = f"With {size} values it is large for their number alone; look at single sites."
+    return [
+        _head("The approximation"),
+        _text(verdict(smoothed.khat, len(draws.log_q)).capitalize() + "."),
+        _text(limit, "limit"),
+        _table(("log p(y | x), nats", "value", "error", "direction"), rows),
+    ]
+
+
+def _leave_one_out(draws: Draws) -> list[str]:
+    count = draws.log_likelihood.shape[1]
+    if (draws.why and not draws.exact) or count > _MANY_EXAMPLES:
+        return []
+    result = loo(draws)
+    limit = threshold(len(draws.log_likelihood))
+    bad = int((result.khat > limit).sum())
+    said = f"Expected log predictive density {result.elpd:.1f} +- {result.stderr:.1f} nats. "
+    said += f"Of {count} examples {bad} have a k-hat above {limit:.2f}"
+    said += ": do not trust it." if bad else ": it can be trusted."
+
+    def plot(axes):
+        axes.plot(result.khat.numpy(), ".")
+        axes.axhline(limit, color="tab:red")
+        axes.set(xlabel="example", ylabel="k-hat")
+
+    return [_head("Leave-one-out"), _text(said), _image(plot)]
+
+
+def _posterior(draws: Draws) -> list[str]:
+    rows = []
+    for name, values in draws.values.items():
+        for place, column in enumerate(values.double().flatten(1).T):
+            if values[0].numel() <= _SMALL_SITE:
+                low, high = torch.quantile(column, torch.tensor([0.03, 0.97]).double())
+                figures = (column.mean(), column.std(), low, high)
+                rows.append((f"{name} [{place}]", *(f"{f.item():.3g}" for f in figures)))
+    if not rows:
+        return []
+    return [_head("Small sites"), _table(("site", "mean", "stddev", "3 %", "97 %"), rows)]
+
+
+def _held_out(model, source, x: Tensor, y: Tensor, network: nn.Module | None) -> list[str]:
+    if not has_probabilities(model, source, x):
+        return _pit(pit(model, source, x, y))
+    probabilities = {"average over q": predict(model, source, x)}
+    binary = probabilities["average over q"].dim() == y.dim()
+    if network is not None:
+        with torch.no_grad():
+            output = network(x)
+        probabilities["compressed"] = output.sigmoid() if binary else output.softmax(-1)
+    if binary:
+        y = y.flatten()
+        probabilities = {name: values.flatten() for name, values in probabilities.items()}
+    found = {name: calibration(values, y) for name, values in probabilities.items()}
+    rows = [
+        (name, f"{c.nll.mean():.3f}", f"{c.brier.mean():.3f}", f"{c.ece:.3f}")
+        for name, c in found.items()
+    ]
+
+    def plot(axes):
+        axes.plot([0, 1], [0, 1], color="0.7")
+        for name, c in found.items():
+            seen = c.count > 0
+            axes.plot(c.confidence[seen], c.accuracy[seen], "o-", label=name)
+        axes.set(xlabel="confidence", ylabel="accuracy")
+        axes.legend()
+
+    table = _table(("held-out", "NLL, nats", "Brier", "ECE"), rows)
+    return [_head("Calibration"), table, _image(plot)]
+
+
+def _pit(values: Tensor) -> list[str]:
+    distance, limit = distance_to_uniform(values)
+    said = f"Held-out PIT values are {distance:.3f} from uniform, "
+    said += f"{'beyond' if distance > limit else 'within'} the 5 % limit {limit:.3f}."
+
+    def plot(axes):
+        axes.hist(values.flatten().cpu().numpy(), bins=20, range=(0, 1))
+        axes.set(xlabel="PIT", ylabel="examples")
+
+    return [_head("Calibration"), _text(said), _image(plot)]
+
+
+def _head(text: str) -> str:
+    return f"<h2>{html.escape(text)}</h2>"
+
+
+def _text(text: str, kind: str = "") -> str:
+    return f'<p class="{kind}">{html.escape(text)}</p>'
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [("th", head), *(("td", row) for row in rows)]
+    cells = ["".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) for tag, line in lines]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in cells) + "</table>"
+
+
+def _image(plot: Callable) -> str:
+    # Without pyplot: no window, no state of the caller's that could change.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    plot(figure.subplots())
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<img alt="" src="data:image/png;base64,{data}">'

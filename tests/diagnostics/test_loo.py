@@ -1,0 +1,121 @@
+import math
+
+import bitsback
+import numpy as np
+import pytest
+import torch
+from bitsback.diagnostics import compare, draw, loo
+
+from .problem import N, Regression
+
+
+@pytest.fixture(scope="module")
+def problem():
+    torch.manual_seed(1)
+    return Regression()
+
+
+def drawn(problem, guide, count=1000):
+    torch.manual_seed(0)
+    return draw(problem.model, guide, problem.x, problem.y, count)
+
+
+@pytest.fixture(scope="module")
+def results(problem):
+    draws = drawn(problem, problem.mean_field(widen=2.0))
+    return {"corrected": loo(draws), "plain": loo(draws, corrected=False)}
+
+
+def test_corrected_loo_is_exact_loo_and_plain_is_not(problem, results):
+    """A guide that is too wide, so that its ratios are bounded and the correction works.
+
+    Over three seeds the largest error of an example was 0.03, of the sum 0.05 (2,000 draws).
+    """
+    exact = problem.leave_one_out()
+    assert results["corrected"].elpd == pytest.approx(exact.sum().item(), abs=0.2)
+    assert (results["corrected"].pointwise - exact).abs().max() < 0.08
+    assert results["corrected"].khat.max() < 0.5
+    assert results["plain"].elpd < exact.sum() - 10
+
+
+def test_plain_loo_of_a_narrow_guide_looks_well_and_is_wrong(problem):
+    """The corrected one cannot be right either, and says so."""
+    draws = drawn(problem, problem.mean_field(widen=0.3))
+    plain, corrected = loo(draws, corrected=False), loo(draws)
+    exact = problem.leave_one_out().sum().item()
+    assert plain.khat.max() < 0.5 and plain.elpd > exact + 2
+    assert corrected.khat.max() > 0.8 and exact < corrected.elpd < plain.elpd
+
+
+def test_draws_of_the_posterior_need_no_correction(problem):
+    draws = drawn(problem, problem.exact_guide())
+    exact = problem.leave_one_out()
+    by_site = draw(problem.model, {"weight": draws.values["weight"]}, problem.x, problem.y)
+    for result in (loo(draws), loo(by_site)):
+        assert result.corrected and (result.pointwise - exact).abs().max() < 0.1
+        assert result.elpd == pytest.approx(exact.sum().item(), abs=0.15)
+        assert result.khat.max() < 0.6
+        assert 1.5 < result.p_loo < 4.5  # three weights
+
+
+def test_standard_error_and_p(results):
+    result = results["corrected"]
+    by_hand = math.sqrt(N * result.pointwise.numpy().var(ddof=1))
+    assert result.stderr == pytest.approx(by_hand)
+    assert result.p_loo == pytest.approx((result.within - result.pointwise).sum().item())
+
+
+def test_equals_the_formula_with_arvizs_smoothing(problem):
+    arviz = pytest.importorskip("arviz")
+    if not hasattr(arviz, "psislw"):
+        pytest.skip("arviz 1.x")
+    draws = drawn(problem, problem.mean_field(), 500)
+    result = loo(draws)
+    base = draws.log_ratio - draws.log_ratio.max()
+    for n in (0, 7, 24):
+        column = draws.log_likelihood[:, n]
+        weights, khat = arviz.psislw((base - column).numpy())
+        by_hand = torch.logsumexp(torch.tensor(weights) + column, 0).item()
+        assert result.pointwise[n].item() == pytest.approx(by_hand, abs=1e-9)
+        assert result.khat[n].item() == pytest.approx(float(khat), abs=1e-9)
+
+
+def test_compare(results):
+    same = {"one": results["corrected"], "two": results["corrected"]}
+    rows = compare(same)
+    assert [row.difference for row in rows] == [0, 0] and rows[0].stderr == 0
+    worse = bitsback.diagnostics.Loo(
+        results["corrected"].pointwise - torch.linspace(0, 1, N).double(),
+        results["corrected"].khat,
+        results["corrected"].within,
+        corrected=True,
+    )
+    rows = compare({"worse": worse, "better": results["corrected"]})
+    assert [row.name for row in rows] == ["better", "worse"]
+    assert rows[1].difference == pytest.approx(-N / 2)
+    assert rows[1].stderr == pytest.approx(
+        math.sqrt(N) * torch.linspace(0, 1, N).std().item(), rel=1e-5
+    )
+    with pytest.raises(ValueError, match="all corrected"):
+        compare(results)
+
+
+def test_a_point_has_no_loo(problem):
+    draws = drawn(problem, bitsback.guides.PointMass(problem.model), 2)
+    with pytest.raises(ValueError, match="point"):
+        loo(draws)
+
+
+def test_equals_arvizs_own_for_approximate_posteriors():
+    """Figures of `arviz.loo_approximate_posterior` 1.3.0, whose tail rule differs a little."""
+    random = np.random.RandomState(0)
+    w, y = 1.2 * random.standard_normal(1000), random.standard_normal(12)
+    draws = bitsback.diagnostics.Draws(
+        values={},
+        log_likelihood=torch.tensor(-0.5 * (y[None] - w[:, None]) ** 2),
+        log_prior=torch.tensor(-0.5 * w**2),
+        log_q=torch.tensor(-0.5 * (w / 1.2) ** 2 - math.log(1.2)),
+    )
+    assert loo(draws).elpd == pytest.approx(-5.222434992939764, abs=1e-3)
+    assert loo(draws).stderr == pytest.approx(2.198986382641539, abs=1e-3)
+    assert loo(draws, corrected=False).elpd < -40

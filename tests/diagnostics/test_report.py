@@ -1,0 +1,62 @@
+import re
+
+import bitsback
+import pytest
+import torch
+from bitsback.diagnostics import report_html
+from torch import nn
+
+from .problem import D, N, Regression
+
+
+def words(page: str) -> str:
+    """The page without its pictures."""
+    return re.sub(r"base64,[\w+/=]+", "", page)
+
+
+def test_regression_page():
+    problem = Regression()
+    held_out = (problem.x, problem.y)
+    page = report_html(
+        problem.model, problem.mean_field(), problem.x, problem.y, held_out, num_samples=100
+    )
+    said = words(page)
+    for part in ("MeanFieldNormal for Gaussian", "K-hat", "ELBO", "lower bound", "Leave-one-out"):
+        assert part in said
+    assert "PIT" in said and "weight [2]" in said
+    assert page.count("data:image/png;base64,iVBOR") == 2
+    assert "http" not in said and "<script" not in said
+
+
+def test_classifier_page_of_an_improper_prior():
+    """No evidence, and the reason; calibration all the same."""
+    net = nn.Linear(D, 4)
+    model = bitsback.models.LogUniform(net, N)
+    guide = bitsback.guides.MeanFieldNormal(model)
+    x, y = torch.randn(N, D), torch.randint(4, (N,))
+    said = words(report_html(model, guide, x, y, (x, y), network=net, num_samples=20))
+    assert "improper prior" in said and "ELBO" not in said and "Leave-one-out" not in said
+    assert "compressed" in said and "Brier" in said
+
+
+def test_binary_page():
+    net = nn.Linear(D, 2)
+    model = bitsback.models.Gaussian(net, N, likelihood="bernoulli")
+    guide = bitsback.guides.MeanFieldNormal(model)
+    x, y = torch.randn(N, D), torch.randint(2, (N, 2)).float()
+    said = words(report_html(model, guide, x, y, (x, y), network=net, num_samples=30))
+    assert "Brier" in said and "compressed" in said
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_names_are_escaped(given):
+    class Odd(bitsback.models.Gaussian):
+        pass
+
+    Odd.__name__ = "<b>" if given else "Odd"
+    problem = Regression()
+    problem.model.__class__ = Odd
+    draws = {"weight": torch.randn(40, 1, D, dtype=torch.float64)}
+    page = report_html(problem.model, draws, problem.x, problem.y)
+    assert "<b>" not in page and ("&lt;b&gt;" in page) == given
+    assert "without a guide" in page and "Leave-one-out" in page

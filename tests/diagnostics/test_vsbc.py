@@ -1,0 +1,100 @@
+"""On linear regression with correlated inputs, where mean field is known to be too narrow."""
+
+import functools
+
+import bitsback
+import pyro
+import pytest
+import torch
+from bitsback.diagnostics import vsbc
+from bitsback.models.likelihoods import normal
+from pyro.infer import SVI, TraceMeanField_ELBO
+from torch import nn
+
+from .problem import NOISE, PRIOR, D, N, Regression, posterior
+
+
+def exact(model, x, y, count=200):
+    """Draws of the posterior itself."""
+    mean, covariance = posterior(x, y)
+    q = torch.distributions.MultivariateNormal(mean, covariance)
+    return {"weight": q.sample((count, 1))}
+
+
+def mean_field(model, x, y, widen=1.0, shift=0.0):
+    """The best factorised normal, in closed form."""
+    mean, covariance = posterior(x, y)
+    stddev = widen * torch.linalg.inv(covariance).diagonal().rsqrt()
+    guide = bitsback.guides.MeanFieldNormal(model)
+    with torch.no_grad():
+        guide.get_parameter("loc.weight").copy_((mean + shift * stddev)[None])
+        guide.get_parameter("log_scale.weight").copy_(stddev.log()[None])
+    return guide
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        (exact, "no sign of a wrong width"),
+        (mean_field, "too narrow"),
+        (functools.partial(mean_field, widen=6.0), "too wide"),
+    ],
+)
+def test_finds_the_wrong_width(fit, said):
+    problem = Regression()
+    result = vsbc(problem.model, fit, problem.x, simulations=60, num_samples=60)
+    assert result.quantiles["weight"].shape == (60, 1, D)
+    assert said in result.verdict("weight")
+
+
+def test_finds_a_bias_and_its_sign():
+    problem = Regression()
+    fit = functools.partial(mean_field, shift=1.0)
+    bias, stderr = vsbc(problem.model, fit, problem.x, 40, 50).bias("weight")
+    assert (bias < -3 * stderr).all()  # q lies above the truth, which has low quantiles
+
+
+def test_the_model_is_left_as_it_was():
+    problem = Regression()
+
+    def fit(model, x, y):
+        assert model is not problem.model
+        return mean_field(model, x, y)
+
+    before = {k: v.clone() for k, v in problem.model.state_dict().items()}
+    vsbc(problem.model, fit, problem.x, 2, 5)
+    for name, value in problem.model.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_an_improper_prior_cannot_be_simulated():
+    model = bitsback.models.LogUniform(nn.Linear(D, 1), N, likelihood="normal")
+    with pytest.raises(ValueError, match="improper"):
+        vsbc(model, exact, torch.zeros(N, D), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correlated", [False, True])
+def test_mean_field_normal_as_trained(correlated):
+    """Trained by SVI: right where the inputs are orthogonal, too narrow where they are not."""
+    x = torch.randn(N, D, dtype=torch.float64)
+    x = 5 * torch.linalg.qr(x).Q
+    if correlated:
+        x[:, 1] += 2 * x[:, 0]
+    net = nn.Linear(D, 1, bias=False).double()
+    likelihood = functools.partial(normal, scale=NOISE)
+    model = bitsback.models.Gaussian(net, N, likelihood=likelihood, scale=PRIOR)
+
+    def fit(model, x, y):
+        pyro.clear_param_store()
+        guide = bitsback.guides.MeanFieldNormal(model, init_scale=0.1)
+        decay = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "gamma": 0.98}
+        schedule = pyro.optim.ExponentialLR(decay)
+        svi = SVI(model, guide, schedule, TraceMeanField_ELBO())
+        for _step in range(250):
+            svi.step(x, y)
+            schedule.step()
+        return guide
+
+    result = vsbc(model, fit, x, simulations=80, num_samples=100)
+    assert ("too narrow" in result.verdict("weight")) == correlated, result.verdict("weight")
