@@ -107,7 +107,9 @@ def test_the_guide_starts_at_the_network(name):
     network = net()
     _, guide = METHODS[name].pair(network, num_data=20)
     for key, value in guide.median().items():
-        assert value.equal(network.get_parameter(key))
+        # Not bit for bit: where scales are shared it is a product.
+        expected = network.get_parameter(key).detach()
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", METHODS)
