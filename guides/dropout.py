@@ -134,7 +134,7 @@ class BernoulliDropout(PointMass):
         return super().median()
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """loc, stddev = |loc| sqrt(p / (1 - p)); inclusion 1: no weight has its own rate.
 
         Var / E^2 = p / (1 - p) is the same for all weights of a layer and says nothing of which

@@ -60,7 +60,7 @@ class _Factorised(PointMass):
         return None
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """The products, stddev 0, and the factors as rewrites."""
         weights = {
             name: WeightPosterior(point.clone(), torch.zeros_like(point), torch.ones(()))

@@ -2,7 +2,22 @@
 
 from torch import Tensor
 
-from ..distributions.groups import along
+from ..distributions.groups import along, group_axis
+
+# Of the largest group: a group of zeros must have a scale as well.
+_SMALLEST = 0.01
+
+
+def sizes(weight: Tensor) -> Tensor:
+    """Root mean square of each group's weights, at least 1 % of the largest; shape `(groups,)`.
+
+    Where guides start a group's scale, so that its base weights start at the size of their prior
+    N(0, 1); 1 where the whole tensor is zero.
+    """
+    size = weight.transpose(0, group_axis(weight)).flatten(1).square().mean(1).sqrt()
+    if not size.any():
+        return weight.new_ones(size.shape)
+    return size.clamp(min=_SMALLEST * size.max().item())
 
 
 def product_moments(

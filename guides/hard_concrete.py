@@ -76,6 +76,10 @@ class HardConcreteGates(NetworkGuide):
             draws[f"{name}.base"] = pyro.sample(f"{name}.base", base)
         return draws
 
+    def centers(self) -> dict[str, Tensor]:
+        """E_q[w] of each weight by name, with gradients."""
+        return {name: self._times(name, self._gate(name).mean) for name in self._names}
+
     @torch.no_grad()
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """Base times the gate's median, by weight."""
@@ -95,7 +99,7 @@ class HardConcreteGates(NetworkGuide):
         return result
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """Moments of gate times base; the score of a group is minus the log odds that it is open.
 
         Log alpha is that of the gate, log Var[z] / E[z]^2, the same for all weights of a group;

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from ..distributions.groups import along, group_axis, group_count
+from ..distributions.groups import along, group_axis
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .groups import product_moments
+from .groups import product_moments, sizes
 from .lazy_scales import LocalScaleLogNormal
 from .local_reparameterization import LocalNormal
 
@@ -32,16 +32,15 @@ class Horseshoe(NetworkGuide):
     example gets scales of its own, z and s (see `ScaledWeight`).
 
     :param model: a `models.Horseshoe`; the median of q(w) starts at its network's weights (and
-        E_q[w] within exp(V/2), 1.0002), z s at 1 unless there is a slab.
-    :param init_scale: initial standard deviation of base and of all log factors (default
-        exp(-4.5), as published).
+        E_q[w] at exp(V/2), 1.005, times that), z s at the root mean square of the group's weights.
+    :param init_scale: initial standard deviation of base and of all log factors (default 0.1).
     :param local_reparameterization: draw activations and scales for each example (default).
     """
 
     def __init__(
         self,
         model: nn.Module,
-        init_scale: float = 0.0111,
+        init_scale: float = 0.1,
         local_reparameterization: bool = True,
     ):
         super().__init__(model)
@@ -52,8 +51,9 @@ class Horseshoe(NetworkGuide):
         self._factors = {name: tuple(model.factors(name)) for name in self._names}
         loc = {}
         for name, initial in model.initial_weights().items():
-            loc |= {s: _start(s, model, initial) for s in self._factors[name]}
-            loc[f"{name}.base"] = initial / self._bounded(initial.new_ones(()))
+            start = _start(name, model, initial)
+            scale = self._bounded((sum(start.values()) / 2).exp())
+            loc |= start | {f"{name}.base": initial / along(scale, initial)}
         self._add("loc", loc)
         log_scale = math.log(init_scale)
         self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in loc.items()})
@@ -79,14 +79,12 @@ class Horseshoe(NetworkGuide):
             draws[site] = pyro.sample(site, q.to_event(q.loc.dim()))
         return draws
 
-    @torch.no_grad()
     def composite(self, name: str) -> tuple[Tensor, Tensor]:
-        """M and V of log(z s) ~ N(M, V), before any slab; shape `(groups,)` or `(1,)`."""
+        """M, V of log(z s) ~ N(M, V), before any slab; shape `(groups,)`, or `(1,)` without z."""
         pairs = [self._parameters_of(site) for site in self._factors[name]]
         mean = sum(loc for loc, _ in pairs) / 2
         return mean, sum((2 * log_scale).exp() for _, log_scale in pairs) / 4
 
-    @torch.no_grad()
     def scale_moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of the scale z s, slab included; shape of `composite`.
 
@@ -102,6 +100,14 @@ class Horseshoe(NetworkGuide):
         points = self._bounded(torch.exp(mean[:, None] + variance.sqrt()[:, None] * nodes))
         first = points @ weights
         return first, (points - first[:, None]).square() @ weights
+
+    def centers(self) -> dict[str, Tensor]:
+        """E_q[w] of each weight by name, with gradients."""
+        result = {}
+        for name in self._names:
+            base = self._get("loc", f"{name}.base")
+            result[name] = base * along(self.scale_moments(name)[0], base)
+        return result
 
     @torch.no_grad()
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
@@ -125,7 +131,7 @@ class Horseshoe(NetworkGuide):
         return result
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """The moments of w = z s base, log alpha, and the score of each group.
 
         log alpha = log((Var_q[w] + r^2) / E_q[w]^2), where r is 1 % of the largest E_q[z s] of the
@@ -179,10 +185,20 @@ class Horseshoe(NetworkGuide):
             self.update_tau0()
 
 
-def _start(site: str, model: nn.Module, initial: Tensor) -> Tensor:
-    """loc of a log factor: `global.gamma` where its KL is least, tau0^2 / 2, and s at 1."""
-    if ".global." not in site[site.rindex(".", 0, site.rindex(".")) :]:
-        return initial.new_zeros(group_count(initial))
-    name = site.rsplit(".", 2)[0]
-    least = 2 * model.log_tau0(name).detach() - math.log(2)
-    return least if site.endswith(".gamma") else -least
+def _start(name: str, model: nn.Module, initial: Tensor) -> dict[str, Tensor]:
+    """loc of the log factors, by site, that give scales the size of the weights at little KL.
+
+    From where its KL is least, tau0^2 / 2 for `global.gamma`, a scale grows by the inverse gamma
+    and shrinks by the gamma, whose KLs rise linearly in the log that way, not exponentially.
+    """
+    size = 2 * sizes(initial).log()
+    whole = size.exp().mean().log() if model.scales != "local" else size.new_zeros(())
+    least = torch.minimum(2 * model.log_tau0(name).detach() - math.log(2), whole)
+    rest = size - whole
+    locs = {
+        "global.gamma": least,
+        "global.inverse_gamma": whole - least,
+        "local.gamma": rest.clamp(max=0.0),
+        "local.inverse_gamma": rest if model.inverse_gamma else rest.clamp(min=0.0),
+    }
+    return {site: locs[site.removeprefix(f"{name}.")] for site in model.factors(name)}

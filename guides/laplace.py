@@ -68,7 +68,7 @@ class DiagonalLaplace(PointMass):
         return result
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """loc, stddev = H^-1/2 and log_alpha = -log(H loc^2) = -log(2 saliency)."""
         weights = {}
         for name, loc in self.median().items():

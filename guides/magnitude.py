@@ -68,7 +68,7 @@ class MagnitudePruned(PointMass):
             self._get("loc", name).mul_(self._get("mask", name))
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """Points, stddev 0, inclusion 0 for pruned weights; log_alpha is -2 log(|w| / scale).
 
         A point has no dropout rate. This score stands in its place, so that a threshold on it

@@ -100,6 +100,10 @@ class PointMass(NetworkGuide):
         """The weight itself, with its gradients; subclasses make it of other parameters."""
         return self._get("loc", name)
 
+    def centers(self) -> dict[str, Tensor]:
+        """The points, by name, with their gradients."""
+        return {name: self.point(name) for name in self._names}
+
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """The points, by name."""
         return {name: self.point(name).detach() for name in self._names}

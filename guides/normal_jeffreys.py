@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..distributions.groups import along, group_axis, group_count
+from ..distributions.groups import along, group_axis
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .groups import product_moments
+from .groups import product_moments, sizes
 from .lazy_scales import LocalScaleNormal
 from .local_reparameterization import LocalNormal
 
@@ -20,11 +20,13 @@ from .local_reparameterization import LocalNormal
 class NormalJeffreys(NetworkGuide):
     """q = prod N(z; loc, scale^2) prod N(base; loc, scale^2), locally reparameterised.
 
-    Parameters `loc` and `log_scale` of each weight's sites `<name>.scale` and `<name>.base`. Drawn
-    lazily, each example gets group scales of its own (see `ScaledWeight`).
+    Parameters `loc` and `log_scale` of each weight's sites `<name>.scale` and `<name>.base`, those
+    of scale relative to where z starts. Drawn lazily, each example gets group scales of its own
+    (see `ScaledWeight`).
 
-    :param model: a `models.NormalJeffreys`; E_q[w] starts at its network's weights, z at 1.
-    :param init_scale: initial standard deviation of z and base (default exp(-4.5), as published).
+    :param model: a `models.NormalJeffreys`; E_q[w] starts at its network's weights, z at the root
+        mean square of those of its group.
+    :param init_scale: initial standard deviation of base, and of z relative to z (default 0.1).
     :param max_scale: upper bounds of the standard deviation of base, by the weight's name, or one
         for all; smooth: 1 / (1/scale + 1/bound). The authors clip that of the first layer of
         LeNet-300-100 at 0.2. Default: none.
@@ -35,7 +37,7 @@ class NormalJeffreys(NetworkGuide):
     def __init__(
         self,
         model: nn.Module,
-        init_scale: float = 0.0111,
+        init_scale: float = 0.1,
         max_scale: float | Mapping[str, float] | None = None,
         local_reparameterization: bool = True,
     ):
@@ -44,9 +46,15 @@ class NormalJeffreys(NetworkGuide):
         self._bounds = _bounds(max_scale, self._names)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
-        ones = {k: v.new_ones(group_count(v)) for k, v in initial.items()}
-        start = {f"{k}.scale": v for k, v in ones.items()}
-        start |= {f"{k}.base": v for k, v in initial.items()}
+        start = {}
+        for name, weight in initial.items():
+            size = sizes(weight)
+            # A unit of z, so that a learning rate means the same to all parameters.
+            self.register_buffer(_unit(name), size)
+            start |= {
+                f"{name}.scale": torch.ones_like(size),
+                f"{name}.base": weight / along(size, weight),
+            }
         self._add("loc", start)
         log_scale = math.log(init_scale)
         self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in start.items()})
@@ -54,6 +62,9 @@ class NormalJeffreys(NetworkGuide):
 
     def _parameters_of(self, site: str) -> tuple[Tensor, Tensor]:
         loc, log_scale = self._get("loc", site), self._get("log_scale", site)
+        if site.endswith(".scale"):
+            unit = getattr(self, _unit(site.removesuffix(".scale")))
+            return loc * unit, log_scale + unit.log()
         bound = self._bounds.get(site)
         return loc, log_scale if bound is None else log_scale - softplus(log_scale - bound)
 
@@ -68,14 +79,18 @@ class NormalJeffreys(NetworkGuide):
                 draws[site] = pyro.sample(site, q.to_event(loc.dim()))
         return draws
 
+    def centers(self) -> dict[str, Tensor]:
+        """E_q[w] of each weight by name, with gradients."""
+        result = {}
+        for name in self._names:
+            scale, base = (self._parameters_of(f"{name}.{p}")[0] for p in ("scale", "base"))
+            result[name] = base * along(scale, base)
+        return result
+
     @torch.no_grad()
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """The product of the medians of scale and base, which is E_q[w], by weight."""
-        result = {}
-        for name in self._names:
-            scale, base = self._get("loc", f"{name}.scale"), self._get("loc", f"{name}.base")
-            result[name] = base * along(scale, base)
-        return result
+        return self.centers()
 
     @torch.no_grad()
     def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
@@ -89,7 +104,7 @@ class NormalJeffreys(NetworkGuide):
         return result
 
     @torch.no_grad()
-    def posterior(self, *args, **kwargs) -> Posterior:
+    def moments(self, *args, **kwargs) -> Posterior:
         """The moments of w = z * base, in closed form.
 
         Log alpha is the marginal one, alpha = alpha_base + alpha_z + alpha_base alpha_z, the score
@@ -109,6 +124,10 @@ class NormalJeffreys(NetworkGuide):
                 groups=(Group(group_axis(base), score),),
             )
         return Posterior(weights)
+
+
+def _unit(name: str) -> str:
+    return "unit_" + name.replace(".", "__")
 
 
 def _bounds(given: float | Mapping[str, float] | None, names: tuple[str, ...]) -> dict[str, float]:

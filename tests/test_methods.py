@@ -104,14 +104,14 @@ def test_trains_with_plain_svi(name, loss):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_guide_starts_at_the_network(name):
-    """A product of two factors as near to it as the second lets it be; all others exactly."""
+    """A product of two factors as near to it as the second lets it be; others but for rounding."""
     network = net()
     _, guide = METHODS[name].pair(network, num_data=20)
     rewrites = guide.posterior().rewrites
     for key, value in guide.median().items():
         start = network.get_parameter(key).detach()
         if key not in rewrites:
-            assert value.equal(start)
+            torch.testing.assert_close(value, start, rtol=1e-5, atol=0)
             continue
         factors, rest = rewrites[key], (start - value).flatten(1)
         torch.testing.assert_close(factors.left @ factors.right, value.flatten(1))
