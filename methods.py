@@ -299,6 +299,60 @@ METHODS: dict[str, Method] = {
             model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
         ),
         Method(
+            name="normal-jeffreys-mixture",
+            model="NormalJeffreys",
+            guide="NormalJeffreys",
+            prior="normal-jeffreys; E_q[w] drawn to a learned mixture",
+            paper="groups of Louizos, Ullrich and Welling 2017 with the mixture of Federici, "
+            "Ullrich and Welling 2017, who leave it to future work",
+            proper=False,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 60,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 10.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 300,
+                    "batch_size": 64,
+                    "lr": 2e-2,
+                    "kl_warmup": (0.0, 50.0),
+                },
+            },
+            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
+        ),
+        Method(
+            name="horseshoe-mixture",
+            model="Horseshoe",
+            guide="Horseshoe",
+            prior="horseshoe; E_q[w] drawn to a learned mixture",
+            paper="groups of Louizos, Ullrich and Welling 2017 with the mixture of Federici, "
+            "Ullrich and Welling 2017, who leave it to future work",
+            proper=True,
+            defaults={
+                "pretrain_epochs": 10,
+                "epochs": 60,
+                "batch_size": 128,
+                "lr": 2e-3,
+                "lr_schedule": "linear",
+                "kl_warmup": (0.0, 10.0),
+            },
+            networks={
+                "digits-mlp": {
+                    "pretrain_epochs": 40,
+                    "epochs": 300,
+                    "batch_size": 64,
+                    "lr": 2e-2,
+                    "kl_warmup": (0.0, 50.0),
+                },
+            },
+            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
+        ),
+        Method(
             name="deterministic",
             model="Gaussian",
             guide="PointMass",

@@ -29,6 +29,8 @@ class NetworkGuide(nn.Module):
         self._names = tuple(model.weight_names)
         mixture = getattr(model, "mixture", None)
         self.sharing = None if mixture is None else Sharing(mixture)
+        if mixture is not None:
+            self.divergence = False  # centers are points, whose entropy is left out
 
     def __call__(self, *args, **kwargs) -> dict[str, Tensor]:
         draws = super().__call__(*args, **kwargs)

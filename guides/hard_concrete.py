@@ -36,6 +36,8 @@ class HardConcreteGates(NetworkGuide):
     :raises ValueError: for a probability outside (0, 1), or an unknown relaxation.
     """
 
+    divergence = False
+
     def __init__(
         self,
         model: nn.Module,

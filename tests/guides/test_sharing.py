@@ -4,6 +4,7 @@ import bitsback
 import pyro
 import pytest
 import torch
+from bitsback import guides, models
 from bitsback.guides import ELBO, MeanFieldNormal, PointMass, SharedPoints
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian, LogUniform, SoftSharing
@@ -25,6 +26,14 @@ PAIRS = {
     "points": lambda: (model := SoftSharing(net(), 6, mixture=OPTIONS), SharedPoints(model)),
     "normals": lambda: (model := LogUniform(net(), 6, mixture=OPTIONS), MeanFieldNormal(model)),
     "centers of points": lambda: (model := Gaussian(net(), 6, mixture=OPTIONS), PointMass(model)),
+    "normal-Jeffreys": lambda: (
+        model := models.NormalJeffreys(net(), 6, mixture=OPTIONS),
+        guides.NormalJeffreys(model),
+    ),
+    "horseshoe": lambda: (
+        model := models.Horseshoe(net(), 6, mixture=OPTIONS),
+        guides.Horseshoe(model),
+    ),
 }
 
 
@@ -38,10 +47,10 @@ def test_sites(name):
     replayed = poutine.trace(poutine.replay(model, trace=traces[0])).get_trace(X, Y)
     latent = [n for n in replayed.stochastic_nodes if n not in ("data", "y")]
     assert sites == latent and "mixture.precision" in sites
-    for weight, loc in guide.median().items():
+    for weight, moments in guide.posterior().weights.items():
         center = traces[0].nodes.get(f"{weight}.center")
         assert (center is None) == (name == "points")
-        assert center is None or center["value"].equal(loc)
+        assert center is None or torch.allclose(center["value"], moments.loc, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", PAIRS)
