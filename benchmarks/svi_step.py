@@ -1,11 +1,14 @@
 """One training step of `fit()` against plain PyTorch, on the same network and machine.
 
-    python benchmarks/svi_step.py [--json FILE] [--eager] [--steps N] [--threads N]
+    python benchmarks/svi_step.py [--json FILE] [--eager] [--steps N] [--threads N] [--methods]
 
 Plain: forward, cross-entropy, backward, fused Adam; batch 128. The two run in turn, step by step,
 in one process; times are medians, so that a machine whose speed drifts slows both alike. Peak
 memory is taken in a process of its own for each, above that after imports: `peak_mb` is the
 step's, its capture and compilation included, and `plain_peak_mb` the plain one's.
+
+With `--methods`, a step of every method on LeNet-300-100 instead, without memory, beside that of
+another library where one has the method and is installed (see peers.py).
 """
 
 import argparse
@@ -21,6 +24,7 @@ import bitsback
 import torch
 from bitsback.methods import METHODS
 from bitsback.workbench.steps import CompiledStep, EagerStep, Pair, can_compile
+from peers import available
 from torch import nn
 
 NETWORKS = ("lenet-300-100", "lenet-5-caffe")
@@ -45,8 +49,8 @@ def plain_step(name: str, x, y):
     return step
 
 
-def svi_step(name: str, x, y, eager: bool):
-    model, guide = METHODS["log-uniform"].pair(bitsback.network(name), NUM_DATA)
+def svi_step(name: str, x, y, eager: bool, method: str = "log-uniform"):
+    model, guide = METHODS[method].pair(bitsback.network(name), NUM_DATA)
     pair = Pair(model, guide)
     obstacle = can_compile(pair, x)
     if obstacle and not eager:
@@ -56,17 +60,22 @@ def svi_step(name: str, x, y, eager: bool):
     return (lambda: taken(x, y, next(seeds), 1e-3, 1.0)), taken.kind
 
 
+def interleaved(taken: list, steps: int) -> dict:
+    """Seconds of each step, taken in turn; the first ten rounds are not counted."""
+    seconds = {step: [] for step in taken}
+    for k in range(steps + 10):
+        for step in taken:
+            began = time.perf_counter()
+            step()
+            if k >= 10:
+                seconds[step].append(time.perf_counter() - began)
+    return seconds
+
+
 def times(name: str, steps: int, eager: bool) -> dict:
     x, y = data()
     plain, (svi, kind) = plain_step(name, x, y), svi_step(name, x, y, eager)
-    for _ in range(10):
-        plain(), svi()
-    seconds = {plain: [], svi: []}
-    for _ in range(steps):
-        for step in (plain, svi):
-            began = time.perf_counter()
-            step()
-            seconds[step].append(time.perf_counter() - began)
+    seconds = interleaved([plain, svi], steps)
     ours, theirs = (1e3 * statistics.median(seconds[s]) for s in (svi, plain))
     ratios = [a / b for a, b in zip(seconds[svi], seconds[plain], strict=True)]
     quartiles = statistics.quantiles(ratios, n=4)
@@ -78,6 +87,31 @@ def times(name: str, steps: int, eager: bool) -> dict:
         "plain_milliseconds": theirs,
         "steps": steps,
     }
+
+
+def times_of_methods(steps: int, eager: bool) -> dict:
+    """Every method's step over the plain one's, and its peer's, on LeNet-300-100."""
+    x, y = data()
+    found = {}
+    for method in METHODS:
+        plain = plain_step("lenet-300-100", x, y)
+        svi, kind = svi_step("lenet-300-100", x, y, eager, method)
+        peer = available(method)
+        theirs = [peer[1](x, y, NUM_DATA)] if peer else []
+        medians = {
+            step: statistics.median(taken)
+            for step, taken in interleaved([plain, svi, *theirs], steps).items()
+        }
+        found[method] = {
+            "kind": kind,
+            "ratio": medians[svi] / medians[plain],
+            "milliseconds": 1e3 * medians[svi],
+            "plain_milliseconds": 1e3 * medians[plain],
+        }
+        if peer:
+            found[method] |= {"peer": peer[0], "peer_ratio": medians[theirs[0]] / medians[plain]}
+        print(method, json.dumps(found[method]), flush=True)
+    return {"methods": found}
 
 
 def status(key: str) -> float:
@@ -125,14 +159,15 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="the fall-back without a compiler")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", action="store_true", help="every method, one network")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.peak:
         print(peak(*options.peak, options.eager))
         return
-    figures = {}
-    for name in NETWORKS:
+    figures = times_of_methods(options.steps, options.eager) if options.methods else {}
+    for name in () if options.methods else NETWORKS:
         figures[name] = times(name, options.steps, options.eager)
         figures[name]["peak_mb"] = peak_in_process(name, "svi", options.eager)
         figures[name]["plain_peak_mb"] = peak_in_process(name, "plain", options.eager)
