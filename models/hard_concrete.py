@@ -11,6 +11,7 @@ from ..distributions.groups import along, group_count
 from ..distributions.hard_concrete import GatePrior
 from .deterministic import deterministic
 from .network import NetworkModel
+from .prediction import or_point
 
 
 class HardConcrete(NetworkModel):
@@ -61,7 +62,8 @@ class HardConcrete(NetworkModel):
         grouped = self.gates == "groups"
         shape = (group_count(initial),) if grouped else initial.shape
         each = initial.numel() / group_count(initial) if grouped else 1
-        prior = GatePrior(initial.new_full(shape, self.cost * each), self.entropy)
+        cost = initial.new_full(shape, self.cost * each)
+        prior = or_point(GatePrior(cost, self.entropy), torch.ones_like(cost))
         gate = pyro.sample(f"{name}.gate", prior.to_event(len(shape)))
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)

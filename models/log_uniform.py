@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ..distributions.log_uniform import LogUniform as LogUniformDistribution
 from .network import NetworkModel
+from .prediction import or_point
 
 
 class LogUniform(NetworkModel):
@@ -26,4 +27,4 @@ class LogUniform(NetworkModel):
         self._kl = LogUniformDistribution((), kl=kl).kl
 
     def prior(self, name: str, weight: Tensor) -> Distribution:
-        return LogUniformDistribution(weight.shape, kl=self._kl)
+        return or_point(LogUniformDistribution(weight.shape, kl=self._kl), weight)

@@ -23,7 +23,9 @@ class NetworkModel(nn.Module):
     """A network whose chosen weights are latent; all its other parameters are point parameters.
 
     Sites: each latent weight under its state_dict name; `y`, the labels, in a plate `data` whose
-    subsampling scales a mini-batch to `num_data`. Call it as `model(x, y=None)`.
+    subsampling scales a mini-batch to `num_data`. Call it as `model(x, y=None)`. Predictions by
+    `pyro.infer.Predictive` need a guide or draws where the prior is improper: without them it gives
+    those of the network's own weights (see `prediction.or_point`).
 
     :param net: the network; copied, never mutated. Its weights are where guides start.
     :param num_data: number of examples that the mini-batches come from.

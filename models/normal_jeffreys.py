@@ -9,6 +9,7 @@ from ..distributions.groups import along, group_count
 from ..distributions.log_uniform import LogUniform
 from .deterministic import deterministic
 from .network import NetworkModel
+from .prediction import or_point
 
 
 class NormalJeffreys(NetworkModel):
@@ -30,7 +31,8 @@ class NormalJeffreys(NetworkModel):
     proper = False
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
-        prior = LogUniform((group_count(initial),))
+        ones = initial.new_ones(group_count(initial))
+        prior = or_point(LogUniform(ones.shape), ones)
         scale = pyro.sample(f"{name}.scale", prior.to_event(1))
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)

@@ -11,7 +11,7 @@ from bitsback.guides import ELBO
 from bitsback.methods import METHODS
 from bitsback.posterior import Posterior
 from bitsback.workbench.networks import NETWORKS
-from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
 from torch import nn
 
 from .project import ROOT
@@ -26,8 +26,22 @@ def net() -> nn.Module:
     )
 
 
-def trained(name: str, loss=ELBO, steps: int = 2):
-    model, guide = METHODS[name].pair(net(), num_data=20)
+def batch_normalised() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3),
+    )  # fmt: skip
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+NETS = {"conv": net, "batchnorm": batch_normalised, "mlp": perceptron}
+
+
+def trained(name: str, loss=ELBO, steps: int = 2, make=net):
+    model, guide = METHODS[name].pair(make(), num_data=20)
     svi = SVI(model, guide, pyro.optim.ClippedAdam({"lr": 1e-2}), loss())
     losses = [svi.step(X, Y) for _ in range(steps)]
     assert all(torch.isfinite(torch.tensor(losses)))
@@ -161,12 +175,37 @@ def test_its_estimated_kl_is_unbiased(name):
     assert abs(estimates.mean().item() - exact) < 5 * error
 
 
+@pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("name", METHODS)
-def test_compresses_and_loads(name, tmp_path):
-    model, guide = trained(name)
+def test_compresses_and_loads(name, kind, tmp_path):
+    model, guide = trained(name, make=NETS[kind])
+    guide.after_training(X, Y)
     result = bitsback.compress(model.trained(), guide.posterior(), validation=(X, Y))
     path = tmp_path / "net.bb"
     result.save(path)
     small = bitsback.load(path)
     assert path.stat().st_size == len(result.data)
     assert small(X).shape == (20, 3) and small(X).equal(result.network(X))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_medians_quantiles_and_draws(name):
+    """Quantiles rise and begin at or below the median's site; Predictive stacks honest draws."""
+    _model, guide = trained(name)
+    levels = guide.quantiles([0.25, 0.5, 0.75])
+    assert levels and guide.median().keys() == {"0.weight", "3.weight", "5.weight"}
+    for low, middle, high in levels.values():
+        assert (low <= middle).all() and (middle <= high).all()
+    draws = Predictive(guide, num_samples=4)()
+    latent = {name for name in draws if not name.startswith("mixture.")}
+    assert {name.removesuffix(".center") for name in latent} >= levels.keys()
+    for site, values in draws.items():
+        assert len(values) == 4 and values.isfinite().all(), site
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_predictive_of_the_pair(name):
+    """Labels of new inputs under the approximate posterior, with Pyro's own tool."""
+    model, guide = trained(name)
+    found = Predictive(model, guide=guide, num_samples=3, return_sites=("y", "5.weight"))(X)
+    assert found["y"].shape == (3, 20) and found["5.weight"].shape[-2:] == (3, 5)
