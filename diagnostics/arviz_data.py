@@ -55,7 +55,7 @@ def inference_data(draws: Draws, y: Tensor, attributes: Mapping[str, str | float
     draws are one chain of independent draws: their R-hat and effective sample size say nothing.
 
     :param draws: from `draw`.
-    :param y: the labels, shape `(N, ...)`.
+    :param y: the labels, shape `(N, ...)`; `(N, 1)` is kept as `(N,)`.
     :param attributes: strings and numbers to keep with it.
     """
     stats = {}
@@ -63,7 +63,10 @@ def inference_data(draws: Draws, y: Tensor, attributes: Mapping[str, str | float
         stats["log_p"] = draws.log_joint
     if draws.log_q is not None:
         stats["log_q"] = draws.log_q
-    predicted = {} if draws.predictions is None else {LABELS: draws.predictions}
+    predictions = draws.predictions
+    if y.dim() == 2 and y.shape[1] == 1:  # LOO-PIT wants labels of the likelihood's shape
+        y, predictions = y[:, 0], None if predictions is None else predictions[..., 0]
+    predicted = {} if predictions is None else {LABELS: predictions}
     sampled = {
         "posterior": draws.values,
         "posterior_predictive": predicted,
@@ -88,7 +91,8 @@ def save(data, path: str | Path) -> None:
 def load(path: str | Path):
     """ArviZ's container from a netCDF file, read into memory; each version reads the other's.
 
-    :raises OSError: for a file that is not there, or no netCDF.
+    :raises OSError: for a file that is not there.
+    :raises ValueError: for one that is no netCDF, with ArviZ 1.x; with 0.23 an OSError.
     """
     import arviz
 

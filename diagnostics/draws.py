@@ -81,9 +81,9 @@ def draw(
 ) -> Draws:
     """Draw from `source`, one draw at a time, and score each on the data, in batches.
 
-    Peak memory is what is returned and one batch of one draw. The model's network is in
-    evaluation mode meanwhile; locally reparameterised weights become honest draws, the same for
-    all examples.
+    Peak memory is what is returned, its largest site once more, and one batch of one draw. The
+    model's network is in evaluation mode meanwhile; locally reparameterised weights become honest
+    draws, the same for all examples.
 
     :param model: a model of `bitsback.models`.
     :param source: a guide of `bitsback.guides`, a Pyro autoguide, any other guide; a finished
@@ -114,7 +114,8 @@ def draw(
             scores["labels"].append(labels)
     log_prior, log_q = _stacked(scores["prior"]), None if atoms else _stacked(scores["q"])
     return Draws(
-        values={name: torch.stack(found) for name, found in kept.items()},
+        # Each site's list is let go before the next is stacked.
+        values={name: torch.stack(kept.pop(name)) for name in list(kept)},
         log_likelihood=torch.stack(scores["likelihood"]),
         log_prior=log_prior,
         log_q=log_q,

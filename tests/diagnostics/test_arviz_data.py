@@ -43,8 +43,8 @@ def test_any_trained_pair_there_and_back(kind, tmp_path):
         assert weight.shape == (1, 20, 1, D)
         assert array(found, "log_likelihood", "y").shape == (1, 20, N)
         assert found["log_likelihood"]["y"].dims[-1] == "example"
-        assert array(found, "posterior_predictive", "y").shape == (1, 20, N, 1)
-        np.testing.assert_array_equal(array(found, "observed_data", "y"), problem.y)
+        assert array(found, "posterior_predictive", "y").shape == (1, 20, N)
+        np.testing.assert_array_equal(array(found, "observed_data", "y"), problem.y[:, 0])
         log_joint = problem.log_joint(torch.tensor(weight[0]))
         np.testing.assert_allclose(array(found, "sample_stats", "log_p")[0], log_joint)
         assert ("log_q" in found["sample_stats"]) == (kind != "mcmc")
@@ -98,6 +98,14 @@ def test_attributes_say_tau0_and_why_there_is_no_ratio(tmp_path):
     assert data.attrs["tau0"] == 1e-5
     assert "improper" in data.attrs["no_log_ratio"]
     assert "log_p" not in data["sample_stats"] and "log_q" in data["sample_stats"]
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(OSError, match=r"none\.nc"):
+        load(tmp_path / "none.nc")
+    (tmp_path / "text.nc").write_text("text")
+    with pytest.raises((OSError, ValueError)):
+        load(tmp_path / "text.nc")
 
 
 def test_one_file_knows_arviz_and_only_when_called():
