@@ -64,6 +64,9 @@ class NetworkGuide(nn.Module):
     def after_epoch(self) -> None:
         """Called at the end of each epoch."""
 
+    def prepare_for(self, state: dict[str, Tensor]) -> None:
+        """Called with a state_dict that is about to be loaded, whose shapes training chose."""
+
     def after_training(self, x: Tensor, y: Tensor) -> None:
         """Called with the training data, shapes `(N, ...)`, when training is over."""
 

@@ -46,6 +46,24 @@ class _Factorised(PointMass):
     def _factors(self, matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
+    @torch.no_grad()
+    def prepare_for(self, state: dict[str, Tensor]) -> None:
+        """Take over the ranks of a state_dict, and which layers it factorises."""
+        shapes = {name: self.point(name).shape for name in self._names}
+        like = next(iter(state.values()), torch.zeros(()))
+        parts = {
+            kind: {
+                k.removeprefix(f"{kind}."): v for k, v in state.items() if k.startswith(f"{kind}.")
+            }
+            for kind in ("loc", "left", "right")
+        }
+        if {*parts["loc"], *parts["left"]} != set(self._names):
+            return  # of another network, as loading it will say
+        self._shapes = {name: shapes[name] for name in parts["left"]}
+        for kind, values in parts.items():
+            empty = {name: torch.zeros_like(v, device=like.device) for name, v in values.items()}
+            self._add(kind, empty, kind != "right" or self._right_is_trained)
+
     def start_from(self, posterior: Posterior) -> None:
         """Refused: ranks were chosen for the network that the guide was made with."""
         NetworkGuide.start_from(self, posterior)

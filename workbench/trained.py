@@ -56,12 +56,15 @@ def load_guide(path: str | Path, model: nn.Module, guide: nn.Module) -> dict[str
                 f"{part} as it was made for the training"
             )
     tensors = _read(path)
-    for part, module in (("model", model), ("guide", guide)):
-        found = {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")}
-        _check_same(path, found, module.state_dict())
-    for part, module in (("model", model), ("guide", guide)):
-        found = {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")}
-        module.load_state_dict(found)
+    found = {
+        part: {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")}
+        for part in ("model", "guide")
+    }
+    getattr(guide, "prepare_for", lambda state: None)(found["guide"])
+    _check_same(path, found["model"], model.state_dict())
+    _check_same(path, found["guide"], guide.state_dict())
+    model.load_state_dict(found["model"])
+    guide.load_state_dict(found["guide"])
     return description["about"]
 
 

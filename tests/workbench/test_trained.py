@@ -5,7 +5,9 @@ import json
 import bitsback
 import pytest
 import torch
+from bitsback.guides import LowRank
 from bitsback.methods import METHODS
+from bitsback.models import Gaussian
 from bitsback.workbench.trained import describe_guide, load_guide, load_weights, save_guide
 from safetensors.torch import save_file
 from torch import nn
@@ -42,6 +44,20 @@ def test_a_pair_comes_back(name, tmp_path):
     ours, theirs = (pair[1].posterior().weights for pair in (new, old))
     assert all(torch.equal(ours[k].loc, theirs[k].loc) for k in theirs)
     assert torch.equal(new[0].trained()[1].running_var, old[0].trained()[1].running_var)
+
+
+def test_ranks_come_with_the_file(tmp_path):
+    """They follow from the network that the guide was made with, which is not at hand later."""
+    path = tmp_path / "pair.safetensors"
+    wide = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    models = [LowRank(Gaussian(wide, 6), ranks={"0.weight": rank}) for rank in (2, 5)]
+    save_guide(path, Gaussian(wide, 6), models[0])
+    load_guide(path, Gaussian(wide, 6), models[1])
+    factors = [guide.posterior().rewrites["0.weight"] for guide in models]
+    assert factors[1].left.shape == (16, 2) and factors[1].right.equal(factors[0].right)
+    full = LowRank(Gaussian(wide, 6), ranks={"0.weight": 16})
+    load_guide(path, Gaussian(wide, 6), full)
+    assert full.posterior().rewrites.keys() == models[0].posterior().rewrites.keys()
 
 
 @pytest.mark.parametrize(
