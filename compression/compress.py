@@ -30,8 +30,9 @@ from .weights import Weights, grid_of, usable_stddev
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
-# Times the margins: of the thresholds whose rise is within each, the most pruned is gone on with.
-THRESHOLD_SLACKS = (2.0, 0.5)
+# (times the margins, share of what retraining may make good): of the thresholds whose rise is
+# within each, the most pruned is gone on with.
+THRESHOLD_SLACKS = ((1.0, 1 / 7), (0.5, 0.0))
 APART = 1.03  # in estimated size: nearer candidates are not worth finishing both
 
 Progress = Callable[[str], None]
@@ -238,7 +239,7 @@ def _prunings(
     if threshold != "validation":
         return [trial.prune(float(threshold), masks(posterior, float(threshold), prune))]
     found: list[Pruned] = []
-    slacks = [min(slack, trial.slack) for slack in THRESHOLD_SLACKS]
+    slacks = [(times, trial.slack * share) for times, share in THRESHOLD_SLACKS]
     for candidate, kept in candidates(posterior, prune):
         pruned = trial.prune(candidate, kept)
         rise = pruned.rise
@@ -246,7 +247,7 @@ def _prunings(
             f"threshold {candidate:g}: {pruned.kept} weights, NLL {rise.nll:+.4f} nats, "
             f"error {rise.error:+.2f} points"
         )
-        missed = [slack for slack in slacks if not trial.fits(rise, slack)]
+        missed = [slack for slack in slacks if not trial.fits(rise, *slack)]
         if len(missed) < len(slacks):
             found.append(pruned)
             slacks = missed

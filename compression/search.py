@@ -34,7 +34,8 @@ MISSES = 2  # settings beyond the margins in a row, after which coarser ones are
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
 FLOAT_LEVELS = (1 << 15) - 1  # on either side of zero, for weights that stay as good as floats
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
-RECOVERED = 8.0  # times the margins: what retraining may make good of pruning and quantisation
+# What retraining may make good of pruning and quantisation, whatever the margins: nats, points.
+RECOVERED_NLL, RECOVERED_ERROR = 0.021, 1.4
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
 TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
 
@@ -114,8 +115,8 @@ class Trial:
         some = scores(net, self.x[:CHUNK], self.y[:CHUNK], self.likelihood, self.spread)
         first = rise(some, self.reference.head(CHUNK))
         if not first.within(
-            self.slack * self.margin_nll + DOUBT * first.nll_stderr,
-            self.slack * self.margin_error + DOUBT * first.error_stderr,
+            self.margin_nll + self.slack * RECOVERED_NLL + DOUBT * first.nll_stderr,
+            self.margin_error + self.slack * RECOVERED_ERROR + DOUBT * first.error_stderr,
         ):
             return first
         rest = scores(net, self.x[CHUNK:], self.y[CHUNK:], self.likelihood, self.spread)
@@ -123,16 +124,19 @@ class Trial:
 
     @property
     def slack(self) -> float:
-        """How far beyond the margins a candidate may be before it is retrained."""
-        return 1.0 if self.training is None else RECOVERED
+        """1 if candidates are retrained, and so may be beyond the margins before it; else 0."""
+        return 0.0 if self.training is None else 1.0
 
     def may_fit(self, found: Rise) -> bool:
         """Whether a rise is within the margins, or retraining may yet bring it there."""
-        return self.fits(found, self.slack)
+        return self.fits(found, share=self.slack)
 
-    def fits(self, found: Rise, times: float = 1.0) -> bool:
-        """Whether a rise is within so many times the margins."""
-        return found.within(times * self.margin_nll, times * self.margin_error)
+    def fits(self, found: Rise, times: float = 1.0, share: float = 0.0) -> bool:
+        """Whether a rise is within so many times the margins, and a share of `RECOVERED_*`."""
+        return found.within(
+            times * self.margin_nll + share * RECOVERED_NLL,
+            times * self.margin_error + share * RECOVERED_ERROR,
+        )
 
     def calibrate(self, net: nn.Module) -> None:
         """BatchNorm statistics re-estimated on training inputs, if there are any; in place."""
