@@ -93,7 +93,7 @@ def compress(
         "groups" (units that share a scale), or "none": precision only.
     :param quantiser: "codebook" (fitted shared values), "stddev" (steps from the posterior),
         "grid" (the values that the posterior has learned), "none" (16 bits a weight: pruning
-        only), or "auto": "grid" if the posterior has one, else "codebook".
+        only), or "auto": "codebook", and "grid" too if the posterior has one.
     :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
         chooses them and how much of the likelihood to trade for bits.
     :param margin_nll: the rise in mean validation NLL that is allowed, nats.
@@ -118,9 +118,10 @@ def compress(
             "quantiser='stddev' needs a posterior with standard deviations; "
             "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
         )
-    quantiser = _quantiser(quantiser, posterior)
+    kinds = _quantisers(quantiser, posterior)
     prunings = _prunings(trial, posterior, threshold, prune, say)
-    settings = settings_for(quantiser, clusters, exact, trial.matching is not None)
+    matched = trial.matching is not None
+    settings = [row for kind in kinds for row in settings_for(kind, clusters, exact, matched)]
     found = _search(trial, prunings, settings, say)
     data, archive, chosen, rise, fits = _smallest(trial, found, label, coder)
     say(f"{len(data)} bytes")
@@ -153,7 +154,8 @@ def _check_options(
             raise ValueError(f"{name} must be a number >= 0, not {margin!r}")
 
 
-def _quantiser(quantiser: str, posterior: Posterior) -> str:
+def _quantisers(quantiser: str, posterior: Posterior) -> tuple[str, ...]:
+    """The kinds of `Setting` to try: of "auto" the posterior's grid, if any, and a codebook."""
     grids = [weight.grid for weight in posterior.weights.values()]
     has_grid = any(grid is not None and grid.codebook is not None for grid in grids)
     if quantiser == "grid" and not has_grid:
@@ -162,8 +164,8 @@ def _quantiser(quantiser: str, posterior: Posterior) -> str:
             "(soft-sharing, say); this one has none: use quantiser='codebook'"
         )
     if quantiser == "auto":
-        return "grid" if has_grid else "codebook"
-    return quantiser
+        return ("grid", "codebook") if has_grid else ("codebook",)
+    return (quantiser,)
 
 
 def _reference(

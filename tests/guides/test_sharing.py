@@ -133,7 +133,9 @@ def test_mixture_pulls_weights_together():
         optimizer.step()
     for weight in guide.posterior().weights.values():
         assert (weight.loc - weight.grid.codebook[weight.grid.codes]).abs().max() < 0.01
-    result = bitsback.compress(model.trained(), guide.posterior(), validation=(x, y))
+    result = bitsback.compress(
+        model.trained(), guide.posterior(), validation=(x, y), quantiser="grid"
+    )
     assert result.report["quantiser"]["kind"] == "grid"
 
 
