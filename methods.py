@@ -209,7 +209,7 @@ METHODS: dict[str, Method] = {
                 },
             },
             start="log-uniform",
-            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
+            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999}},
         ),
         Method(
             name="deterministic",
