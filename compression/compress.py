@@ -95,8 +95,8 @@ def compress(
         "groups" (units that share a scale), or "none": precision only.
     :param quantiser: "codebook" (fitted shared values), "stddev" (a step for each layer, from the
         posterior), "stddev-units" (one for each output unit), "grid" (the values that the
-        posterior has learned), "none" (16 bits a weight: pruning only), or "auto": "grid" for the
-        tensors that have one, "codebook" for the others.
+        posterior has learned), "none" (16 bits a weight: pruning only), or "auto": "codebook",
+        and "grid" too if all weights have one; where only some have, these stay on theirs.
     :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
         chooses them and how much of the likelihood to trade for bits.
     :param margin_nll: the rise in mean validation NLL that is allowed, nats.
@@ -117,17 +117,16 @@ def compress(
     original = describe(net, weights=_extra(net, posterior))
     net, posterior = rewrite(net, posterior)
     trial = _reference(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
-    if quantiser in ("auto", "grid"):
-        trial.own = frozenset(k for k, w in trial.weights.items() if w.symbols is not None)
     exact = trial.exact >= trial.weights.keys()
     if quantiser.startswith("stddev") and exact:
         raise ValueError(
             f"quantiser={quantiser!r} needs a posterior with standard deviations; "
             "this one's are all 0 (a Delta guide?): use quantiser='codebook'"
         )
-    quantiser = _quantiser(quantiser, trial)
+    kinds = _quantisers(quantiser, trial)
     prunings = _prunings(trial, posterior, threshold, prune, say)
-    settings = settings_for(quantiser, clusters, exact, trial.matching is not None)
+    matched = trial.matching is not None
+    settings = [row for kind in kinds for row in settings_for(kind, clusters, exact, matched)]
     found = _search(trial, prunings, settings, say)
     data, archive, chosen, rise, fits = _smallest(trial, found, label, coder)
     say(f"{len(data)} bytes")
@@ -163,15 +162,20 @@ def _check_options(
             raise ValueError(f"{name} must be a number >= 0, not {margin!r}")
 
 
-def _quantiser(quantiser: str, trial: Trial) -> str:
-    if quantiser == "grid" and not trial.own:
+def _quantisers(quantiser: str, trial: Trial) -> tuple[str, ...]:
+    """The kinds of `Setting` to try; tells the trial which tensors never leave their own grid."""
+    gridded = frozenset(k for k, w in trial.weights.items() if w.symbols is not None)
+    every = gridded >= trial.weights.keys()
+    if quantiser in ("auto", "grid") and not every:
+        trial.own = gridded
+    if quantiser == "grid" and not gridded:
         raise ValueError(
             "quantiser='grid' needs a posterior that has learned values to share "
             "(soft-sharing, say); this one has none: use quantiser='codebook'"
         )
     if quantiser == "auto":
-        return "grid" if trial.own >= trial.weights.keys() else "codebook"
-    return quantiser
+        return ("grid", "codebook") if every else ("codebook",)
+    return (quantiser,)
 
 
 def _reference(

@@ -187,7 +187,8 @@ class Trial:
         codes = {}
         for name, part in pruned.weights.items():
             largest = float(np.abs(part.values).max(initial=0.0))
-            if name in self.own:
+            on_its_own = name in self.own or setting.kind == "grid"
+            if on_its_own and part.symbols is not None:
                 codes[name] = on_table(np.where(part.kept, part.symbols, 0), part.table)
             elif setting.kind == "codebook":
                 multiplier = None if name in self.exact else setting.multiplier

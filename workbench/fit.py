@@ -268,7 +268,7 @@ def _summary(module: nn.Module | None) -> str:
     plain = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, int | float | str | tuple) and key != "training" and key[0] != "_"
+        if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
     }
     return f"{type(module).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 
