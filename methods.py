@@ -99,9 +99,10 @@ METHODS: dict[str, Method] = {
                 "lr": 2e-3,
                 "lr_schedule": "linear",
                 "kl_warmup": (0.0, 10.0),
+                "shift": 0,
             },
             networks={
-                "lenet-300-100": {"epochs": 200},
+                "lenet-300-100": {"epochs": 200, "shift": 1},
                 "lenet-5-caffe": {
                     "pretrain_epochs": 5,
                     "epochs": 60,

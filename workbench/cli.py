@@ -120,6 +120,9 @@ def compress(
     kl_warmup: Annotated[
         int | None, typer.Option(help="Epochs over which the KL's weight rises to 1.")
     ] = None,
+    shift: Annotated[
+        int | None, typer.Option(help="Move training images by up to so many pixels.")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:0.")] = "cpu",
     compile: Annotated[
@@ -197,6 +200,7 @@ def compress(
         batch_size=batch_size,
         lr=lr,
         kl_warmup=kl_warmup,
+        shift=shift,
         seed=seed,
         device=device,
         compile=compile,

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from . import checkpoint, noise_library
+from .augment import shifted
 from .diagnose import NonFiniteError, check_data, check_state, name_culprit
 from .files import remove_leftovers
 from .options import Options
@@ -82,6 +83,8 @@ def fit(
     x, y = train
     batch = min(options.batch_size, len(x))
     check_data(pair, x, y, batch)
+    if options.shift and x.dim() != 4:
+        raise ValueError(f"shift moves images (N, channels, height, width), not {tuple(x.shape)}")
     _seed_everything(options.seed)
     line = ProgressLine(console, title, options.epochs * (len(x) // batch))
     try:
@@ -142,8 +145,10 @@ class _Loop:
     def _one(self, chosen: Tensor, total: int) -> None:
         lr, weight = self._rates(total)
         factor = self.kl_factors[self.position.step % self.steps_an_epoch]
-        x, y = self.x[chosen], self.y[chosen]
         seed = self.options.seed * 2**32 + self.position.step  # below 2^63, see MAX_SEED
+        x, y = self.x[chosen], self.y[chosen]
+        if self.options.shift:
+            x = shifted(x, self.options.shift, seed)
         outcome = self.step(x, y, seed, lr, weight * factor)
         if not outcome.finite:
             raise NonFiniteError(name_culprit(self.pair, x, y, weight * factor, self.position.step))
@@ -249,6 +254,7 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "kl_warmup": list(options.kl_warmup),
         "kl_weighting": options.kl_weighting,
         "seed": options.seed,
+        "shift": options.shift,
         "step": kind,
         "threads": torch.get_num_threads(),
         "device": str(train[0].device),

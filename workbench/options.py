@@ -19,6 +19,8 @@ class Options:
     :param kl_weighting: how an epoch's KL is shared out among its mini-batches: "uniform", or
         "blundell" (`schedules.kl_factors`); on average over an epoch both weight it the same.
     :param seed: of data order and noise.
+    :param shift: training images are moved by up to so many pixels along both axes, anew each
+        epoch (see `augment.shifted`); 0 (default): they are not.
     :param step: "eager", "compiled", or "auto": compiled where it is possible and pays.
     :param checkpoint_seconds: seconds between checkpoints within an epoch.
     """
@@ -30,12 +32,15 @@ class Options:
     kl_warmup: tuple[float, float] = (0.0, 0.0)
     kl_weighting: str = "uniform"
     seed: int = 0
+    shift: int = 0
     step: str = "auto"
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < float("inf"):
             raise ValueError("epochs, batch_size and lr must be positive and finite")
+        if self.shift < 0:
+            raise ValueError(f"shift, pixels, must be 0 or more; got {self.shift}")
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed must be within 0..{MAX_SEED}; got {self.seed}")
         if self.lr_schedule not in LR_SCHEDULES:

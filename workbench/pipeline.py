@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from ..compression.compress import Compressed, compress
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
+from .augment import shifted
 from .data import Dataset, load_data
 from .errors import CheckFailed
 from .evaluate import Score, check_fits, evaluate
@@ -133,7 +134,7 @@ def _compress(
             net,
             posterior,
             validation=(data.validation.x, data.validation.y),
-            training=data.train.x,
+            training=_inputs(data, settings),
             coder=settings.coder,
             label=settings.network,
             progress=line.say,
@@ -141,6 +142,14 @@ def _compress(
         )
     finally:
         line.close()
+
+
+def _inputs(data: Dataset, settings: Settings) -> Tensor:
+    """What survivors are retrained on: training images, and shifted ones if training had those."""
+    most = _shift(METHODS[settings.method].settings(settings.network), settings)
+    if not most:
+        return data.train.x
+    return torch.cat([data.train.x, shifted(data.train.x, most, settings.seed)])
 
 
 def _options(defaults: dict[str, Any], settings: Settings) -> Options:
@@ -153,9 +162,14 @@ def _options(defaults: dict[str, Any], settings: Settings) -> Options:
         **chosen,
         lr_schedule=defaults["lr_schedule"],
         kl_warmup=warmup,
+        shift=_shift(defaults, settings),
         seed=settings.seed,
         step=_STEP[settings.compile],
     )
+
+
+def _shift(defaults: dict[str, Any], settings: Settings) -> int:
+    return defaults.get("shift", 0) if settings.shift is None else settings.shift
 
 
 def _fit(

@@ -24,6 +24,7 @@ class Settings:
         the method that it starts from included.
     :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
     :param lr: learning rate of Adam at the start.
+    :param shift: training images are moved by up to so many pixels (see `augment.shifted`).
     :param kl_warmup: epochs over which the weight of the KL rises to 1.
     :param threshold: log alpha above which a weight goes, in nats, or "validation".
     :param prune: what the threshold is held against; see `compression.compress`.
@@ -50,6 +51,7 @@ class Settings:
     batch_size: int | None = None
     lr: float | None = None
     kl_warmup: int | None = None
+    shift: int | None = None
     seed: int = 0
     device: str = "cpu"
     compile: str = "auto"
@@ -81,6 +83,7 @@ class Settings:
             ("--pretrain-epochs", self.pretrain_epochs, 0),
             ("--batch-size", self.batch_size, 1),
             ("--kl-warmup", self.kl_warmup, 0),
+            ("--shift", self.shift, 0),
             ("--threads", self.threads, 1),
             ("--seed", self.seed, 0),
             ("--margin-nll", self.margin_nll, 0),

@@ -181,6 +181,7 @@ def test_the_posterior_s_own_grid(case):
 
     own = with_fields(posterior, nearest)
     options = {"validation": validation, "threshold": math.inf, "margin_error": 100.0}
+    options["quantiser"] = "grid"
     result = compress(net, own, margin_nll=9.0, **options)
     assert result.report["quantiser"]["kind"] == "grid"
     assert set(result.network[1].weight.unique().tolist()) <= set(book.tolist())
@@ -189,6 +190,8 @@ def test_the_posterior_s_own_grid(case):
     retrained = compress(net, own, training=validation[0], **options)
     assert len(retrained.network[1].weight.unique()) <= 5
     assert retrained.report["rise"]["nll"] < result.report["rise"]["nll"]
+    fitted = compress(net, own, margin_nll=9.0, **options | {"quantiser": "auto"})
+    assert len(fitted.data) <= len(result.data)
     with pytest.raises(ValueError, match="learned values"):
         compress(net, posterior, validation=validation, quantiser="grid")
 
