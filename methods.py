@@ -381,7 +381,7 @@ METHODS: dict[str, Method] = {
             defaults=_BASELINE,
             networks=_BASELINES,
             model_options={"scale": 1.0},
-            guide_options={"kept": 0.05, "per_layer": False},
+            guide_options={"kept": 0.1, "per_layer": False},
         ),
         Method(
             name="magnitude-l1",
@@ -393,7 +393,7 @@ METHODS: dict[str, Method] = {
             defaults=_BASELINE,
             networks=_BASELINES,
             model_options={"scale": 0.1},
-            guide_options={"kept": 0.05, "per_layer": False},
+            guide_options={"kept": 0.1, "per_layer": False},
         ),
         Method(
             name="obd",

@@ -13,6 +13,7 @@ from ..posterior import Factorisation, Grid, Posterior, WeightPosterior
 from .base import NetworkGuide
 from .mean_field import PointMass
 
+SHARE, LEAST_RANK = 0.9, 16  # of random projections
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
@@ -131,15 +132,17 @@ class RandomProjection(_Factorised):
     Database-friendly random projections.
 
     :param model: a model of `bitsback.models`.
-    :param rank: of each layer; one whose matrix that would not shrink stays full.
+    :param rank: of each layer; one whose matrix that would not shrink stays full. None (default):
+        in each layer the largest rank at which the factors hold `SHARE` of the matrix's numbers at
+        most; a layer for which that is below `LEAST_RANK`, such as the outputs', stays full.
     :param seed: of the signs.
     :raises ValueError: for a rank below 1.
     """
 
     _right_is_trained = False
 
-    def __init__(self, model: nn.Module, rank: int = 64, seed: int = 0):
-        if rank < 1:
+    def __init__(self, model: nn.Module, rank: int | None = None, seed: int = 0):
+        if rank is not None and rank < 1:
             raise ValueError(f"rank must be at least 1; got {rank}")
         self.rank, self.seed = rank, seed
         self._generator = torch.Generator().manual_seed(seed)
@@ -147,7 +150,10 @@ class RandomProjection(_Factorised):
         del self._generator
 
     def _rank(self, name: str, matrix: Tensor) -> int:
-        return self.rank
+        if self.rank is not None:
+            return self.rank
+        rank = int(SHARE * matrix.numel() / sum(matrix.shape))
+        return rank if rank >= LEAST_RANK else matrix.numel()
 
     def _factors(self, matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         shape = (rank, matrix.shape[1])

@@ -125,3 +125,10 @@ def test_bad_options():
     _, guide = make(KINDS["low-rank"])
     with pytest.raises(ValueError, match="LowRank cannot start from"):
         guide.start_from(guide.posterior())
+
+
+def test_ranks_of_random_projections_follow_from_the_layer():
+    net = nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 10))
+    rewrites = RandomProjection(Gaussian(net, 6)).posterior().rewrites
+    assert rewrites.keys() == {"0.weight"}  # 0.9 x 100 x 10 / 110 is 8: the outputs' stays full
+    assert rewrites["0.weight"].left.shape == (100, 35)
