@@ -163,6 +163,7 @@ EXPRESSIONS = {
     "product": lambda z: z * 2.0 * z,
     "from the left": lambda z: torch.arange(1.0, 4.0, dtype=torch.float64) * z,
     "slab": lambda z: (z * z * 4.0 / (z * z + 4.0)).sqrt(),
+    "slab by hypot": lambda z: z / torch.hypot(torch.ones((), dtype=torch.float64), z / 2.0),
     "power": lambda z: (1.0 + z) ** 1.5,
     "reciprocal": lambda z: torch.reciprocal(z.add(1.0)) / 2.0,
     "of a number": lambda z: 1.0 / torch.sqrt(z),
