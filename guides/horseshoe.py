@@ -65,7 +65,7 @@ class Horseshoe(NetworkGuide):
     def _bounded(self, scale: Tensor) -> Tensor:
         """What the slab, if there is one, makes of z s."""
         slab = self._model[0].slab
-        return scale if slab is None else scale / torch.sqrt(1 + (scale / slab).square())
+        return scale if slab is None else scale / torch.hypot(scale.new_ones(()), scale / slab)
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)

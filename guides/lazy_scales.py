@@ -22,6 +22,7 @@ _ELEMENTWISE = {
     "truediv": torch.div,
     "pow": torch.pow,
     "sqrt": torch.sqrt,
+    "hypot": torch.hypot,
     "reciprocal": torch.reciprocal,
 }
 
@@ -29,8 +30,8 @@ _ELEMENTWISE = {
 class LazyScale(Lazy):
     """Scales, or an expression of scales, of which a layer may have one draw for each example.
 
-    Elementwise `+ * / ** sqrt reciprocal` (the keys of `_ELEMENTWISE`) with numbers, tensors and
-    other lazy scales, and `reshape`, give a lazy scale. Any other operation sees one ordinary
+    Elementwise `+ * / ** sqrt hypot reciprocal` (the keys of `_ELEMENTWISE`) with numbers, tensors
+    and other lazy scales, and `reshape`, give a lazy scale. Any other operation sees one ordinary
     tensor, drawn once.
 
     :param shape: of one draw.

@@ -110,13 +110,14 @@ class Horseshoe(NetworkModel):
         return super().sample_weights()
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
-        square = 1.0
+        # Roots first, and hypot: the tails are heavy enough for squares to overflow.
+        scale = 1.0
         for site, prior in self.factors(name).items():
-            square = pyro.sample(site, prior.to_event(1)) * square
+            scale = pyro.sample(site, prior.to_event(1)).sqrt() * scale
         if self.slab is not None:
-            square = square * self.slab**2 / (square + self.slab**2)
+            scale = scale / torch.hypot(initial.new_ones(()), scale / self.slab)
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)
         standard = Normal(zeros, torch.ones_like(initial), validate_args=False)
         base = pyro.sample(f"{name}.base", standard.to_event(initial.dim()))
-        return deterministic(name, base * along(square.sqrt(), initial))
+        return deterministic(name, base * along(scale, initial))

@@ -133,6 +133,18 @@ def test_a_draw_of_the_prior(name, net):
             torch.testing.assert_close(value, expected)
 
 
+def test_the_slab_holds_for_the_largest_and_the_smallest_scales():
+    model = Model(nn.Linear(2, 1, bias=False), 6, likelihood="normal", slab=0.7)
+    ones = {s: torch.ones_like(prior.rate) for s, prior in model.factors("weight").items()}
+    large = {site: 1e18 * one for site, one in ones.items()}
+    small = {site: (1e-8 * one).requires_grad_() for site, one in ones.items()}
+    base = {"weight.base": torch.ones(1, 2)}
+    weight = pyro.poutine.condition(model.sample_weights, large | base)()["weight"]
+    torch.testing.assert_close(weight, torch.full((1, 2), 0.7))
+    pyro.poutine.condition(model.sample_weights, small | base)()["weight"].sum().backward()
+    assert all(value.grad.isfinite().all() for value in small.values())
+
+
 def test_the_guide_starts_at_the_network():
     for options in VARIANTS.values():
         net = dense()
