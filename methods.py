@@ -71,16 +71,33 @@ class Method:
         return {**self.defaults, **self.networks.get(network, {})}
 
 
-# Of the baselines that train points from a trained network.
-_BASELINE = {
-    "pretrain_epochs": 10,
-    "epochs": 30,
-    "batch_size": 128,
-    "lr": 1e-3,
-    "lr_schedule": "linear",
-    "kl_warmup": (0.0, 0.0),
-}
-_BASELINES = {"digits-mlp": {"pretrain_epochs": 40, "epochs": 100, "batch_size": 64}}
+def _training(
+    epochs: int, lr: float, kl_warmup: float = 0.0, pretrain_epochs: int = 10,
+    batch_size: int = 128, **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Defaults of a method: see `workbench.fit.Options`."""
+    return {
+        "pretrain_epochs": pretrain_epochs,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "lr_schedule": "linear",
+        "kl_warmup": (0.0, kl_warmup),
+        "shift": 0,
+        **more,
+    }
+
+
+def _digits(epochs: int, lr: float, kl_warmup: float = 50.0, **more: Any) -> dict[str, Any]:
+    return {"digits-mlp": _training(epochs, lr, kl_warmup, 40, 64, **more)}
+
+
+_POINTS = _training(30, 1e-3)  # of the baselines that train points from a trained network
+_POINTS_DIGITS = _digits(100, 1e-3, 0.0)
+_GROUPS, _GROUPS_DIGITS = _training(30, 1e-3, 15.0), _digits(300, 2e-2)
+_MIXTURE = {"weight": 0.02, "zero_proportion": 0.999}
+_BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"
+_WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -92,15 +109,7 @@ METHODS: dict[str, Method] = {
             prior="p(w) proportional to 1/|w| (improper)",
             paper="Molchanov, Ashukha and Vetrov 2017, Variational Dropout Sparsifies DNNs",
             proper=False,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 100,
-                "batch_size": 128,
-                "lr": 2e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 10.0),
-                "shift": 0,
-            },
+            defaults=_training(100, 2e-3, 10.0),
             networks={
                 "lenet-300-100": {"epochs": 200, "shift": 1},
                 "lenet-5-caffe": {
@@ -109,13 +118,7 @@ METHODS: dict[str, Method] = {
                     "lr": 3e-3,
                     "kl_warmup": (0.0, 8.0),
                 },
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 300,
-                    "batch_size": 64,
-                    "lr": 2e-2,
-                    "kl_warmup": (0.0, 50.0),
-                },
+                **_digits(300, 2e-2),
             },
         ),
         Method(
@@ -125,124 +128,48 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 4 / fan-in)",
             paper="Blundell et al. 2015, Weight Uncertainty in Neural Networks (one component)",
             proper=True,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 60,
-                "batch_size": 128,
-                "lr": 1e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 0.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 200,
-                    "batch_size": 64,
-                    "lr": 5e-3,
-                    "kl_warmup": (0.0, 50.0),
-                }
-            },
+            defaults=_training(60, 1e-3),
+            networks=_digits(200, 5e-3),
         ),
         Method(
             name="hard-concrete",
             model="HardConcrete",
             guide="HardConcreteGates",
             prior="w = gate base, 0.1 nats for each weight that an open gate lets through",
-            paper="Louizos, Welling and Kingma 2018, Learning Sparse Networks through L0 "
-            "Regularization",
+            paper="Louizos, Welling and Kingma 2018, Learning Sparse Neural Networks (L0)",
             proper=False,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 100,
-                "batch_size": 128,
-                "lr": 2e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 10.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 200,
-                    "batch_size": 64,
-                    "lr": 1e-2,
-                    "kl_warmup": (0.0, 50.0),
-                },
-            },
+            defaults=_training(100, 2e-3, 10.0),
+            networks=_digits(200, 1e-2),
         ),
         Method(
             name="normal-jeffreys",
             model="NormalJeffreys",
             guide="NormalJeffreys",
             prior="w = z base, p(z) proportional to 1/|z| for each unit (improper), base ~ N(0, 1)",
-            paper="Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning (GNJ)",
+            paper=f"{_BC} (GNJ)",
             proper=False,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 30,
-                "batch_size": 128,
-                "lr": 1e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 15.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 300,
-                    "batch_size": 64,
-                    "lr": 2e-2,
-                    "kl_warmup": (0.0, 50.0),
-                },
-            },
+            defaults=_GROUPS,
+            networks=_GROUPS_DIGITS,
         ),
         Method(
             name="horseshoe",
             model="Horseshoe",
             guide="Horseshoe",
             prior="w = z s base, z ~ C+(0, 1) for each unit, s ~ C+(0, 1e-5), base ~ N(0, 1)",
-            paper="Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning (GHS)",
+            paper=f"{_BC} (GHS)",
             proper=True,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 30,
-                "batch_size": 128,
-                "lr": 1e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 15.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 300,
-                    "batch_size": 64,
-                    "lr": 2e-2,
-                    "kl_warmup": (0.0, 50.0),
-                },
-            },
+            defaults=_GROUPS,
+            networks=_GROUPS_DIGITS,
         ),
         Method(
             name="scale-mixture",
             model="ScaleMixture",
             guide="MeanFieldNormal",
             prior="p(w) = pi N(0, sigma1^2) + (1 - pi) N(0, sigma2^2)",
-            paper="Blundell et al. 2015, Weight Uncertainty in Neural Networks",
+            paper=_WITH_MIXTURE,
             proper=True,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 60,
-                "batch_size": 128,
-                "lr": 2e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 10.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 200,
-                    "batch_size": 64,
-                    "lr": 5e-3,
-                    "kl_warmup": (0.0, 50.0),
-                }
-            },
+            defaults=_training(60, 2e-3, 10.0),
+            networks=_digits(200, 5e-3),
             closed_form=False,
         ),
         Method(
@@ -252,22 +179,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = a learned mixture of 17 Gaussians, one of them at zero",
             paper="Ullrich, Meeds and Welling 2017, Soft Weight-Sharing for Compression",
             proper=True,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 60,
-                "batch_size": 128,
-                "lr": 1e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 0.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 200,
-                    "batch_size": 64,
-                    "lr": 5e-3,
-                }
-            },
+            defaults=_training(60, 1e-3),
+            networks=_digits(200, 5e-3, 0.0),
         ),
         Method(
             name="log-uniform-mixture",
@@ -276,82 +189,36 @@ METHODS: dict[str, Method] = {
             prior="p(w) proportional to 1/|w| (improper); E_q[w] drawn to a learned mixture",
             paper="Federici, Ullrich and Welling 2017, Improved Bayesian Compression",
             proper=False,
-            defaults={
-                "pretrain_epochs": 10,
-                "start_epochs": 70,
-                "epochs": 30,
-                "batch_size": 128,
-                "lr": 1e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 0.0),
-            },
+            defaults=_training(30, 1e-3, start_epochs=70),
             networks={
                 "lenet-300-100": {"start_epochs": 140, "epochs": 60},
                 "lenet-5-caffe": {"pretrain_epochs": 5, "start_epochs": 42, "epochs": 18},
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "start_epochs": 210,
-                    "epochs": 90,
-                    "batch_size": 64,
-                    "lr": 5e-3,
-                },
+                **_digits(90, 5e-3, 0.0, start_epochs=210),
             },
             start="log-uniform",
-            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999}},
+            model_options={"mixture": _MIXTURE},
         ),
         Method(
             name="normal-jeffreys-mixture",
             model="NormalJeffreys",
             guide="NormalJeffreys",
             prior="normal-jeffreys; E_q[w] drawn to a learned mixture",
-            paper="groups of Louizos, Ullrich and Welling 2017 with the mixture of Federici, "
-            "Ullrich and Welling 2017, who leave it to future work",
+            paper=_WITH_MIXTURE,
             proper=False,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 60,
-                "batch_size": 128,
-                "lr": 2e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 10.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 300,
-                    "batch_size": 64,
-                    "lr": 2e-2,
-                    "kl_warmup": (0.0, 50.0),
-                },
-            },
-            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
+            defaults=_GROUPS,
+            networks=_GROUPS_DIGITS,
+            model_options={"mixture": _MIXTURE},
         ),
         Method(
             name="horseshoe-mixture",
             model="Horseshoe",
             guide="Horseshoe",
             prior="horseshoe; E_q[w] drawn to a learned mixture",
-            paper="groups of Louizos, Ullrich and Welling 2017 with the mixture of Federici, "
-            "Ullrich and Welling 2017, who leave it to future work",
+            paper=_WITH_MIXTURE,
             proper=True,
-            defaults={
-                "pretrain_epochs": 10,
-                "epochs": 60,
-                "batch_size": 128,
-                "lr": 2e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 10.0),
-            },
-            networks={
-                "digits-mlp": {
-                    "pretrain_epochs": 40,
-                    "epochs": 300,
-                    "batch_size": 64,
-                    "lr": 2e-2,
-                    "kl_warmup": (0.0, 50.0),
-                },
-            },
-            model_options={"mixture": {"weight": 0.02, "zero_proportion": 0.999, "span": 2.0}},
+            defaults=_GROUPS,
+            networks=_GROUPS_DIGITS,
+            model_options={"mixture": _MIXTURE},
         ),
         Method(
             name="deterministic",
@@ -360,14 +227,7 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 1): L2 regularisation",
             paper="maximum a posteriori; the baseline, and the start of the other methods",
             proper=True,
-            defaults={
-                "pretrain_epochs": 0,
-                "epochs": 20,
-                "batch_size": 128,
-                "lr": 1e-3,
-                "lr_schedule": "linear",
-                "kl_warmup": (0.0, 0.0),
-            },
+            defaults=_training(20, 1e-3, pretrain_epochs=0),
             networks={"digits-mlp": {"epochs": 40, "batch_size": 64}},
             model_options={"scale": 1.0},
         ),
@@ -378,8 +238,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 1): L2 regularisation",
             paper="Han et al. 2015, Learning both Weights and Connections",
             proper=True,
-            defaults=_BASELINE,
-            networks=_BASELINES,
+            defaults=_POINTS,
+            networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
             guide_options={"kept": 0.1, "per_layer": False},
         ),
@@ -390,8 +250,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = Laplace(0, 0.1): L1 regularisation",
             paper="Han et al. 2015, Learning both Weights and Connections",
             proper=True,
-            defaults=_BASELINE,
-            networks=_BASELINES,
+            defaults=_POINTS,
+            networks=_POINTS_DIGITS,
             model_options={"scale": 0.1},
             guide_options={"kept": 0.1, "per_layer": False},
         ),
@@ -402,8 +262,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 1): L2 regularisation",
             paper="LeCun, Denker and Solla 1990, Optimal Brain Damage",
             proper=True,
-            defaults=_BASELINE,
-            networks=_BASELINES,
+            defaults=_POINTS,
+            networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
         ),
         Method(
@@ -413,8 +273,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 1): L2 regularisation",
             paper="Gal and Ghahramani 2016, Dropout as a Bayesian Approximation",
             proper=True,
-            defaults=_BASELINE,
-            networks=_BASELINES,
+            defaults=_POINTS,
+            networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
             guide_options={"p": 0.3, "first": 0.0},
         ),
@@ -425,8 +285,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 1) of the product: L2 regularisation",
             paper="Denton et al. 2014, Exploiting Linear Structure Within Convolutional Networks",
             proper=True,
-            defaults=_BASELINE,
-            networks=_BASELINES,
+            defaults=_POINTS,
+            networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
         ),
         Method(
@@ -436,8 +296,8 @@ METHODS: dict[str, Method] = {
             prior="p(w) = N(0, 1) of the product: L2 regularisation",
             paper="Achlioptas 2003, Database-friendly random projections; the reviews of Han 2015",
             proper=True,
-            defaults=_BASELINE,
-            networks=_BASELINES,
+            defaults=_POINTS,
+            networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
         ),
     )
