@@ -1,13 +1,13 @@
 """All methods on one network with one budget: the table of docs/methods/README.md.
 
-    python benchmarks/zoo.py [--network N] [--data D] [--epochs 30] [--seeds 0 1 2]
+    python benchmarks/zoo.py [--network N] [--data D] [--epochs 30] [--shift 1] [--seeds 0 1 2]
         [--methods M ...] --work DIR --json FILE
 
 For each seed one network is trained for 10 epochs, by maximum a posteriori; every method starts
 from it and has the same number of epochs, retraining between prunings included. One `bitsback
 compress` a method and seed, thresholds and codebooks chosen on validation data; the test part is
-looked at once a run. Finished runs of the same commit in DIR are not repeated. `seconds` are those
-of one whole run on the machine named, with one thread.
+looked at once a run. Finished runs in DIR are not repeated; each says at which commit it was made.
+`seconds` are those of one whole run on the machine named, with one thread, other work beside it.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def pretrained(options: argparse.Namespace, seed: int) -> Path:
         torch.manual_seed(seed)
         net = bitsback.network(options.network)
         model, guide = METHODS["deterministic"].pair(net, len(data.train))
-        budget = Options(epochs=PRETRAIN_EPOCHS, seed=seed)
+        budget = Options(epochs=PRETRAIN_EPOCHS, seed=seed, shift=options.shift)
         fit(model, guide, (data.train.x, data.train.y), options=budget)
         state = model.trained().state_dict()
         for name, weight in guide.posterior().weights.items():
@@ -60,12 +60,12 @@ def one(options: argparse.Namespace, method: str, seed: int) -> dict:
     """One run of the command."""
     stem = options.work / f"{options.network}-{options.data}-{method}-{seed}"
     done = stem.with_suffix(".done.json")
-    if done.exists() and (result := json.loads(done.read_text()))["commit"] == commit():
-        return result
+    if done.exists():
+        return json.loads(done.read_text())
     command = [
         *("bitsback", "compress", "--data", options.data, "--network", options.network),
         *("--method", method, "--epochs", str(options.epochs), "--seed", str(seed)),
-        *("--threads", "1", *options.rest),
+        *("--threads", "1", "--shift", str(options.shift), *options.rest),
     ]
     out, figures = stem.with_suffix(".bb"), stem.with_suffix(".json")
     files = ["--weights", pretrained(options, seed), "--out", out, "--json", figures]
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--network", default="lenet-300-100")
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--shift", type=int, default=1, help="pixels that images are moved by")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--work", type=Path, required=True, help="folder for files")
@@ -121,7 +122,8 @@ def main() -> None:
             found[name] = summary([one(options, name, seed) for seed in seeds])
         figures = {
             "command": f"python benchmarks/zoo.py --network {options.network} --data "
-            f"{options.data} --epochs {options.epochs} --seeds {' '.join(map(str, seeds))} "
+            f"{options.data} --epochs {options.epochs} --shift {options.shift} "
+            f"--seeds {' '.join(map(str, seeds))} "
             f"--methods {' '.join(options.methods)} {' '.join(options.rest)}".strip(),
             "commit": commit(),
             "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
