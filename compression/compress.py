@@ -12,20 +12,20 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..posterior import Posterior, WeightPosterior
+from ..posterior import Posterior
 from .architecture import describe
 from .archive import Archive
 from .file import decode, encode, network, save
-from .masks import PRUNE, candidates, check_posterior, masks
+from .masks import PRUNE, candidates, masks
+from .reference import extra_weights, reference_of
 from .report import describe_result
 from .rewrites import rewrite
-from .scores import Rise, check_data, check_inputs
-from .search import Pruned, Setting, Trial, settings_for
-from .weights import Weights, grid_of, usable_stddev
+from .scores import Rise, check_data
+from .search import Pruned, Trial
+from .settings import Setting, settings_for
 
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
@@ -114,9 +114,9 @@ def compress(
     x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
-    original = describe(net, weights=_extra(net, posterior))
+    original = describe(net, weights=extra_weights(net, posterior))
     net, posterior = rewrite(net, posterior)
-    trial = _reference(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
+    trial = reference_of(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
     exact = trial.exact >= trial.weights.keys()
     if quantiser.startswith("stddev") and exact:
         raise ValueError(
@@ -176,64 +176,6 @@ def _quantisers(quantiser: str, trial: Trial) -> tuple[str, ...]:
     if quantiser == "auto":
         return ("grid", "codebook") if every else ("codebook",)
     return (quantiser,)
-
-
-def _reference(
-    net: nn.Module,
-    posterior: Posterior,
-    x: Tensor,
-    y: Tensor,
-    likelihood: str,
-    margin_nll: float,
-    margin_error: float,
-    training: Tensor | None,
-) -> Trial:
-    """The network of posterior means, and its weight tensors, ready for trials."""
-    reference = copy.deepcopy(net).cpu().eval().requires_grad_(False)
-    state = reference.state_dict()
-    check_posterior(posterior, state)
-    for name, weight in posterior.weights.items():
-        state[name].copy_(weight.loc)
-    architecture = describe(reference, weights=_extra(reference, posterior))
-    weights, exact = {}, set()
-    for spec in architecture.tensors():
-        if spec.role != "weight":
-            continue
-        values = state[spec.name].double().numpy().copy()
-        if spec.name in posterior.weights:
-            stddev = posterior.weights[spec.name].stddev.detach().double().cpu().numpy()
-        else:
-            stddev = 0.0 * values
-        if not stddev.any():
-            exact.add(spec.name)
-        weights[spec.name] = Weights(
-            values, usable_stddev(stddev, values), values == values,
-            *_own_grid(values, posterior.weights.get(spec.name)),
-        )  # fmt: skip
-    if not weights:
-        raise ValueError("the network has no Linear, Conv1d or Conv2d layer to compress")
-    if training is not None:
-        training = check_inputs(training, x)
-    return Trial(
-        reference, architecture, weights, frozenset(exact), x, y, likelihood,
-        margin_nll, margin_error, training,
-    )  # fmt: skip
-
-
-def _own_grid(values: np.ndarray, weight: WeightPosterior | None) -> tuple:
-    """Symbols and table of the values that the posterior has learned; empty if it has not."""
-    grid = weight.grid if weight is not None else None
-    if grid is None or grid.codebook is None:
-        return ()
-    codes = None if grid.codes is None else grid.codes.cpu().numpy()
-    return grid_of(values, grid.codebook.detach().double().cpu().numpy(), codes)
-
-
-def _extra(net: nn.Module, posterior: Posterior) -> list[str]:
-    """The posterior's tensors that are the weights of no Linear or Conv layer, but matrices."""
-    specs = {spec.name: spec for spec in describe(net).tensors()}
-    known = [specs[name] for name in posterior.weights if name in specs]
-    return [spec.name for spec in known if spec.role == "raw" and len(spec.shape) > 1]
 
 
 def _prunings(

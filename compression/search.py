@@ -18,17 +18,12 @@ from .matching import Matching
 from .quantise import estimated_bits, on_table, select, shared
 from .refine import refine_codebooks, retrain_survivors
 from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
+from .settings import Setting
 from .uniform import bias, rounded, uniform, unitwise
 from .units import remove_units
 from .weights import Weights
 
-CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of codebooks
-RATED_CLUSTERS = (12, 8, 6, 4)
-RATED_STEPS = (0.35, 0.5, 0.7, 1.0)  # multipliers to start from, see `quantise.uniform`
-MATCHED_CLUSTERS = (16, 12, 8)  # where codebooks are retrained, few are better than an even grid
-RATES = tuple(2.0 ** (k / 2) for k in range(-14, 7))
 MATCHED_RATE = 2.0**-6  # at most this for survivors that were retrained: they are few already
-MULTIPLIERS = tuple(2.0 ** (k / 2) for k in range(-10, 5))
 BIAS_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 16)
 MISSES = 2  # settings beyond the margins in a row, after which coarser ones are not tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
@@ -38,23 +33,6 @@ DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more 
 RECOVERED_NLL, RECOVERED_ERROR = 0.021, 1.4
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
 TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How surviving weights are quantised.
-
-    :param kind: "codebook" (`quantise.shared`), "stddev" (`quantise.uniform`), "stddev-units"
-        (`quantise.unitwise`), "grid" (the posterior's own values) or "none" (16 bits a weight, as
-        near to not at all as a file can).
-
-    The other fields are the arguments of those functions.
-    """
-
-    kind: str = "codebook"
-    clusters: int | None = None
-    rate: float = 0.0
-    multiplier: float | None = None
 
 
 @dataclass(frozen=True)
@@ -269,29 +247,6 @@ class Trial:
             if self.fits(found) or not biases:
                 break
         return trial, codes | coded, found, self.fits(found)
-
-
-def settings_for(
-    quantiser: str, clusters: int | str, exact: bool, matched: bool
-) -> list[list[Setting]]:
-    """The candidates that a quantiser offers, in rows from fine to coarse.
-
-    :param exact: no stddev is known at all, so that there is no measure to trade bits by.
-    :param matched: there are training inputs to retrain on.
-    """
-    if quantiser.startswith("stddev"):
-        return [[Setting(quantiser, multiplier=m) for m in MULTIPLIERS]]
-    if quantiser in ("grid", "none"):
-        return [[Setting(quantiser)]]
-    if clusters != "validation":
-        return [[Setting(clusters=clusters)]]
-    plain = [Setting(clusters=k) for k in CLUSTERS]
-    if exact:
-        return [plain]
-    starts = [(CLUSTERS[0], m) for m in RATED_STEPS] + [(k, None) for k in RATED_CLUSTERS]
-    if matched:
-        starts = [(k, None) for k in MATCHED_CLUSTERS]
-    return [plain, *([Setting("codebook", k, rate, m) for rate in RATES] for k, m in starts)]
 
 
 def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
