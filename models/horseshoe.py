@@ -68,20 +68,19 @@ class Horseshoe(NetworkModel):
         if learn_tau0 and scales == "local":
             raise ValueError("learn_tau0 needs a global scale, which scales='local' has not")
         self.scales, self.slab, self.inverse_gamma = scales, slab, inverse_gamma
-        self.learn_tau0 = learn_tau0
+        self.tau0, self.learn_tau0 = float(tau0), learn_tau0
         count = {None: 0, "global": 1, "layer": len(self.weight_names)}[learn_tau0]
-        self._log_tau0 = math.log(tau0)
         self.learned = nn.Module()
         if count:
             like = next(iter(self.initial_weights().values()))
-            start = torch.full_like(like.new_empty(count), self._log_tau0)
+            start = torch.full_like(like.new_empty(count), math.log(tau0))
             self.learned.register_parameter("log_tau0", nn.Parameter(start))
 
     def log_tau0(self, name: str) -> Tensor:
         """log tau0 of a weight tensor, shape `(1,)`."""
         if self.learn_tau0 is None:
             like = self.initial_weights()[name]
-            return torch.full_like(like.new_empty(1), self._log_tau0)
+            return torch.full_like(like.new_empty(1), math.log(self.tau0))
         values = self.learned.log_tau0
         if self.learn_tau0 == "global":
             return values
