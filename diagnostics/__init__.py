@@ -16,6 +16,7 @@ from .calibration import (
 )
 from .draws import Draws, draw
 from .evidence import Evidence, elbo, importance_bound, psis_evidence
+from .figures import figures
 from .khat import khat, khat_by_site
 from .laplace import laplace
 from .loo import Loo, compare, loo
@@ -38,6 +39,7 @@ __all__ = [
     "distance_to_uniform",
     "draw",
     "elbo",
+    "figures",
     "importance_bound",
     "inference_data",
     "khat",

@@ -39,6 +39,7 @@ def report_html(
     held_out: tuple[Tensor, Tensor] | None = None,
     network: nn.Module | None = None,
     num_samples: int = 500,
+    draws: Draws | None = None,
 ) -> str:
     """A page with the k-hat, the evidence, leave-one-out and calibration of a trained pair.
 
@@ -52,8 +53,9 @@ def report_html(
     :param held_out: inputs and labels not trained on, for calibration.
     :param network: the compressed classifier, to compare on `held_out`.
     :param num_samples: draws from a guide.
+    :param draws: those to show, made before by `draw` on x and y; default: new ones.
     """
-    draws = draw(model, source, x, y, num_samples)
+    draws = draw(model, source, x, y, num_samples) if draws is None else draws
     size = sum(value[0].numel() for value in draws.values.values())
     about = f"{type(source).__name__} for {type(model).__name__}"
     sections = [

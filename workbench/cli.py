@@ -247,6 +247,27 @@ def inspect(file: CompressedFile, json: Json = None) -> None:
 
 @app.command()
 @_one_line
+def diagnose(
+    file: Annotated[
+        Path, typer.Argument(metavar="GUIDE", help="What `compress --save-guide` kept.")
+    ],
+    compressed: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its compressed network, to compare calibration with."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The page, self-contained HTML.")
+    ] = Path("diagnosis.html"),
+    samples: Annotated[int, typer.Option(help="Draws from the guide.")] = 200,
+    data_dir: DataDir = None,
+    json: Json = None,
+) -> None:
+    """How far a trained guide can be trusted: k-hat, evidence, leave-one-out, calibration."""
+    commands.diagnose(file, compressed, out, samples, data_dir, json)
+
+
+@app.command()
+@_one_line
 def methods(json: Json = None) -> None:
     """The methods: name, prior, guide, paper, defaults."""
     commands.methods(json)

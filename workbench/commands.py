@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from . import report
-from .files import check_folder, check_writable
+from .files import check_folder, check_writable, write_atomic
 from .settings import Settings, resolve
 
 
@@ -76,6 +76,38 @@ def inspect(file: Path, json_target: str | None) -> None:
     except CorruptFile as error:
         raise type(error)(f"{file}: {error}") from error
     report.print_inspected(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def diagnose(
+    file: Path, compressed: Path | None, out: Path, samples: int, data_dir: Path | None,
+    json_target: str | None,
+) -> None:  # fmt: skip
+    """A page about a kept guide, and its figures.
+
+    :raises ValueError: for a file that was not written by `bitsback compress --save-guide`.
+    """
+    from .. import diagnostics
+    from ..compression.file import load
+    from .data import load_data
+    from .trained import describe_guide, rebuild
+
+    if samples < 20:
+        raise ValueError(f"--samples {samples}: must be at least 20, to say anything of a tail")
+    check_writable(out, "--out")
+    _check_json(json_target)
+    progress, tables = consoles(json_target)
+    about = describe_guide(file)["about"]
+    small = load(compressed) if compressed is not None else None
+    data = load_data(about.get("data", ""), data_dir, progress)
+    model, guide = rebuild(file, len(data.train))
+    train, held_out = ((part.x, part.y) for part in (data.train, data.validation))
+    draws = diagnostics.draw(model, guide, *train, samples)
+    found = diagnostics.figures(model, guide, draws, held_out, small)
+    page = diagnostics.report_html(model, guide, *train, held_out, small, draws=draws)
+    write_atomic(out, page.encode())
+    result = {"file": str(file), "page": str(out), **about, **found}
+    report.print_diagnosed(tables, result)
     report.write_json(result, json_target)
 
 

@@ -109,6 +109,32 @@ def print_layers(console: Console, layers: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
+def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
+    """The table of `bitsback diagnose`."""
+    _say(
+        console,
+        f"{result['file']}: {result['method']} on {result['data']}, {result['draws']} draws",
+    )
+    table = _key_value()
+    if result["obstacle"]:
+        table.add_row("no evidence", result["obstacle"])
+    else:
+        table.add_row("k-hat", f"{result['khat']:.2f}: {result['verdict']}")
+        for name, found in result["evidence"].items():
+            said = f"{found['value']:.1f} ± {found['stderr']:.1f} nats ({found['direction']})"
+            table.add_row(name, said)
+    if result["loo"]:
+        found = result["loo"]
+        said = f"elpd {found['elpd']:.1f} ± {found['stderr']:.1f} nats, "
+        said += f"{found['khat_above']} examples not to be trusted"
+        table.add_row("leave-one-out", said)
+    for name, found in (result["calibration"] or {}).items():
+        said = f"NLL {found['nll']:.4f} nats, Brier {found['brier']:.4f}, ECE {found['ece']:.4f}"
+        table.add_row(f"validation, {name}", said)
+    table.add_row("page", result["page"])
+    console.print(table)
+
+
 def print_methods(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
     """The table of `bitsback methods`."""
     table = Table()

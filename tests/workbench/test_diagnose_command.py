@@ -1,0 +1,51 @@
+"""`bitsback diagnose`: a page and figures from what a run has kept."""
+
+import json
+
+import bitsback
+import pytest
+from bitsback.methods import METHODS
+from bitsback.workbench.trained import rebuild
+from typer.testing import CliRunner
+
+
+def kept(folder, method: str, about: dict | None = None):
+    path = folder / "pair.safetensors"
+    pair = METHODS[method].pair(bitsback.network("digits-mlp"), 1197)
+    about = about or {"method": method, "network": "digits-mlp", "data": "digits"}
+    bitsback.save_guide(path, *pair, about)
+    return path
+
+
+def invoke(*arguments, code: int = 0):
+    from bitsback.workbench.cli import app
+
+    run = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert run.exit_code == code, run.output
+    return run
+
+
+@pytest.mark.parametrize(("method", "proper"), [("gaussian", True), ("log-uniform", False)])
+def test_page_and_figures(method, proper, tmp_path):
+    path, page = kept(tmp_path, method), tmp_path / "page.html"
+    options = ("--samples", 20, "--out", page, "--json", tmp_path / "found.json")
+    invoke("diagnose", path, *options)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["method"], found["data"], found["draws"]) == (method, "digits", 20)
+    assert (found["evidence"] is not None) == (found["verdict"] is not None) == proper
+    assert ("improper" in (found["obstacle"] or "")) != proper
+    assert 0 <= found["calibration"]["average over q"]["ece"] <= 1
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>") and "Calibration" in text
+
+
+def test_what_cannot_be_diagnosed(tmp_path):
+    page = ("--out", tmp_path / "page.html")
+    run = invoke("diagnose", kept(tmp_path, "gaussian", {"data": "digits"}), *page, code=2)
+    assert "does not say its method" in run.output
+    run = invoke("diagnose", kept(tmp_path, "gaussian"), "--samples", 5, *page, code=2)
+    assert "--samples 5" in run.output
+    (tmp_path / "bad").write_bytes(b"nothing")
+    assert "not a trained pair" in invoke("diagnose", tmp_path / "bad", *page, code=2).output
+    with pytest.raises(ValueError, match="unknown method"):
+        rebuild(kept(tmp_path, "gaussian", {"method": "x", "network": "y", "data": "digits"}), 5)
