@@ -7,8 +7,8 @@ first layer, how much of the variance of log|w| is common to the whole layer, co
 the weight's own; how often the whole layer is large or small together (the median over groups of
 their scale beyond 10 times, or below a tenth of, its median over draws); and for the network on
 the digits' training images, how often its predictions are saturated (mean largest probability above
-0.99) or constant (standard deviation over images below 0.01 for every logit). tau0 is 1, which only
-sets the unit of the weights, and in the last rows that at which the published default stands.
+0.99) or constant (standard deviation over images below 0.01 for every logit). tau0 is 1, and in
+the last rows the published default.
 """
 
 import argparse
