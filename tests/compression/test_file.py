@@ -137,10 +137,10 @@ def fuzz(count: int, seed: int) -> None:
     for _ in range(count):
         data = mutate(chance.choice(files), chance)
         data = repaired(data) if chance.random() < 0.9 else data
-        before = time.perf_counter()
+        before = time.process_time()  # of this process alone: others may be busy
         with contextlib.suppress(CorruptFile):
             file.inspect(data)
-        assert time.perf_counter() - before < 5, data.hex()
+        assert time.process_time() - before < 5, data.hex()
 
 
 def test_mutated_files():
