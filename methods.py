@@ -139,9 +139,9 @@ METHODS: dict[str, Method] = {
                 "pretrain_epochs": 10,
                 "epochs": 30,
                 "batch_size": 128,
-                "lr": 1e-3,
+                "lr": 2e-3,
                 "lr_schedule": "linear",
-                "kl_warmup": (0.0, 15.0),
+                "kl_warmup": (0.0, 10.0),
             },
             networks={
                 "digits-mlp": {
@@ -164,9 +164,9 @@ METHODS: dict[str, Method] = {
                 "pretrain_epochs": 10,
                 "epochs": 30,
                 "batch_size": 128,
-                "lr": 1e-3,
+                "lr": 2e-3,
                 "lr_schedule": "linear",
-                "kl_warmup": (0.0, 15.0),
+                "kl_warmup": (0.0, 10.0),
             },
             networks={
                 "digits-mlp": {
