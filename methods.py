@@ -94,7 +94,7 @@ def _digits(epochs: int, lr: float, kl_warmup: float = 50.0, **more: Any) -> dic
 
 _POINTS = _training(30, 1e-3)  # of the baselines that train points from a trained network
 _POINTS_DIGITS = _digits(100, 1e-3, 0.0)
-_GROUPS, _GROUPS_DIGITS = _training(30, 1e-3, 15.0), _digits(300, 2e-2)
+_GROUPS, _GROUPS_DIGITS = _training(30, 2e-3, 10.0), _digits(300, 2e-2)
 _MIXTURE = {"weight": 0.02, "zero_proportion": 0.999}
 _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"
 _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"
