@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from bitsback.guides import MeanFieldNormal
+from bitsback.methods import METHODS
 from bitsback.models import Gaussian
 from bitsback.workbench import fit as fit_module
 from bitsback.workbench import noise_library
@@ -101,6 +102,29 @@ def test_a_seed_decides_everything():
 
     assert same(run(1), run(1, disturb=5))
     assert not same(run(1), run(2))
+
+
+def test_images_are_moved_anew_each_epoch(monkeypatch):
+    """And alike in a run of the same seed: a resumed one sees what the first would have."""
+    images, labels = torch.rand(8, 1, 4, 4), torch.arange(8) % 3
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    seen = []
+    original = EagerStep.__call__
+
+    def watched(self, x, *arguments):
+        seen.append(x.clone())
+        return original(self, x, *arguments)
+
+    monkeypatch.setattr(EagerStep, "__call__", watched)
+    options = Options(3, 8, 0.01, step="eager", shift=1)
+    for _ in range(2):
+        fit(*METHODS["log-uniform"].pair(net, 8), (images, labels), options=options)
+    first, again = seen[:3], seen[3:]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    sums = [x.sort(0).values for x in first]
+    assert not torch.equal(sums[0], sums[1]) and not torch.equal(sums[1], sums[2])
+    with pytest.raises(ValueError, match=r"images \(N, channels, height, width\), not \(40, 6\)"):
+        fit(*pair(), data(), options=options)
 
 
 def test_mean_squared_error_of_real_outputs():
