@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from .compression.compress import MARGIN_ERROR, MARGIN_NLL
 from .posterior import Posterior
 
 
@@ -75,7 +76,7 @@ def _training(
     epochs: int, lr: float, kl_warmup: float = 0.0, pretrain_epochs: int = 10,
     batch_size: int = 128, **more: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Defaults of a method: see `workbench.fit.Options`."""
+    """Defaults of a method: see `workbench.fit.Options` and `compression.compress`."""
     return {
         "pretrain_epochs": pretrain_epochs,
         "epochs": epochs,
@@ -84,6 +85,8 @@ def _training(
         "lr_schedule": "linear",
         "kl_warmup": (0.0, kl_warmup),
         "shift": 0,
+        "margin_nll": MARGIN_NLL,
+        "margin_error": MARGIN_ERROR,
         **more,
     }
 
@@ -111,7 +114,12 @@ METHODS: dict[str, Method] = {
             proper=False,
             defaults=_training(100, 2e-3, 10.0),
             networks={
-                "lenet-300-100": {"epochs": 200, "shift": 1},
+                "lenet-300-100": {
+                    "epochs": 200,
+                    "shift": 1,
+                    "margin_nll": 0.01,
+                    "margin_error": 0.3,
+                },
                 "lenet-5-caffe": {
                     "pretrain_epochs": 5,
                     "epochs": 60,
