@@ -1,0 +1,58 @@
+"""The default command, `bitsback compress` on digits: size, error and wall time.
+
+python benchmarks/digits.py [--seeds 0 1 2] --json FILE
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+SUMMARISED = ("seconds", "bytes", "ratio", "test_error", "test_error_before", "nonzero_fraction")
+
+
+def one(seed: int) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder, "found.json")
+        command = [sys.executable, "-m", "bitsback", "compress", "--seed", str(seed)]
+        subprocess.run([*command, "--json", str(found)], check=True, cwd=folder)
+        result = json.loads(found.read_text())
+    return {key: result[key] for key in ("seed", "method", "network", "data", *SUMMARISED)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    runs = [one(seed) for seed in options.seeds]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True, text=True, cwd=Path(__file__).parent,
+    ).stdout.strip()  # fmt: skip
+    figures = {
+        "command": f"python benchmarks/digits.py --seeds {' '.join(map(str, options.seeds))}",
+        "commit": commit,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch "
+        f"{torch.__version__}; load before the first run {load:.1f}",
+        "mean": {key: statistics.mean(run[key] for run in runs) for key in SUMMARISED},
+        "standard_deviation": {
+            key: statistics.stdev(run[key] for run in runs) if len(runs) > 1 else None
+            for key in SUMMARISED
+        },
+        "runs": runs,
+    }
+    options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures["mean"], indent=2))
+
+
+if __name__ == "__main__":
+    main()
