@@ -1,0 +1,252 @@
+"""What a guide's standard deviations are worth in bits, against NUTS.
+
+    python benchmarks/mean_field_bits.py [--seeds 0 1 2] --json FILE
+
+A tanh network 16-6-10 without biases on 4 x 4 digits (600 of the training images), prior N(0, 1),
+so that q is all there is to learn; trained once, and every guide and every chain starts there. For
+each guide, over all weights: the geometric mean of its stddev over NUTS's; `bits_per_weight`, the
+empirical entropy of the weights on the step of the stddev rule (multiplier 1, one step for each
+layer); the rise of validation NLL [nats] and the error [%] there; and `nats_per_weight`, the mean
+rise of the negative log joint density when rounding errors of that step (uniform, independent) are
+added to the guide's means, which the rule says is 1/2. `curves`: the same with stddev times c.
+NUTS's R-hat says how well its chains mix about that start; symmetric modes are not its business.
+"""
+
+import argparse
+import json
+import math
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import bitsback
+import numpy as np
+import pyro
+import torch
+from bitsback.compression.quantise import estimated_bits
+from bitsback.compression.uniform import rule_step, uniform
+from bitsback.compression.weights import Weights
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
+from pyro.infer.autoguide import (
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+    init_to_value,
+)
+from torch import nn
+
+CHAINS, WARMUP, DRAWS, DEPTH = 2, 150, 200, 6
+FACTORS = [2.0 ** (k / 2) for k in range(-4, 7)]  # of the stddev, 1/4 .. 8
+DITHERS = 400
+
+
+def digits(part) -> tuple[torch.Tensor, torch.Tensor]:
+    return nn.functional.avg_pool2d(part.x, 2).flatten(1), part.y
+
+
+class Study:
+    """One seed: data, the trained network, its model, and what a posterior's bits are worth."""
+
+    def __init__(self, seed: int):
+        pyro.set_rng_seed(seed)
+        data = bitsback.load_data("digits")
+        self.x, self.y = (part[:600] for part in digits(data.train))
+        self.validation = digits(data.validation)
+        self.net = nn.Sequential(
+            nn.Linear(16, 6, bias=False), nn.Tanh(), nn.Linear(6, 10, bias=False)
+        )
+        for weight in self.net.parameters():
+            nn.init.normal_(weight)
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=0.02)
+        for _ in range(2000):
+            optimizer.zero_grad()
+            self.loss().backward()
+            optimizer.step()
+
+    def loss(self) -> torch.Tensor:
+        """-log p(w, y | x) but for a constant, nats."""
+        penalty = sum(w.square().sum() for w in self.net.parameters()) / 2
+        return nn.functional.cross_entropy(self.net(self.x), self.y, reduction="sum") + penalty
+
+    def model(self) -> nn.Module:
+        return bitsback.models.Gaussian(self.net, num_data=len(self.y), scale=1.0)
+
+    def start(self):
+        return init_to_value(values=self.model().initial_weights())
+
+    def train(self, guide, model, loss, steps: int, lr: float = 0.01):
+        schedule = {"lr": lr, "lrd": 0.05 ** (1 / steps)}
+        svi = SVI(model, guide, pyro.optim.ClippedAdam(schedule), loss)
+        for _ in range(steps):
+            svi.step(self.x, self.y)
+        return guide
+
+    def at(self, weights: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Loss on the training data and figures on validation data, of the network there."""
+        with torch.no_grad():
+            for name, value in weights.items():
+                self.net.get_parameter(name).copy_(torch.as_tensor(value))
+            x, y = self.validation
+            output = self.net(x)
+            return {
+                "loss": self.loss().item(),
+                "nll": nn.functional.cross_entropy(output, y).item(),
+                "error": 100 * (output.argmax(1) != y).float().mean().item(),
+            }
+
+    def rounding(self, posterior, factor: float = 1.0) -> dict[str, float]:
+        """The stddev rule with all standard deviations times `factor`."""
+        means = {name: w.loc for name, w in posterior.weights.items()}
+        exact, codes, steps = self.at(means), {}, {}
+        for name, weight in posterior.weights.items():
+            stddev = factor * weight.stddev.double().numpy()
+            values = weight.loc.double().numpy()
+            steps[name] = rule_step(stddev**-2.0, 1.0)
+            codes[name] = uniform(Weights(values, stddev, np.ones(values.shape, bool)))
+        size = sum(c.codes.size for c in codes.values())
+        found = self.at({n: c.grid.values(c.codes).astype(np.float32) for n, c in codes.items()})
+        rises = [
+            self.at({n: w + steps[n] * (torch.rand(w.shape) - 0.5) for n, w in means.items()})
+            for _ in range(DITHERS)
+        ]
+        return {
+            "bits_per_weight": sum(estimated_bits(c) - 16 for c in codes.values()) / size,
+            "step": math.exp(statistics.mean(math.log(s) for s in steps.values())),
+            "nats_per_weight": (statistics.mean(r["loss"] for r in rises) - exact["loss"]) / size,
+            "nll_rise": found["nll"] - exact["nll"],
+            "error": found["error"],
+            "error_unrounded": exact["error"],
+        }
+
+
+def local(study: Study, name: str, steps: int):
+    model = study.model()
+    guide = getattr(bitsback.guides, name)(model, init_scale=0.1)
+    return study.train(guide, model, bitsback.ELBO(), steps), model
+
+
+def auto(study: Study, kind, steps: int = 4000, **options):
+    model = study.model()
+    guide = kind(model, init_loc_fn=study.start(), init_scale=0.1, **options)
+    return study.train(guide, model, Trace_ELBO(), steps), model
+
+
+def laplace(study: Study):
+    model = study.model()
+    guide = bitsback.guides.DiagonalLaplace(model)
+    guide.after_training(study.x, study.y)
+    return guide, model
+
+
+def swag(study: Study, lr: float = 0.02, batch: int = 32):
+    """SGD on the mean loss at a constant rate, collected after every epoch but the first 20."""
+    model = study.model()
+    guide = bitsback.guides.SWAG(model)
+    svi = SVI(model, guide, pyro.optim.SGD({"lr": lr / len(study.y)}), bitsback.ELBO())
+    for epoch in range(120):
+        for index in torch.randperm(len(study.y)).split(batch):
+            svi.step(study.x[index], study.y[index])
+        if epoch >= 20:
+            guide.collect()
+    return guide, model
+
+
+GUIDES = {
+    "MeanFieldNormal": lambda s: local(s, "MeanFieldNormal", 2000),
+    "AutoNormal": lambda s: auto(s, AutoNormal),
+    "RowNormal": lambda s: local(s, "RowNormal", 3000),
+    "AutoLowRankMultivariateNormal": lambda s: auto(s, AutoLowRankMultivariateNormal, rank=12),
+    "AutoMultivariateNormal": lambda s: auto(s, AutoMultivariateNormal),
+    "DiagonalLaplace": laplace,
+    "SWAG": swag,
+}
+
+
+def nuts(study: Study) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Draws of all chains, by weight, and the worst of the chains' diagnostics."""
+    chains = []
+    for _ in range(CHAINS):
+        kernel = NUTS(study.model(), init_strategy=study.start(), max_tree_depth=DEPTH)
+        sampler = MCMC(kernel, num_samples=DRAWS, warmup_steps=WARMUP, disable_progbar=True)
+        sampler.run(study.x, study.y)
+        chains.append(sampler.get_samples())
+    draws = {name: torch.stack([c[name] for c in chains]) for name in chains[0]}
+    rhat = torch.cat([pyro.ops.stats.split_gelman_rubin(d).flatten() for d in draws.values()])
+    size = torch.cat([pyro.ops.stats.effective_sample_size(d).flatten() for d in draws.values()])
+    quality = {
+        "rhat_max": rhat.max().item(),
+        "rhat_median": rhat.median().item(),
+        "ess_min": size.min().item(),
+        "ess_median": size.median().item(),
+    }
+    return {name: d.flatten(0, 1) for name, d in draws.items()}, quality
+
+
+def run(seed: int) -> dict:
+    study = Study(seed)
+    draws, quality = nuts(study)
+    exact = bitsback.posterior_of(draws, study.model())
+    posteriors = {"NUTS": exact}
+    for name, infer in GUIDES.items():
+        posteriors[name] = bitsback.posterior_of(*infer(study))
+    result = {"nuts": quality, "guides": {}, "curves": {}}
+    for name, posterior in posteriors.items():
+        ratio = torch.cat([
+            (w.stddev / exact.weights[k].stddev).log().flatten()
+            for k, w in posterior.weights.items()
+        ])  # fmt: skip
+        stddev = torch.cat([w.stddev.flatten() for w in posterior.weights.values()])
+        result["guides"][name] = {
+            "mean_stddev": stddev.mean().item(),
+            "stddev_over_nuts": ratio.mean().exp().item(),
+            **study.rounding(posterior),
+        }
+    for name in ("MeanFieldNormal", "NUTS"):
+        result["curves"][name] = [
+            {"c": c, **study.rounding(posteriors[name], c)} for c in FACTORS
+        ]  # fmt: skip
+    return result
+
+
+def commit() -> str:
+    command, folder = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="pyro")
+    runs, start = {}, time.process_time()
+    for seed in options.seeds:
+        runs[seed] = run(seed)
+        print(seed, {k: round(v, 3) for k, v in runs[seed]["nuts"].items()})
+        for part in (runs[seed]["guides"].items(), *[
+            ((f"{k} c={row['c']:.2f}", row) for row in v) for k, v in runs[seed]["curves"].items()
+        ]):  # fmt: skip
+            for name, row in part:
+                print(f"{name:30}", {k: round(v, 3) for k, v in row.items()})
+        print(f"{time.process_time() - start:.0f} s", flush=True)
+    if options.json:
+        result = {
+            "command": " ".join(["python", "benchmarks/mean_field_bits.py", *sys.argv[1:]]),
+            "seeds": options.seeds,
+            "commit": commit(),
+            "torch": torch.__version__,
+            "machine": f"{platform.processor() or platform.machine()}, 1 thread",
+            "cpu_seconds": round(time.process_time() - start),
+            "chains": {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS, "depth": DEPTH},
+            "runs": runs,
+        }
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
