@@ -2,17 +2,21 @@
 
     python benchmarks/mean_field_bits.py [--seeds 0 1 2] --json FILE
 
-A tanh network 16-6-10 without biases on 4 x 4 digits (600 of the training images), prior N(0, 1),
-so that q is all there is to learn; trained once, and every guide and every chain starts there. For
-each guide, over all weights: the geometric mean of its stddev over NUTS's; `bits_per_weight`, the
-empirical entropy of the weights on the step of the stddev rule (multiplier 1, one step for each
-layer); the rise of validation NLL [nats] and the error [%] there; and `nats_per_weight`, the mean
-rise of the negative log joint density when rounding errors of that step (uniform, independent) are
-added to the guide's means, which the rule says is 1/2. `curves`: the same with stddev times c.
-NUTS's R-hat says how well its chains mix about that start; symmetric modes are not its business.
+A tanh network 16-6-10 without biases on 4 x 4 digits (600 of the training images), prior N(0, 1);
+trained once, and every guide and every chain starts there. `first`: the first layer is latent and
+the output layer stays as trained; `both`: both are latent, and then there is no NUTS, whose chains
+do not agree (R-hat above 4), as the posterior hardly changes when the hidden layer is rotated.
+
+For each guide, over all latent weights: the geometric mean of its stddev over NUTS's;
+`bits_per_weight`, the empirical entropy of the weights on the step of the stddev rule (multiplier
+1, one step for each layer); the rise of validation NLL [nats] and the error [%] there; and
+`nats_per_weight`, the mean rise of the negative log joint density when rounding errors of that
+step (uniform, independent) are added to the guide's means, which the rule says is 1/2. `curves`:
+the same with every stddev times c.
 """
 
 import argparse
+import copy
 import json
 import math
 import platform
@@ -51,8 +55,9 @@ def digits(part) -> tuple[torch.Tensor, torch.Tensor]:
 class Study:
     """One seed: data, the trained network, its model, and what a posterior's bits are worth."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, latent: str):
         pyro.set_rng_seed(seed)
+        self.latent = ["0.weight"] if latent == "first" else ["0.weight", "2.weight"]
         data = bitsback.load_data("digits")
         self.x, self.y = (part[:600] for part in digits(data.train))
         self.validation = digits(data.validation)
@@ -64,16 +69,18 @@ class Study:
         optimizer = torch.optim.Adam(self.net.parameters(), lr=0.02)
         for _ in range(2000):
             optimizer.zero_grad()
-            self.loss().backward()
+            self.loss(self.net).backward()
             optimizer.step()
+        self.net.requires_grad_(False)
+        self.rounded = copy.deepcopy(self.net)
 
-    def loss(self) -> torch.Tensor:
+    def loss(self, net: nn.Module) -> torch.Tensor:
         """-log p(w, y | x) but for a constant, nats."""
-        penalty = sum(w.square().sum() for w in self.net.parameters()) / 2
-        return nn.functional.cross_entropy(self.net(self.x), self.y, reduction="sum") + penalty
+        penalty = sum(w.square().sum() for w in net.parameters()) / 2
+        return nn.functional.cross_entropy(net(self.x), self.y, reduction="sum") + penalty
 
     def model(self) -> nn.Module:
-        return bitsback.models.Gaussian(self.net, num_data=len(self.y), scale=1.0)
+        return bitsback.models.Gaussian(self.net, len(self.y), scale=1.0, latent=self.latent)
 
     def start(self):
         return init_to_value(values=self.model().initial_weights())
@@ -89,11 +96,11 @@ class Study:
         """Loss on the training data and figures on validation data, of the network there."""
         with torch.no_grad():
             for name, value in weights.items():
-                self.net.get_parameter(name).copy_(torch.as_tensor(value))
+                self.rounded.get_parameter(name).copy_(torch.as_tensor(value))
             x, y = self.validation
-            output = self.net(x)
+            output = self.rounded(x)
             return {
-                "loss": self.loss().item(),
+                "loss": self.loss(self.rounded).item(),
                 "nll": nn.functional.cross_entropy(output, y).item(),
                 "error": 100 * (output.argmax(1) != y).float().mean().item(),
             }
@@ -142,12 +149,17 @@ def laplace(study: Study):
     return guide, model
 
 
-def swag(study: Study, lr: float = 0.02, batch: int = 32):
-    """SGD on the mean loss at a constant rate, collected after every epoch but the first 20."""
-    model = study.model()
+def swag(study: Study, batch: int = 32):
+    """SGD, collected after every epoch but the first 20.
+
+    The rate is 2 batch / num_data on the mean loss, at which the spread of SGD itself would be the
+    posterior's, were the loss quadratic and the noise of gradients like its curvature (Mandt,
+    Hoffman and Blei 2017).
+    """
+    model, n = study.model(), len(study.y)
     guide = bitsback.guides.SWAG(model)
-    svi = SVI(model, guide, pyro.optim.SGD({"lr": lr / len(study.y)}), bitsback.ELBO())
-    for epoch in range(120):
+    svi = SVI(model, guide, pyro.optim.SGD({"lr": 2 * batch / n / n}), bitsback.ELBO())
+    for epoch in range(320):
         for index in torch.randperm(len(study.y)).split(batch):
             svi.step(study.x[index], study.y[index])
         if epoch >= 20:
@@ -186,30 +198,42 @@ def nuts(study: Study) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     return {name: d.flatten(0, 1) for name, d in draws.items()}, quality
 
 
-def run(seed: int) -> dict:
-    study = Study(seed)
-    draws, quality = nuts(study)
-    exact = bitsback.posterior_of(draws, study.model())
-    posteriors = {"NUTS": exact}
+def run(seed: int, latent: str) -> dict:
+    study = Study(seed, latent)
+    result, posteriors = {}, {}
+    if latent == "first":
+        draws, result["nuts"] = nuts(study)
+        posteriors["NUTS"] = bitsback.posterior_of(draws, study.model())
     for name, infer in GUIDES.items():
         posteriors[name] = bitsback.posterior_of(*infer(study))
-    result = {"nuts": quality, "guides": {}, "curves": {}}
-    for name, posterior in posteriors.items():
-        ratio = torch.cat([
-            (w.stddev / exact.weights[k].stddev).log().flatten()
-            for k, w in posterior.weights.items()
-        ])  # fmt: skip
-        stddev = torch.cat([w.stddev.flatten() for w in posterior.weights.values()])
-        result["guides"][name] = {
-            "mean_stddev": stddev.mean().item(),
-            "stddev_over_nuts": ratio.mean().exp().item(),
-            **study.rounding(posterior),
-        }
-    for name in ("MeanFieldNormal", "NUTS"):
-        result["curves"][name] = [
-            {"c": c, **study.rounding(posteriors[name], c)} for c in FACTORS
-        ]  # fmt: skip
+    result["guides"] = {
+        name: {**spread(posterior, posteriors.get("NUTS")), **study.rounding(posterior)}
+        for name, posterior in posteriors.items()
+    }
+    result["curves"] = {
+        name: [{"c": c, **study.rounding(posteriors[name], c)} for c in FACTORS]
+        for name in ("MeanFieldNormal", "AutoMultivariateNormal", "NUTS")
+        if name in posteriors
+    }
     return result
+
+
+def spread(posterior, exact) -> dict[str, float]:
+    """Mean standard deviation, and the geometric mean of its ratio to the exact one."""
+    stddev = torch.cat([w.stddev.flatten() for w in posterior.weights.values()])
+    found = {"mean_stddev": stddev.mean().item()}
+    if exact is not None:
+        other = torch.cat([exact.weights[name].stddev.flatten() for name in posterior.weights])
+        found["stddev_over_nuts"] = (stddev / other).log().mean().exp().item()
+    return found
+
+
+def show(result: dict) -> None:
+    rows = dict(result["guides"])
+    for name, curve in result["curves"].items():
+        rows |= {f"{name}, c = {row['c']:.2f}": row for row in curve}
+    for name, row in rows.items():
+        print(f"{name:32}", {k: round(v, 3) for k, v in row.items()})
 
 
 def commit() -> str:
@@ -224,16 +248,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module="pyro")
-    runs, start = {}, time.process_time()
+    runs, start = {"first": {}, "both": {}}, time.process_time()
     for seed in options.seeds:
-        runs[seed] = run(seed)
-        print(seed, {k: round(v, 3) for k, v in runs[seed]["nuts"].items()})
-        for part in (runs[seed]["guides"].items(), *[
-            ((f"{k} c={row['c']:.2f}", row) for row in v) for k, v in runs[seed]["curves"].items()
-        ]):  # fmt: skip
-            for name, row in part:
-                print(f"{name:30}", {k: round(v, 3) for k, v in row.items()})
-        print(f"{time.process_time() - start:.0f} s", flush=True)
+        for latent in runs:
+            runs[latent][seed] = run(seed, latent)
+            print(seed, latent, runs[latent][seed].get("nuts", ""))
+            show(runs[latent][seed])
+            print(f"{time.process_time() - start:.0f} s", flush=True)
     if options.json:
         result = {
             "command": " ".join(["python", "benchmarks/mean_field_bits.py", *sys.argv[1:]]),
