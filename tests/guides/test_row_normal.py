@@ -10,6 +10,7 @@ from bitsback.guides import ELBO, MeanFieldNormal, RowNormal
 from bitsback.guides.noise import noise_from
 from bitsback.guides.row_normal import LocalRowNormal
 from bitsback.models import Gaussian, LogUniform
+from bitsback.workbench import noise_library
 from bitsback.workbench.fit import fit
 from bitsback.workbench.options import Options
 from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
@@ -18,6 +19,8 @@ from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
 from ..test_methods import NETS, X, Y
+
+needs_compiler = pytest.mark.skipif(not noise_library.available(), reason="needs a C++ compiler")
 
 
 def spread(guide):
@@ -38,8 +41,7 @@ def row_normal(outputs: int, inputs: int, lazy: bool = True) -> LocalRowNormal:
     return LocalRowNormal(*(p.double().requires_grad_() for p in parts), lazy=lazy)
 
 
-@pytest.mark.parametrize("loss", [TraceMeanField_ELBO, ELBO])
-@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize(("kind", "loss"), [("conv", TraceMeanField_ELBO), ("batchnorm", ELBO)])
 def test_trains_compresses_and_loads(kind, loss, tmp_path):
     model = Gaussian(NETS[kind](), num_data=20)
     guide = RowNormal(model)
@@ -52,7 +54,10 @@ def test_trains_compresses_and_loads(kind, loss, tmp_path):
     assert bitsback.load(tmp_path / "net.bb")(X).equal(result.network(X))
 
 
-@pytest.mark.parametrize("step", ["eager", "compiled"])
+@pytest.mark.parametrize(
+    "step", ["eager", pytest.param("compiled", marks=[needs_compiler, pytest.mark.slow])]
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
 def test_fit_trains_it(step):
     model = Gaussian(NETS["mlp"](), num_data=20)
     guide = RowNormal(model)
@@ -144,13 +149,13 @@ def test_two_layers_may_not_share_an_unseen_draw():
 
 def test_moments_and_quantiles_against_draws():
     guide = spread(RowNormal(Gaussian(NETS["conv"](), 20), init_scale=0.3))
-    draws = Predictive(guide, num_samples=3000)()
+    draws = Predictive(guide, num_samples=1000)()
     levels = guide.quantiles([0.1586553, 0.5, 0.8413447])
     for name, weight in guide.posterior().weights.items():
-        found = draws[name].reshape(3000, *weight.loc.shape)
-        error = (found.mean(0) - weight.loc).abs() / (weight.stddev / math.sqrt(3000))
+        found = draws[name].reshape(1000, *weight.loc.shape)
+        error = (found.mean(0) - weight.loc).abs() / (weight.stddev / math.sqrt(1000))
         assert error.max() < 5
-        assert ((found.std(0) / weight.stddev - 1).abs() * math.sqrt(2 * 3000)).max() < 5
+        assert ((found.std(0) / weight.stddev - 1).abs() * math.sqrt(2 * 1000)).max() < 5
         alpha = (weight.stddev / weight.loc).square().log()
         torch.testing.assert_close(weight.log_alpha, alpha, rtol=1e-4, atol=1e-4)
         low, middle, high = levels[name]
