@@ -1,4 +1,4 @@
-"""Normals whose elements are correlated within each row of a tensor, and independent across rows."""
+"""Normals whose elements are correlated within rows of a tensor, and independent across rows."""
 
 import math
 
