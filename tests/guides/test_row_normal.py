@@ -120,6 +120,7 @@ def test_both_estimators_have_one_expectation():
 
 LAYERS = {
     "conv": (lambda x, w: F.conv2d(x, w), (2, 3, 2, 2), (4, 3, 5, 5)),
+    "conv of one example": (lambda x, w: F.conv1d(x, w, stride=2), (3, 2, 2), (2, 5)),
     "sequence": (lambda x, w: F.linear(x, w), (3, 4), (2, 6, 4)),
     "other": (lambda x, w: x @ w.T, (3, 4), (2, 4)),
 }
