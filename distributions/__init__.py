@@ -4,6 +4,7 @@ from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
 from .hard_concrete import GatePrior, HardConcrete
 from .log_uniform import LogUniform
+from .row_normal import RowMultivariateNormal
 from .scale_mixture import ScaleMixture
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "HardConcrete",
     "InverseGamma",
     "LogUniform",
+    "RowMultivariateNormal",
     "ScaleMixture",
 ]

@@ -1,14 +1,16 @@
-"""One Gaussian model, four approximate posteriors: swap the guide, compress, compare.
+"""One model, many approximate posteriors: swap the guide, compress, compare.
 
-MeanFieldNormal is bitsback's; AutoNormal, AutoLowRankMultivariateNormal and NUTS are Pyro's.
-`posterior_of` makes of each what compression needs. The network is small, so that NUTS is quick.
+MeanFieldNormal, RowNormal, DiagonalLaplace, SWAG, PointMass and Horseshoe are bitsback's; guides
+that begin with Auto, and NUTS, are Pyro's. `posterior_of` makes of each what compression needs.
+docs/guides.md says how they differ. The network is small, so that NUTS is quick.
 """
 
 import bitsback
 import pyro
 import torch
-from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.autoguide import AutoLowRankMultivariateNormal, AutoNormal, init_to_value
+from bitsback import guides, models
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
+from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoNormal, init_to_value
 from torch import nn
 
 torch.set_num_threads(1)
@@ -23,7 +25,6 @@ def pool(x):
 
 x, y = pool(data.train.x), data.train.y
 validation = (pool(data.validation.x), data.validation.y)
-test_x, test_y = pool(data.test.x), data.test.y
 
 net = nn.Sequential(nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 10))
 optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
@@ -33,51 +34,120 @@ for _step in range(300):
     optimizer.step()
 
 
-def new_model():
-    return bitsback.models.Gaussian(net, num_data=len(y), scale=1.0)
+def gaussian():
+    return models.Gaussian(net, num_data=len(y), scale=1.0)
 
 
-def train(model, guide, loss, steps):
-    svi = SVI(model, guide, pyro.optim.ClippedAdam({"lr": 0.01}), loss)
+def horseshoe():
+    return models.Horseshoe(net, num_data=len(y), tau0=1.0)
+
+
+def train(model, guide, loss, steps=200, has_bound=True):
+    """The guide, and its bound on log p(y | x) in nats, if it has one."""
+    svi = SVI(model, guide, pyro.optim.ClippedAdam({"lr": 0.02, "lrd": 0.1 ** (1 / steps)}), loss)
     for _step in range(steps):
         svi.step(x, y)
-    return guide
+    bound = -sum(svi.evaluate_loss(x, y) for _ in range(10)) / 10
+    return guide, bound if has_bound else None
+
+
+def start(model):
+    """Where Pyro's guides start: at the trained network."""
+    return init_to_value(values=model.initial_weights())
 
 
 def mean_field(model):
-    return train(model, bitsback.guides.MeanFieldNormal(model), TraceMeanField_ELBO(), 300)
+    guide = guides.MeanFieldNormal(model, init_scale=0.1)  # swap this line
+    return train(model, guide, bitsback.ELBO())
+
+
+def mean_field_honest(model):
+    guide = guides.MeanFieldNormal(model, init_scale=0.1, local_reparameterization=False)
+    return train(model, guide, bitsback.ELBO())
+
+
+def row_normal(model):
+    return train(model, guides.RowNormal(model, init_scale=0.1), bitsback.ELBO())
 
 
 def auto_normal(model):
-    start = init_to_value(values=model.initial_weights())
-    return train(model, AutoNormal(model, init_loc_fn=start, init_scale=0.05), Trace_ELBO(), 400)
+    guide = AutoNormal(model, init_loc_fn=start(model), init_scale=0.1)
+    return train(model, guide, Trace_ELBO())
 
 
 def auto_low_rank(model):
-    start = init_to_value(values=model.initial_weights())
-    guide = AutoLowRankMultivariateNormal(model, init_loc_fn=start, init_scale=0.05, rank=4)
-    return train(model, guide, Trace_ELBO(), 400)
+    guide = AutoLowRankMultivariateNormal(model, init_loc_fn=start(model), init_scale=0.1, rank=10)
+    return train(model, guide, Trace_ELBO())
+
+
+def laplace(model):
+    guide, _ = train(model, guides.DiagonalLaplace(model), bitsback.ELBO(), steps=100)
+    guide.after_training(x, y)
+    return guide, None
+
+
+def swag(model, batch=32):
+    """At a constant rate, which says how wide SWAG is: stddev about sqrt(rate N / (2 batch))."""
+    guide = guides.SWAG(model)
+    svi = SVI(model, guide, pyro.optim.SGD({"lr": 5e-4}), bitsback.ELBO())
+    for epoch in range(15):
+        for index in torch.randperm(len(y)).split(batch):
+            svi.step(x[index], y[index])
+        if epoch >= 3:
+            guide.collect()
+    return guide, None
+
+
+def point(model):
+    return train(model, guides.PointMass(model), bitsback.ELBO(), steps=100, has_bound=False)
+
+
+def auto_delta(model):
+    guide = AutoDelta(model, init_loc_fn=start(model))
+    return train(model, guide, Trace_ELBO(), steps=100, has_bound=False)
 
 
 def nuts(model):
-    start = init_to_value(values=model.initial_weights())
-    for point in model.net.parameters():  # the biases stay as they are
-        point.requires_grad_(False)
-    kernel = NUTS(model, init_strategy=start, max_tree_depth=4)
-    sampler = MCMC(kernel, num_samples=40, warmup_steps=40, disable_progbar=True)
+    for parameter in model.net.parameters():  # the biases stay as they are
+        parameter.requires_grad_(False)
+    kernel = NUTS(model, init_strategy=start(model), max_tree_depth=4)
+    sampler = MCMC(kernel, num_samples=30, warmup_steps=30, disable_progbar=True)
     sampler.run(x, y)
-    return sampler
+    return sampler, None
 
 
-print("posterior         bytes  ratio  kept   test error")
-for infer in (mean_field, auto_normal, auto_low_rank, nuts):  # swap this line
-    model = new_model()
-    posterior = bitsback.posterior_of(infer(model), model)
-    result = bitsback.compress(
-        model.trained(), posterior, validation=validation, margin_nll=0.02, margin_error=1.0
-    )
-    error = (result.network(test_x).argmax(1) != test_y).float().mean().item()
-    ratio, kept = result.report["ratio"], result.report["nonzero_fraction"]
-    name = infer.__name__
-    print(f"{name:16} {len(result.data):6} {ratio:6.1f} {kept:6.1%} {100 * error:8.1f} %")
-    assert error < 0.12 and ratio > 3, name
+def log_normal(model):
+    return train(model, guides.Horseshoe(model), bitsback.ELBO(), steps=120)
+
+
+def auto_normal_horseshoe(model):
+    medians = guides.Horseshoe(model).quantiles(
+        [0.5]
+    )  # of its sites: scales, and weights over them
+    sites = {site: values[0] for site, values in medians.items()}
+    guide = AutoNormal(model, init_loc_fn=init_to_value(values=sites), init_scale=0.1)
+    return train(model, guide, Trace_ELBO(), steps=120)
+
+
+GAUSSIAN = (
+    mean_field, mean_field_honest, row_normal, auto_normal, auto_low_rank, laplace, swag, nuts,
+    point, auto_delta,
+)  # fmt: skip
+HORSESHOE = (log_normal, auto_normal_horseshoe)
+
+print("posterior                  bound  stddev  bytes   kept  validation error")
+for new_model, infers in ((gaussian, GAUSSIAN), (horseshoe, HORSESHOE)):
+    for infer in infers:
+        pyro.clear_param_store()  # Pyro's guides keep their parameters there by name
+        model = new_model()
+        source, bound = infer(model)
+        posterior = bitsback.posterior_of(source, model)
+        result = bitsback.compress(
+            model.trained(), posterior, validation=validation, margin_nll=0.02, margin_error=1.0
+        )
+        stddev = torch.cat([w.stddev.flatten() for w in posterior.weights.values()]).mean().item()
+        error = (result.network(validation[0]).argmax(1) != validation[1]).float().mean().item()
+        size, kept = len(result.data), result.report["nonzero_fraction"]
+        name, shown = infer.__name__, "none" if bound is None else f"{bound:.0f}"
+        print(f"{name:24} {shown:>7} {stddev:7.3f} {size:6} {kept:6.1%} {100 * error:8.1f} %")
+        assert error < 0.12 and size < 600, name

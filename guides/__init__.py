@@ -11,10 +11,13 @@ from .magnitude import MagnitudePruned
 from .mean_field import MeanFieldNormal, PointMass
 from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
+from .row_normal import RowNormal
 from .soft_sharing import SharedPoints
+from .swag import SWAG
 
 __all__ = [
     "ELBO",
+    "SWAG",
     "BernoulliDropout",
     "DiagonalLaplace",
     "HardConcreteGates",
@@ -26,6 +29,7 @@ __all__ = [
     "NormalJeffreys",
     "PointMass",
     "RandomProjection",
+    "RowNormal",
     "SharedPoints",
     "posterior_of",
 ]

@@ -8,7 +8,7 @@ import pyro
 import pytest
 import torch
 from bitsback.guides import ELBO
-from bitsback.methods import METHODS
+from bitsback.methods import METHODS, SWAP_ONLY
 from bitsback.posterior import Posterior
 from bitsback.workbench.networks import NETWORKS
 from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
@@ -65,7 +65,17 @@ def classes(folder: str, base: str) -> set[str]:
 def test_every_model_and_guide_is_in_a_method():
     """A file in models/ or guides/ without an entry would be a method nobody can run."""
     assert classes("models", "NetworkModel") == {m.model for m in METHODS.values()}
-    assert classes("guides", "NetworkGuide") == {m.guide for m in METHODS.values()}
+    guides = {m.guide for m in METHODS.values()}
+    assert classes("guides", "NetworkGuide") == guides | set(SWAP_ONLY)
+    assert guides.isdisjoint(SWAP_ONLY)
+
+
+@pytest.mark.parametrize("name", SWAP_ONLY)
+def test_a_guide_for_swapping_is_shown_and_explained(name):
+    """It has no entry and so none of the tests below: its own file of tests has them."""
+    assert f"guides.{name}(" in (ROOT / "examples" / "swap_guides.py").read_text()
+    assert f"`{name}`" in (ROOT / "docs" / "guides.md").read_text()
+    assert hasattr(bitsback.guides, name)
 
 
 @pytest.mark.parametrize("name", METHODS)
