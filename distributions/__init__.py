@@ -2,6 +2,7 @@
 
 from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
+from .half_cauchy_product import exceeds, product_log_prob, tau0_for_units
 from .hard_concrete import GatePrior, HardConcrete
 from .log_uniform import LogUniform
 from .scale_mixture import ScaleMixture
@@ -14,4 +15,7 @@ __all__ = [
     "InverseGamma",
     "LogUniform",
     "ScaleMixture",
+    "exceeds",
+    "product_log_prob",
+    "tau0_for_units",
 ]
