@@ -30,7 +30,7 @@ def test_density_is_the_convolution(value):
 
 @pytest.mark.parametrize("a", [-30.0, -3.0, -0.9, -0.1, 0.0, 0.1, 0.85, 0.9, 3.0, 30.0])
 def test_probability_is_the_integral_of_the_density(a):
-    """P(t > a) of t = log(z s / scale), whose density is e^t p(e^t); relatively, in the tail too."""
+    """P(t > a) of t = log(z s / scale), whose density is e^t p(e^t); relative, in the tail too."""
 
     def density(t):
         return math.exp(product_log_prob(math.exp(t), 1.0) + t)
