@@ -2,7 +2,7 @@
 
     python benchmarks/tau0_digits.py --work DIR --json FILE
 
-DIR keeps every finished value, so that an interrupted study goes on. What is chosen is chosen on the
+DIR keeps every finished value, so that an interrupted study goes on. All is chosen on the
 validation part; the test part is never read.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/tau0_gap.py --json FILE
 
 Linear regression with a column of orthogonal inputs for each weight, of which some are zero:
-y = X w + noise, w_g = z_g s base_g. Given s the evidence is a product over weights, so that the truth
+y = X w + noise, w_g = z_g s base_g. Given s the evidence is a product over weights, so the truth
 is a double quadrature: over log z for each weight, then over log s. At each tau0 the guide is
 trained by SVI; its ELBO, the importance-weighted bound of K draws, and the same two of the type-II
 tau0 (`learn_tau0`) are held against the truth.
@@ -24,12 +24,12 @@ import torch
 from bitsback import diagnostics
 from bitsback.models.likelihoods import normal
 from pyro.infer import SVI
-from torch import Tensor, nn
+from torch import nn
 
 NOISE, EACH = 0.5, 4  # standard deviation of the labels; examples that each weight sees
 WEIGHTS = (1.0, -0.6, 0.3, 0.0, 0.0, 0.0)
 VALUES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-K, DRAWS = 1000, 20_000
+K, DRAWS = 50, 500
 
 
 class Regression:
@@ -77,7 +77,7 @@ class Regression:
         self,
         tau0: float,
         start: diagnostics.tau0.Pair | None,
-        steps: int = 1500,
+        steps: int = 300,
         learn: str | None = None,
     ) -> diagnostics.tau0.Pair:
         model, guide = self.pair(tau0, learn)
@@ -85,7 +85,11 @@ class Regression:
             guide.load_state_dict(start[1].state_dict())
             guide.rebalance()
         pyro.set_rng_seed(0)
-        decay = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.05}, "gamma": 0.01 ** (1 / steps)}
+        decay = {
+            "optimizer": torch.optim.Adam,
+            "optim_args": {"lr": 0.05},
+            "gamma": 0.01 ** (1 / steps),
+        }
         schedule = pyro.optim.ExponentialLR(decay)
         svi = SVI(model, guide, schedule, bitsback.ELBO())
         for step in range(steps):
@@ -121,8 +125,10 @@ def study(problem: Regression, steps: int, draws: int) -> dict:
         "learned_from_1e-5": ends[0],
         "learned_from_1": ends[1],
         "maximum": {
-            "truth": max(grid, key=problem.log_evidence),
-            **{k: max(rows, key=lambda r, k=k: r[k])["tau0"] for k in ("truth", "elbo", "importance")},
+            **{
+                k: max(rows, key=lambda r, k=k: r[k])["tau0"]
+                for k in ("truth", "elbo", "importance")
+            },
         },
         "truth_maximum_off_the_grid": max(grid, key=problem.log_evidence),
     }
@@ -151,7 +157,7 @@ def commit() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
