@@ -96,7 +96,7 @@ class Regression:
             svi.step(self.x, self.y)
             schedule.step()
             if learn and step % 10 == 9:
-                guide.update_tau0()
+                guide.after_epoch()
         return model, guide
 
     def kl(self, model: nn.Module, guide: nn.Module) -> float:

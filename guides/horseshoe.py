@@ -201,6 +201,8 @@ class Horseshoe(NetworkGuide):
 
     def after_epoch(self) -> None:
         if self._model[0].learn_tau0 is not None:
+            # Without the first, SGD has to move a and b against each other before tau0 can follow.
+            self.rebalance()
             self.update_tau0()
 
 
