@@ -22,6 +22,7 @@ from .laplace import laplace
 from .loo import Loo, compare, loo
 from .psis import Smoothed, psis, threshold, verdict
 from .report import report_html
+from .tau0 import Tau0, best_tau0, select_tau0
 from .vsbc import Vsbc, vsbc
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "Evidence",
     "Loo",
     "Smoothed",
+    "Tau0",
     "Vsbc",
     "annealed",
+    "best_tau0",
     "calibration",
     "change",
     "compare",
@@ -53,6 +56,7 @@ __all__ = [
     "psis_evidence",
     "report_html",
     "save",
+    "select_tau0",
     "threshold",
     "to_arviz",
     "verdict",

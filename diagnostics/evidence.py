@@ -23,6 +23,7 @@ class Evidence:
     :param stderr: Monte-Carlo standard error in nats; 0 for a deterministic estimate.
     :param direction: "lower bound": its expectation is not above the truth. "estimate": neither.
     :param note: what to know before it is believed.
+    :param parts: nats; what a bound is the mean of, one number a draw or group of draws.
     """
 
     name: str
@@ -30,14 +31,20 @@ class Evidence:
     stderr: float
     direction: str
     note: str = ""
+    parts: tuple[float, ...] = ()
 
 
-def elbo(draws: Draws) -> Evidence:
+def elbo(draws: Draws, kl: float | None = None) -> Evidence:
     """E_q[log p(w, y) - log q(w)]: below the truth by KL(q || posterior), in expectation.
 
+    :param kl: KL(q || p) to the prior in nats, where it is known in closed form: then only the
+        likelihood is averaged over draws, and the error no longer grows with the number of values.
     :raises ValueError: for draws without log ratios (improper priors, points, part of the data).
     """
-    return _mean("ELBO", draws.log_ratio)
+    log_ratio = draws.log_ratio
+    if kl is not None:
+        log_ratio = draws.log_likelihood.double().sum(1) - kl
+    return _mean("ELBO", log_ratio)
 
 
 def importance_bound(draws: Draws, k: int) -> Evidence:
@@ -83,4 +90,5 @@ def log_mean(log_weights: Tensor) -> tuple[float, float]:
 
 def _mean(name: str, values: Tensor) -> Evidence:
     stderr = (values.std() / math.sqrt(len(values))).item()
-    return Evidence(name, values.mean().item(), stderr, "lower bound")
+    parts = tuple(values.tolist())
+    return Evidence(name, values.mean().item(), stderr, "lower bound", parts=parts)

@@ -2,6 +2,7 @@
 
 from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
+from .half_cauchy_product import exceeds, product_log_prob, tau0_for_units
 from .hard_concrete import GatePrior, HardConcrete
 from .log_uniform import LogUniform
 from .row_normal import RowMultivariateNormal
@@ -16,4 +17,7 @@ __all__ = [
     "LogUniform",
     "RowMultivariateNormal",
     "ScaleMixture",
+    "exceeds",
+    "product_log_prob",
+    "tau0_for_units",
 ]

@@ -160,6 +160,25 @@ class Horseshoe(NetworkGuide):
         )
 
     @torch.no_grad()
+    def rebalance(self) -> None:
+        """Share s^2 = a b out between its factors so that the KL is least, q(w) staying as it is.
+
+        For a guide that was trained at another tau0 than its model's: E_q[a] / tau0^2, part of
+        the KL, may be huge where a was left. With m = loc of log a, the loc of log b is the rest
+        of the sum, and the KL is E[a]/tau0^2 - m + E[1/b] and a constant, stationary at
+        exp(-m) = exp(v_a/2)/tau0^2 + exp(v_b/2 - sum).
+        """
+        for name in self._names:
+            if self._model[0].scales != "local":
+                a, spread_a = self._parameters_of(f"{name}.global.gamma")
+                b, spread_b = self._parameters_of(f"{name}.global.inverse_gamma")
+                whole = a + b
+                least_a = (2 * spread_a).exp() / 2 - 2 * self._model[0].log_tau0(name)
+                least_b = (2 * spread_b).exp() / 2 - whole
+                a.copy_(-torch.logaddexp(least_a, least_b))
+                b.copy_(whole - a)
+
+    @torch.no_grad()
     def update_tau0(self) -> None:
         """Put the model's learned tau0 where the bound is largest, given q: tau0^2 = 2 E_q[a].
 
@@ -182,6 +201,8 @@ class Horseshoe(NetworkGuide):
 
     def after_epoch(self) -> None:
         if self._model[0].learn_tau0 is not None:
+            # Without the first, SGD has to move a and b against each other before tau0 can follow.
+            self.rebalance()
             self.update_tau0()
 
 

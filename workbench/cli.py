@@ -15,7 +15,7 @@ import typer
 
 from . import commands
 from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
-from .settings import Settings, number_or_validation
+from .settings import Settings, number_or_validation, positive_numbers
 
 app = typer.Typer(
     help="Bayesian compression of neural networks: from a network and data to one small file.",
@@ -264,6 +264,48 @@ def diagnose(
 ) -> None:
     """How far a trained guide can be trusted: k-hat, evidence, leave-one-out, calibration."""
     commands.diagnose(file, compressed, out, samples, data_dir, json)
+
+
+@app.command()
+@_one_line
+def tau0(
+    data: Annotated[
+        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
+    ] = "digits",
+    network: Annotated[
+        str | None, typer.Option(metavar="N", help="Network, as for compress.")
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(metavar="V", help="Values of tau0, as in 1e-6,1e-3,0.1. Default: 12 of them."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the data for each value; three in four are shared by all."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep each finished value in DIR; go on from those."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The plot (PNG).")] = Path("tau0.png"),
+    data_dir: DataDir = None,
+    json: Json = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+) -> None:
+    """The horseshoe's tau0: bound on the evidence, validation figures, bytes of each value."""
+    settings = Settings(
+        data=data,
+        network=network,
+        method="horseshoe",
+        epochs=epochs,
+        seed=seed,
+        resume=resume,
+        data_dir=data_dir,
+        quiet=quiet,
+    )
+    numbers = None if values is None else positive_numbers("--values", values)
+    commands.tau0(settings, numbers, out, json)
 
 
 @app.command()

@@ -111,6 +111,33 @@ def diagnose(
     report.write_json(result, json_target)
 
 
+def tau0(
+    settings: Settings, values: tuple[float, ...] | None, out: Path, json_target: str | None
+) -> None:
+    """The horseshoe's tau0 by the bound, beside what each value compresses to.
+
+    :raises ValueError: before any training, for an unknown name or an output that cannot be
+        written.
+    """
+    from ..diagnostics.tau0 import VALUES
+    from .plots import tau0_png
+    from .tau0 import run
+
+    settings = resolve(settings)
+    if out.suffix != ".png":
+        raise ValueError(f"--out {out}: the plot is a PNG; name a .png file")
+    check_writable(out, "--out")
+    if settings.resume is not None:
+        check_folder(settings.resume, "--resume")
+    _check_json(json_target)
+    progress, tables = consoles(json_target, settings.quiet)
+    result = run(settings, values or VALUES, progress)
+    write_atomic(out, tau0_png(result))
+    result["plot"] = str(out)
+    report.print_tau0(tables, result)
+    report.write_json(result, json_target)
+
+
 def methods(json_target: str | None) -> None:
     """The methods, from the registry."""
     from ..methods import METHODS

@@ -135,6 +135,60 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+def print_tau0(console: Console, result: Mapping[str, Any]) -> None:
+    """The tables that end `bitsback tau0`, and what they come to."""
+    _say(console, f"{result['network']} on {result['data']}, {result['epochs']} epochs a value")
+    _say(console, "bound, validation figures of the average over q")
+    evidence, smallest, published = (result[k] for k in ("evidence", "compression", "published"))
+    chosen = {"evidence": evidence, "smallest": smallest, "published": published or {}}
+    pair, file = Table(), Table()
+    for heading in ("tau0", "ELBO, nats per datum", "error", "NLL", "ECE", ""):
+        pair.add_column(heading, justify="right")
+    for heading in ("tau0", "bytes", "error", "NLL", "ECE", "weights", "units", "bits/weight"):
+        file.add_column(heading, justify="right")
+    for row in result["values"]:
+        found, tau0 = row["figures"], f"{row['tau0']:g}"
+        marks = [name for name, place in chosen.items() if place.get("tau0") == row["tau0"]]
+        bound = f"{row['elbo']:.4f} ± {row['elbo_stderr']:.4f}"
+        pair.add_row(tau0, bound, *_quality(found, "validation"), ", ".join(marks))
+        size = f"{found['bytes']:,}" + ("" if found["within_margin"] else " (lossy)")
+        left = (f"{found['kept_weights']:,}", units(found["units"]))
+        bits = f"{found['bits_per_weight']:.3f}"
+        file.add_row(tau0, size, *_quality(found, "file"), *left, bits)
+    console.print(pair)
+    _say(console, "compressed file, validation figures")
+    console.print(file)
+    _print_places(console, result)
+
+
+def _print_places(console: Console, result: Mapping[str, Any]) -> None:
+    tied = ", ".join(f"{tau0:g}" for tau0 in result["evidence"]["tied"])
+    _say(console, f"within 2 standard errors of the largest bound: {tied}")
+    titles = ("evidence", "smallest file without loss", "published")
+    keys = ("evidence", "compression", "published")
+    for title, place in zip(titles, map(result.get, keys), strict=True):
+        if place is not None:
+            said = f"{place['bound_below']:.4f} ± {place['bound_below_stderr']:.4f}"
+            _say(
+                console,
+                f"{title}: tau0 {place['tau0']:g}, {place['bytes']:,} bytes, {said} nats per "
+                "datum below the largest bound",
+            )
+    _say(console, f"evidence over compression: {result['decades_apart']:+.1f} decades")
+    learned = result["learned"]
+    _say(
+        console,
+        f"learned (type-II) from {learned['tau0']:g} on: {learned['figures']['learned_tau0']:.3g}, "
+        f"{learned['elbo']:.4f} nats per datum, {learned['figures']['bytes']:,} bytes",
+    )
+    _say(console, f"plot: {result['plot']}")
+
+
+def _quality(found: Mapping[str, Any], of: str) -> tuple[str, ...]:
+    error, nll, ece = (found[f"{of}_{key}"] for key in ("error", "nll", "ece"))
+    return _percent(error), f"{nll:.4f}", f"{ece:.3f}"
+
+
 def print_methods(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
     """The table of `bitsback methods`."""
     table = Table()

@@ -161,6 +161,20 @@ def number_or_validation(option: str, text: str | None, number: type) -> float |
         raise ValueError(f"{option} {text}: must be {kind} or '{VALIDATION}'") from None
 
 
+def positive_numbers(option: str, text: str) -> tuple[float, ...]:
+    """The value of an option that takes numbers above 0, with commas between them.
+
+    :raises ValueError: if `text` is anything else.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
+        raise ValueError(f"{option} {text}: must be numbers above 0, such as 1e-6,1e-5,0.1")
+    return numbers
+
+
 def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise ValueError(f"{option} {value}: must be one of {', '.join(known)}")
