@@ -1,0 +1,56 @@
+"""The tables of docs/guides.md are those of the benchmark's file, and its rule is the code's."""
+
+import json
+import re
+import statistics
+
+import pytest
+
+from ..project import ROOT
+
+PAGE = (ROOT / "docs" / "guides.md").read_text()
+FILE = json.loads((ROOT / "benchmarks" / "results" / "mean-field-bits.json").read_text())
+FIGURES = ("stddev_over_nuts", "bits_per_weight", "nats_per_weight", "error")
+CURVE = ("bits_per_weight", "nats_per_weight", "error")
+
+
+def row(first: str, rest: list[str]) -> None:
+    """The page has this row of a table."""
+    pattern = r"^\| *" + re.escape(first) + r" *\| *" + r" *\| *".join(map(re.escape, rest))
+    assert re.search(pattern + r" *\|", PAGE, re.MULTILINE), (first, rest)
+
+
+def cell(rows: list[dict], key: str) -> str:
+    """Mean over seeds; standard deviation of the error, which is the noisy one."""
+    values = [r[key] for r in rows]
+    if key == "error":
+        return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+    return f"{statistics.mean(values):.2f}"
+
+
+@pytest.mark.parametrize("name", FILE["runs"]["first"]["0"]["guides"])
+def test_the_table_of_guides(name):
+    rows = [run["guides"][name] for run in FILE["runs"]["first"].values()]
+    row(name, [cell(rows, key) for key in FIGURES])
+
+
+@pytest.mark.parametrize("name", FILE["runs"]["first"]["0"]["curves"])
+def test_the_curves(name):
+    curves = [run["curves"][name] for run in FILE["runs"]["first"].values()]
+    for points in zip(*curves, strict=True):
+        c = points[0]["c"]
+        if c in (0.25, 0.5, 1.0, 2.0, 4.0):
+            row(f"{name}, {c:g}", [cell(points, key) for key in CURVE])
+
+
+def test_the_whole_network():
+    for name in FILE["runs"]["both"]["0"]["guides"]:
+        rows = [run["guides"][name] for run in FILE["runs"]["both"].values()]
+        row(f"{name}, both layers", [cell(rows, key) for key in FIGURES[1:]])
+
+
+def test_seeds_and_chains_are_as_said():
+    assert FILE["seeds"] == [0, 1, 2] and FILE["commit"] and FILE["command"]
+    nuts = [run["nuts"] for run in FILE["runs"]["first"].values()]
+    assert f"R-hat at most {max(n['rhat_max'] for n in nuts):.2f}" in PAGE
+    assert f"{min(n['ess_min'] for n in nuts):.0f} at least" in PAGE
