@@ -94,7 +94,7 @@ class Codebook:
             side = np.array(getattr(self, name), dtype=np.float32)
             if side.ndim != 1 or side.size > MAX_LEVELS:
                 raise ValueError(f"{name} must be one row of at most {MAX_LEVELS} values")
-            magnitude = np.float32(sign) * side
+            magnitude = side if sign > 0 else -side  # no product: a signalling NaN would warn
             _positive_storable(magnitude, f"the magnitudes of the {name} codebook values")
             if np.any(magnitude[1:] <= magnitude[:-1]):
                 raise ValueError(f"the {name} codebook values must rise strictly in magnitude")

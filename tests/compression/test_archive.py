@@ -81,6 +81,15 @@ def test_bad_codebooks_are_refused(side):
         Codebook(np.zeros(0), np.array(side))
 
 
+@pytest.mark.parametrize("side", ["negative", "positive"])
+def test_signalling_nans_are_refused_without_a_warning(side):
+    """As a forged file may hold; the processor flags arithmetic with them."""
+    nan = np.array([0x7F810000], dtype=np.uint32).view(np.float32)
+    sides = {"negative": np.zeros(0, np.float32), "positive": np.zeros(0, np.float32), side: nan}
+    with pytest.raises(ValueError, match="positive, normal and finite"):
+        Codebook(**sides)
+
+
 def test_bad_codes_are_refused():
     with pytest.raises(ValueError, match=r"\[0, 1\].*\[0, 2\]"):
         Quantised(np.array([0, 2]), Codebook(np.zeros(0), np.ones(1)))
