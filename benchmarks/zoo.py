@@ -20,6 +20,7 @@ from pathlib import Path
 
 import bitsback
 import torch
+from bitsback.compression.compress import MARGIN_ERROR, MARGIN_NLL
 from bitsback.methods import METHODS
 from bitsback.workbench.data import load_data
 from bitsback.workbench.fit import Options, fit
@@ -65,7 +66,9 @@ def one(options: argparse.Namespace, method: str, seed: int) -> dict:
     command = [
         *("bitsback", "compress", "--data", options.data, "--network", options.network),
         *("--method", method, "--epochs", str(options.epochs), "--seed", str(seed)),
-        *("--threads", "1", "--shift", str(options.shift), *options.rest),
+        *("--threads", "1", "--shift", str(options.shift)),
+        # A method's own margins for a network would compare it at another error.
+        *("--margin-nll", str(MARGIN_NLL), "--margin-error", str(MARGIN_ERROR), *options.rest),
     ]
     out, figures = stem.with_suffix(".bb"), stem.with_suffix(".json")
     files = ["--weights", pretrained(options, seed), "--out", out, "--json", figures]

@@ -1,7 +1,10 @@
 """What every guide of the zoo is: parameters for each latent weight, moments, and hooks."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from ..posterior import Posterior
 from .sharing import Sharing
@@ -100,3 +103,16 @@ class NetworkGuide(nn.Module):
         for part in name.split("."):
             value = getattr(value, part)
         return value
+
+
+def normal_quantiles(moments: Posterior, quantiles: Iterable[float]) -> dict[str, Tensor]:
+    """Quantiles of each weight where the marginals are normal, by name.
+
+    :returns: tensors of shape `(len(quantiles), *weight.shape)`.
+    """
+    result, levels = {}, list(quantiles)
+    for name, weight in moments.weights.items():
+        level = torch.as_tensor(levels, dtype=weight.loc.dtype, device=weight.loc.device)
+        q = Normal(weight.loc, weight.stddev)
+        result[name] = q.icdf(level.reshape(-1, *[1] * weight.loc.dim()))
+    return result

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..distributions.parameters import state_parameters
 from ..distributions.row_normal import RowMultivariateNormal
 from ..posterior import Posterior, WeightPosterior
-from .base import NetworkGuide
+from .base import NetworkGuide, normal_quantiles
 from .local_reparameterization import _TINY, LazyWeight, _split
 from .noise import standard_normal
 
@@ -83,12 +83,7 @@ class RowNormal(NetworkGuide):
     @torch.no_grad()
     def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
         """Marginal quantiles of each weight, by name; shape `(len(quantiles), *weight.shape)`."""
-        result, levels = {}, list(quantiles)
-        for name, weight in self.moments().weights.items():
-            level = torch.as_tensor(levels, dtype=weight.loc.dtype, device=weight.loc.device)
-            q = Normal(weight.loc, weight.stddev)
-            result[name] = q.icdf(level.reshape(-1, *[1] * weight.loc.dim()))
-        return result
+        return normal_quantiles(self.moments(), quantiles)
 
     @torch.no_grad()
     def moments(self, *args, **kwargs) -> Posterior:

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 import pyro
 import torch
-from pyro.distributions import Delta, LowRankMultivariateNormal, Normal
+from pyro.distributions import Delta, LowRankMultivariateNormal
 from torch import Tensor, nn
 
 from ..posterior import Posterior, WeightPosterior
+from .base import normal_quantiles
 from .mean_field import PointMass
 
 # The least variance: a weight that never moved has none, and a density needs one.
@@ -110,12 +111,7 @@ class SWAG(PointMass):
     @torch.no_grad()
     def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
         """Marginal quantiles of each weight, by name; shape `(len(quantiles), *weight.shape)`."""
-        result, levels = {}, list(quantiles)
-        for name, weight in self.moments().weights.items():
-            level = torch.as_tensor(levels, dtype=weight.loc.dtype, device=weight.loc.device)
-            q = Normal(weight.loc, weight.stddev)
-            result[name] = q.icdf(level.reshape(-1, *[1] * weight.loc.dim()))
-        return result
+        return normal_quantiles(self.moments(), quantiles)
 
     @torch.no_grad()
     def moments(self, *args, **kwargs) -> Posterior:
