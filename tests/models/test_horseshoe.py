@@ -1,4 +1,4 @@
-"""The group horseshoe: prior, KLs, moments, tau0, slab, ablations, other guides, the bound."""
+"""The group horseshoe: prior, KLs, moments, slab, ablations, other guides, the bound."""
 
 import contextlib
 import math
@@ -174,71 +174,6 @@ def test_gradients_agree_with_pyros_own(name, net):
     torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize("share", ["layer", "global"])
-def test_learned_tau0_is_where_the_bound_is_stationary(share):
-    model, guide = make(learn_tau0=share, tau0=1e-3)
-    before = ELBO().terms(model, guide, X, Y).total_kl
-    guide.after_epoch()
-    terms = ELBO().terms(model, guide, X, Y)
-    assert terms.total_kl < before
-    terms.total_kl.backward()
-    gradient = model.learned.log_tau0.grad
-    assert gradient.shape == ((2,) if share == "layer" else (1,)) and gradient.abs().max() < 1e-5
-    for name in model.weight_names:
-        q = LogNormal(
-            guide.get_parameter(f"loc.{name}.global.gamma"),
-            guide.get_parameter(f"log_scale.{name}.global.gamma").exp(),
-        )
-        if share == "layer":
-            torch.testing.assert_close((2 * model.log_tau0(name)).exp(), 2 * q.mean)
-
-
-@pytest.mark.parametrize("tau0", [1e-6, 0.3, 20.0])
-def test_rebalanced_factors_have_the_least_kl(tau0):
-    """Of all that leave q(w) as it is, with scales from far below tau0 to far above."""
-    model, guide = make(tau0=1.0)
-    before = guide.posterior()
-    model.tau0 = tau0
-    guide.rebalance()
-    for name, weight in guide.posterior().weights.items():
-        torch.testing.assert_close(weight.loc, before.weights[name].loc)
-        torch.testing.assert_close(weight.stddev, before.weights[name].stddev)
-        a, b = (guide.get_parameter(f"loc.{name}.{part}") for part in GLOBAL)
-        ELBO().terms(model, guide, X, Y).total_kl.backward()
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4)
-        guide.zero_grad()
-
-
-@pytest.mark.parametrize("tau0", [1e-5, 1e3])
-def test_learned_tau0_goes_to_the_middle_of_s(tau0):
-    """With q(w) as it is; from below by a factor of sqrt 2 an epoch."""
-    model, guide = make(learn_tau0="layer", tau0=tau0)
-    for _ in range(100):
-        guide.after_epoch()
-    for name in model.weight_names:
-        a, b = (f"{name}.{part}" for part in GLOBAL)
-        middle = guide.get_parameter(f"loc.{a}") + guide.get_parameter(f"loc.{b}")
-        v_a, v_b = (
-            (2 * guide.get_parameter(f"log_scale.{site}")).exp().detach() for site in (a, b)
-        )
-        torch.testing.assert_close(
-            2 * model.log_tau0(name), middle + (v_a - v_b) / 2, atol=1e-3, rtol=0
-        )
-
-
-def test_tau0_learns_under_plain_svi():
-    """To the same place, by its gradient alone."""
-    model, guide = make(learn_tau0="layer", tau0=0.3)
-    for parameter in guide.parameters():
-        parameter.requires_grad_(False)
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), TraceMeanField_ELBO())
-    for _ in range(60):
-        svi.step(X, Y)
-    learned = model.learned.log_tau0.detach().clone()
-    guide.update_tau0()
-    torch.testing.assert_close(learned, model.learned.log_tau0, rtol=0, atol=0.05)
-
-
 class OneWeight:
     """y = w x + noise for one weight: the evidence by quadrature over z, s; then w is normal."""
 
@@ -379,15 +314,6 @@ def test_draws_without_a_site():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         Model(dense(), 6, **options)
-
-
-def test_fixed_tau0_is_not_updated():
-    _, guide = make()
-    guide.after_epoch()
-    with pytest.raises(ValueError, match=r"tau0 is fixed.*learn_tau0='layer'"):
-        guide.update_tau0()
-    with pytest.raises(ValueError, match="init_scale must be positive"):
-        Horseshoe(make()[0], init_scale=-1.0)
 
 
 def test_honest_draws_have_the_same_bound():
