@@ -1,6 +1,7 @@
 """A mixture of Gaussians over scalars, for as many values as a network has weights."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -8,7 +9,18 @@ from torch import Tensor
 from torch.distributions import constraints
 
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
-PIECE = 2**15  # values that are held against all components at a time
+FLOOR = -60.0  # nats below the largest term of a sum, where a term is far below its rounding error
+PIECE = 2**18  # values that are held against all components at a time
+
+
+@torch.library.custom_op("bitsback::stored", mutates_args=())
+def _stored(value: Tensor) -> Tensor:
+    """A copy that a compiler cannot see through, or it computes `value` anew for each component."""
+    return value.clone()
+
+
+_stored.register_fake(torch.empty_like)
+_stored.register_autograd(lambda ctx, grad: grad)
 
 
 class _LogDensity(torch.autograd.Function):
@@ -18,7 +30,7 @@ class _LogDensity(torch.autograd.Function):
     def forward(ctx, value: Tensor, locs: Tensor, log_scales: Tensor, log_proportions: Tensor):
         precisions, heights = torch.exp(-log_scales), log_proportions - log_scales
         pieces = [
-            torch.logsumexp(_exponents(piece, locs, precisions, heights)[1], 0)
+            _log_sum(_exponents(piece, locs, precisions, heights)[1])
             for piece in value.reshape(-1).split(PIECE)
         ]
         result = torch.cat(pieces)
@@ -32,9 +44,9 @@ class _LogDensity(torch.autograd.Function):
         flat = (tensor.reshape(-1).split(PIECE) for tensor in (value, grad, result))
         for piece, slope, total in zip(*flat, strict=True):
             standardised, exponents = _exponents(piece, locs, precisions, heights)
-            responsibility = slope * torch.exp(exponents - total)
+            responsibility = slope * _exp(exponents - total)
             pull = responsibility * standardised
-            by_value.append(-(precisions @ pull))
+            by_value.append(-(precisions[:, None] * pull).sum(0))
             moments = responsibility.sum(1), pull.sum(1), (pull * standardised).sum(1)
             sums = sums + torch.stack(moments)
         zeroth, first, second = sums.unbind()
@@ -49,6 +61,17 @@ def _exponents(values: Tensor, locs: Tensor, precisions: Tensor, heights: Tensor
     """
     standardised = (values - locs[:, None]) * precisions[:, None]
     return standardised, heights[:, None] - 0.5 * torch.square(standardised)
+
+
+def _exp(exponents: Tensor) -> Tensor:
+    """exp of numbers up to 0; below e^FLOOR they count for nothing, and take 4 times as long."""
+    return torch.exp(exponents.clamp(min=FLOOR))
+
+
+def _log_sum(exponents: Tensor) -> Tensor:
+    """logsumexp over the first axis."""
+    largest = exponents.amax(0)
+    return largest + torch.log(_exp(exponents - largest).sum(0))
 
 
 class GaussianMixture(TorchDistribution):
@@ -89,16 +112,25 @@ class GaussianMixture(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats, shape `value.shape`; takes memory for a few times `value`."""
         return _LogDensity.apply(
-            torch.clone(value), self.locs, self.log_scales, self.log_proportions
+            _stored(value), self.locs, self.log_scales, self.log_proportions
         )
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:
         """The component most responsible for each value, proportions counted; int64."""
+        return self._by_piece(value, lambda exponents: exponents.argmax(0))
+
+    @torch.no_grad()
+    def log_odds(self, value: Tensor) -> Tensor:
+        """Log odds of component 0 against all others together, given each value; nats."""
+        return self._by_piece(value, lambda e: e[0] - e[1:].logsumexp(0))
+
+    def _by_piece(self, value: Tensor, rule: Callable[[Tensor], Tensor]) -> Tensor:
+        """`rule` of the components' exponents, `(components, n)` to `(n,)`; shape of `value`."""
         precisions, heights = torch.exp(-self.log_scales), self.log_proportions - self.log_scales
         pieces = value.reshape(-1).split(PIECE)
-        exponents = (_exponents(piece, self.locs, precisions, heights)[1] for piece in pieces)
-        return torch.cat([each.argmax(0) for each in exponents]).reshape(value.shape)
+        results = [rule(_exponents(piece, self.locs, precisions, heights)[1]) for piece in pieces]
+        return torch.cat(results).reshape(value.shape)
 
     @torch.no_grad()
     def merged(self, tolerance: float) -> "GaussianMixture":

@@ -39,10 +39,15 @@ class SharedPoints(PointMass):
 
     @torch.no_grad()
     def posterior(self, *args, **kwargs) -> Posterior:
-        """The points, with the grid of the mixture; those of component 0 are not included."""
+        """The points, with the grid of the mixture.
+
+        `log_alpha` is the log odds of component 0 against all others together, given the weight:
+        0 where zero is as likely as not.
+        """
         posterior = super().posterior()
+        density = self.sharing.mixture.density(self.sharing.log_precision.exp())
         weights = {
-            name: replace(w, inclusion=(w.grid.codebook[w.grid.codes] != 0).to(w.loc.dtype))
+            name: replace(w, log_alpha=density.log_odds(w.loc))
             for name, w in posterior.weights.items()
         }
         return replace(posterior, weights=weights)

@@ -71,6 +71,15 @@ def test_codes_are_the_most_responsible_components():
     assert mixture().codes(torch.tensor([0.045])).item() == 0
 
 
+def test_log_odds_of_component_0():
+    values = np.linspace(-0.3, 0.3, 41).reshape(1, 41)
+    each = parts(values)
+    expected = each[..., 0] - special.logsumexp(each[..., 1:], -1)
+    odds = mixture((1, 41)).log_odds(torch.from_numpy(values))
+    torch.testing.assert_close(odds, torch.from_numpy(expected))
+    assert odds.min() < -5 and odds.max() > 3
+
+
 def test_samples():
     draws = mixture((2,)).sample((10_000,)).flatten().numpy()
 

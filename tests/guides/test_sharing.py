@@ -87,10 +87,9 @@ def test_grid(name):
         assert len(codebook) == 5 and codebook.diff().gt(0).all() and codebook.eq(0).sum() == 1
         expected = density.locs[density.codes(weight.loc)]
         assert codebook[codes].equal(expected) and not codebook.requires_grad
+        assert weight.inclusion.eq(1).all()
         if name == "points":
-            assert weight.inclusion.eq(expected != 0).all() and not weight.stddev.any()
-        else:
-            assert weight.inclusion.eq(1).all()
+            assert weight.log_alpha.equal(density.log_odds(weight.loc)) and not weight.stddev.any()
 
 
 def test_equal_components_are_one_value():
