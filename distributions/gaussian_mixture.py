@@ -111,9 +111,7 @@ class GaussianMixture(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats, shape `value.shape`; takes memory for a few times `value`."""
-        return _LogDensity.apply(
-            _stored(value), self.locs, self.log_scales, self.log_proportions
-        )
+        return _LogDensity.apply(_stored(value), self.locs, self.log_scales, self.log_proportions)
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:

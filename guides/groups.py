@@ -1,6 +1,10 @@
-"""Moments of weights that are products with scales that groups of them share."""
+"""What guides share whose weights are products with scales that groups of them share."""
+
+import math
+from collections.abc import Mapping
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from ..distributions.groups import along, group_axis
 
@@ -34,3 +38,28 @@ def product_moments(
     mean, variance = along(mean, loc), along(variance, loc)
     squares = loc.square() + stddev.square()
     return mean * loc, variance * squares + mean.square() * stddev.square()
+
+
+class Bounds:
+    """Upper bounds of the standard deviations of base weights.
+
+    :param given: by the weight's name, or one for all; None: no bounds.
+    :param names: of all weights.
+    :raises ValueError: for a bound that is not positive, or of an unknown weight.
+    """
+
+    def __init__(self, given: float | Mapping[str, float] | None, names: tuple[str, ...]):
+        given = {} if given is None else given
+        given = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+        for name, bound in given.items():
+            if name not in names:
+                known = ", ".join(names)
+                raise ValueError(f"max_scale: {name!r} is no latent weight; known: {known}")
+            if not bound > 0:
+                raise ValueError(f"max_scale of {name!r} must be positive; got {bound}")
+        self._logs = {name: math.log(bound) for name, bound in given.items()}
+
+    def __call__(self, name: str, log_scale: Tensor) -> Tensor:
+        """log of 1 / (1/scale + 1/bound), smooth in `log_scale`, which it is without a bound."""
+        bound = self._logs.get(name)
+        return log_scale if bound is None else log_scale - softplus(log_scale - bound)

@@ -1,7 +1,7 @@
 """The approximate posterior of Bayesian compression with group horseshoe priors."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyro
@@ -13,7 +13,7 @@ from ..distributions.groups import along, group_axis
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .groups import product_moments, sizes
+from .groups import Bounds, product_moments, sizes
 from .lazy_scales import LocalScaleLogNormal
 from .local_reparameterization import LocalNormal
 
@@ -34,18 +34,22 @@ class Horseshoe(NetworkGuide):
     :param model: a `models.Horseshoe`; the median of q(w) starts at its network's weights (and
         E_q[w] at exp(V/2), 1.005, times that), z s at the root mean square of the group's weights.
     :param init_scale: initial standard deviation of base and of all log factors (default 0.1).
+    :param max_scale: upper bounds of the standard deviation of base, as of `NormalJeffreys`.
     :param local_reparameterization: draw activations and scales for each example (default).
+    :raises ValueError: for a scale that is not positive, or a bound of an unknown weight.
     """
 
     def __init__(
         self,
         model: nn.Module,
         init_scale: float = 0.1,
+        max_scale: float | Mapping[str, float] | None = None,
         local_reparameterization: bool = True,
     ):
         super().__init__(model)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
+        self._bounds = Bounds(max_scale, self._names)
         # In a tuple, out of sight of nn.Module: its parameters are not the guide's.
         self._model = (model,)
         self._factors = {name: tuple(model.factors(name)) for name in self._names}
@@ -60,7 +64,10 @@ class Horseshoe(NetworkGuide):
         self.local_reparameterization = local_reparameterization
 
     def _parameters_of(self, site: str) -> tuple[Tensor, Tensor]:
-        return self._get("loc", site), self._get("log_scale", site)
+        loc, log_scale = self._get("loc", site), self._get("log_scale", site)
+        if site.endswith(".base"):
+            log_scale = self._bounds(site.removesuffix(".base"), log_scale)
+        return loc, log_scale
 
     def _bounded(self, scale: Tensor) -> Tensor:
         """What the slab, if there is one, makes of z s."""

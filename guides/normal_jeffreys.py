@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ..distributions.groups import along, group_axis
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .groups import product_moments, sizes
+from .groups import Bounds, product_moments, sizes
 from .lazy_scales import LocalScaleNormal
 from .local_reparameterization import LocalNormal
 
@@ -43,7 +42,7 @@ class NormalJeffreys(NetworkGuide):
     ):
         super().__init__(model)
         initial = model.initial_weights()
-        self._bounds = _bounds(max_scale, self._names)
+        self._bounds = Bounds(max_scale, self._names)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
         start = {}
@@ -65,8 +64,7 @@ class NormalJeffreys(NetworkGuide):
         if site.endswith(".scale"):
             unit = getattr(self, _unit(site.removesuffix(".scale")))
             return loc * unit, log_scale + unit.log()
-        bound = self._bounds.get(site)
-        return loc, log_scale if bound is None else log_scale - softplus(log_scale - bound)
+        return loc, self._bounds(site.removesuffix(".base"), log_scale)
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)
@@ -128,16 +126,3 @@ class NormalJeffreys(NetworkGuide):
 
 def _unit(name: str) -> str:
     return "unit_" + name.replace(".", "__")
-
-
-def _bounds(given: float | Mapping[str, float] | None, names: tuple[str, ...]) -> dict[str, float]:
-    """Log bound of each site `<name>.base` that has one."""
-    if given is None:
-        return {}
-    given = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
-    for name, bound in given.items():
-        if name not in names:
-            raise ValueError(f"max_scale: {name!r} is no latent weight; known: {', '.join(names)}")
-        if not bound > 0:
-            raise ValueError(f"max_scale of {name!r} must be positive; got {bound}")
-    return {f"{name}.base": math.log(bound) for name, bound in given.items()}

@@ -316,6 +316,22 @@ def test_errors(options, message):
         Model(dense(), 6, **options)
 
 
+def test_max_scale_bounds_base_alone():
+    guide = Horseshoe(Model(dense(), 6), max_scale=0.4)
+    with torch.no_grad():
+        for name, parameter in guide.named_parameters():
+            if name.startswith("log_scale"):
+                parameter.fill_(1.0)
+    for site, (low, high) in guide.quantiles([0.5, 0.8413447]).items():
+        if site.endswith(".base"):
+            spread, expected = high - low, 1 / (1 / math.e + 1 / 0.4)
+        else:
+            spread, expected = high / low, math.exp(math.e)
+        torch.testing.assert_close(spread, torch.full_like(low, expected), rtol=1e-4, atol=0.0)
+    with pytest.raises(ValueError, match="'weight' is no latent weight"):
+        Horseshoe(Model(dense(), 6), max_scale={"weight": 1.0})
+
+
 def test_honest_draws_have_the_same_bound():
     """local_reparameterization=False: equal without noise, and no lazy thing is left."""
     model, _ = make()
