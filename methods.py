@@ -312,5 +312,15 @@ METHODS: dict[str, Method] = {
             networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
         ),
+        Method(
+            name="rate",
+            model="Rate",
+            guide="Rounding",
+            prior="w = step x integer; p(integer) is the coder's own probability model",
+            paper="Oktay et al. 2020, Scalable Model Compression by Entropy Penalized Reparameterization",
+            proper=True,
+            defaults=_training(60, 4e-3, 10.0, quantiser="grid", prune="none"),
+            networks=_digits(200, 5e-3, quantiser="grid", prune="none"),
+        ),
     )
 }

@@ -153,6 +153,7 @@ class _Loop:
         if not outcome.finite:
             raise NonFiniteError(name_culprit(self.pair, x, y, weight * factor, self.position.step))
         self.position.step += 1
+        self.pair.after_step(self.position.step)
         for i, term in enumerate((outcome.expected_log_likelihood, outcome.kl)):
             self.position.sums[i] += term.item()
         self._describe_step(weight)
