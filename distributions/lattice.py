@@ -1,8 +1,7 @@
 """A prior over the integers of a quantised weight, and the rounding that is its guide.
 
-Weights are step * level. A level's prior is a code: zero or not, then the sign, then the magnitude,
-each decision with a probability of its own, so that -log p is what a coder with these probabilities
-charges. `Lattice.price` is that number of nats, on the levels; straight lines lead from each level
+Weights are step * level. A level's prior is a code: zero or not and the sign, then the magnitude,
+each with probabilities of its own, so that -log p is what a coder with these probabilities charges. `Lattice.price` is that number of nats, on the levels; straight lines lead from each level
 to the next, and their slope is the gradient that a rounded level has.
 """
 
@@ -15,29 +14,28 @@ from torch.nn.functional import softplus
 
 
 class Lattice(TorchDistribution):
-    """A distribution over step * k, k an integer, by three decisions.
+    """A distribution over step * k, k an integer: which side of zero, then how far from it.
 
-    P(k != 0) = sigmoid(log_odds); given that, P(k > 0) = exp(-sign[1]) and P(k < 0) = exp(-sign[0]);
-    then the magnitude m = |k| costs magnitude[m] nats, m = 1..M, and each one beyond M costs
-    magnitude[M] - magnitude[M - 1] more, a geometric tail. A probability distribution over all
-    integers if exp(-sign) sums to 1, and exp(-magnitude[1:]), tail included, too.
+    k is negative, zero or positive at `sides` nats; then the magnitude m = |k| costs magnitude[m]
+    nats, m = 1..M, and each one beyond M costs magnitude[M] - magnitude[M - 1] more, a geometric
+    tail. A probability distribution over all integers if exp(-sides) sums to 1, and
+    exp(-magnitude[1:]), tail included, too.
 
     :param step: spacing, positive, scalar.
-    :param log_odds: log P(k != 0) - log P(k = 0), any shape; the batch shape.
-    :param sign: nats of a negative and of a positive sign, shape (2,).
-    :param magnitude: nats of each magnitude, shape (M + 1,), M at least 2; entry 0 is 0 and unused.
+    :param sides: nats of k < 0, k = 0 and k > 0, shape (3, *batch shape).
+    :param magnitude: nats of each magnitude, shape (M + 1,), M at least 2; entry 0 is unused.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's own convention)
     support = constraints.real
 
-    def __init__(self, step: Tensor, log_odds: Tensor, sign: Tensor, magnitude: Tensor):
-        self.step, self.log_odds, self.sign, self.magnitude = step, log_odds, sign, magnitude
-        super().__init__(log_odds.shape, validate_args=False)
+    def __init__(self, step: Tensor, sides: Tensor, magnitude: Tensor):
+        self.step, self.sides, self.magnitude = step, sides, magnitude
+        super().__init__(sides.shape[1:], validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
-        log_odds = self.log_odds.expand(torch.Size(batch_shape))
-        return Lattice(self.step, log_odds, self.sign, self.magnitude)
+        sides = self.sides.expand(3, *torch.Size(batch_shape))
+        return Lattice(self.step, sides, self.magnitude)
 
     def price(self, level: Tensor) -> Tensor:
         """Nats of each level, shape that of `level`; linear between neighbouring integers.
@@ -47,13 +45,11 @@ class Lattice(TorchDistribution):
         """
         size = torch.abs(level)
         below = size.detach().floor().clamp(1, len(self.magnitude) - 2).long()
-        beyond = self.magnitude[1:] - self.magnitude[:-1]
-        magnitude = self.magnitude[below] + (size - below) * beyond[below]
-        sign = torch.where(level > 0, self.sign[1], self.sign[0])
-        there = softplus(-self.log_odds) + sign
-        share = size.clamp(max=1)  # of the way from level 0 to a level of magnitude 1
-        near = (1 - share) * softplus(self.log_odds) + share * (there + self.magnitude[1])
-        return torch.where(size < 1, near, there + magnitude)
+        rise = self.magnitude[1:] - self.magnitude[:-1]
+        side = torch.where(level > 0, self.sides[2], self.sides[0])
+        far = side + self.magnitude[below] + (size - below) * rise[below]
+        near = (1 - size) * self.sides[1] + size * (side + self.magnitude[1])
+        return torch.where(size < 1, near, far)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Minus the price of value / step, nats."""
@@ -61,17 +57,17 @@ class Lattice(TorchDistribution):
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         shape = self._extended_shape(sample_shape)
-        like = self.log_odds
-        there, positive, u = torch.rand(3, *shape, dtype=like.dtype, device=like.device)
-        cumulative = torch.exp(-self.magnitude[1:]).cumsum(0)
-        size = 1 + torch.searchsorted(cumulative, u.contiguous(), right=True)
-        # Beyond the table, memoryless: as often again as an exponential of the tail's slope says.
+        like = self.sides[1]
+        which, u = torch.rand(2, *shape, dtype=like.dtype, device=like.device)
+        known = torch.exp(-self.magnitude[1:]).cumsum(0)
+        size = 1.0 + torch.searchsorted(known, u.contiguous(), right=True).to(like.dtype)
+        # Beyond the table: what is left of u says how far, since the tail has no memory.
+        left = ((1 - u) / (1 - known[-1]).clamp(min=1e-12)).clamp(1e-12, 1)
         slope = self.magnitude[-1] - self.magnitude[-2]
-        rest = (1 - u) / (1 - cumulative[-1]).clamp(min=1e-12)
-        tail = len(cumulative) + 1 + torch.floor(-torch.log(rest.clamp(1e-12, 1)) / slope)
-        size = torch.where(size > len(cumulative), tail, size.to(like.dtype))
-        signed = torch.where(positive < torch.exp(-self.sign[1]), size, -size)
-        return self.step * torch.where(there < torch.sigmoid(like), signed, torch.zeros_like(size))
+        size = torch.where(size > len(known), len(known) + 1 - (left.log() / slope).ceil(), size)
+        negative, zero, _ = torch.exp(-self.sides)
+        level = torch.where(which < negative, -size, size)
+        return self.step * level * ((which < negative) | (which >= negative + zero))
 
 
 class Rounded(TorchDistribution):

@@ -1,8 +1,11 @@
 """How dense a quantised tensor's rows and columns are, and how large its levels: a code's tables.
 
-A static version of what the range coder learns as it goes (docs/format.md): log odds of a nonzero
-level as a sum over row, column and channel, each with a Gaussian prior whose precision is the
-coder's stiffness, at their mode for the levels at hand; signs and magnitudes by counts plus 1/2.
+A static version of what the range coder learns as it goes (docs/format.md). The log odds of a
+nonzero level are a sum over its row, its column, its channel and the number of nonzeros among the
+neighbours coded before it; each of these tables has a Gaussian prior whose precision is the coder's
+stiffness, and is put at its mode for the levels at hand. Signs, given those of the neighbours, and
+magnitudes go by counts plus 1/2.
+
 The coder has to learn all that from the file, which costs bits. Here these are `own_nats`: for log
 odds the negative log evidence of the tables by Laplace's approximation, with a diagonal Hessian,
 less the price of the levels at the mode; for counts the Krichevsky-Trofimov code less the same.
@@ -12,16 +15,18 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad, softplus
 
 from ..distributions.lattice import Lattice
 
-STIFFNESS = {"row": 5.0, "column": 7.0, "channel": 1.5}  # precisions, those of the coder
-DENSITY, COMMON = -2.0, 0.8  # mean and precision of the prior of what all entries share
+# Precisions of the tables' priors, those of the coder, and the mean of the prior of `common`.
+STIFFNESS = {"common": 0.8, "row": 5.0, "column": 7.0, "channel": 1.5, "near": 1.2}
+DENSITY, NEAR = -2.0, 0.7  # log odds of a nonzero level; what each neighbour adds to them
 AROUND = 0.9  # a column's prior mean over the mean of the 8 around it
 MAGNITUDES = 16  # with a price of their own; beyond them it rises by as much for each
 SWEEPS = 4  # of Newton's method over the tables at each refresh, from where they were
 LARGEST_MOVE = 2.0  # of a table's entry in one of its steps, nats
+BEFORE = ((0, -1), (-1, 0), (-1, -1), (-1, 1))  # (lines, places) to the neighbours coded before
 
 
 class Densities(nn.Module):
@@ -38,64 +43,81 @@ class Densities(nn.Module):
         self.rows = like.shape[0] if like.dim() > 1 else 1
         self.columns = like.numel() // max(self.rows, 1)
         self.channels, self.lines = _geometry(tuple(like.shape), self.columns, units)
-        sizes = {"row": self.rows, "column": self.columns, "channel": self.channels}
+        sizes = {"common": 1, "row": self.rows, "column": self.columns}
+        if self.lines:
+            sizes["near"] = 10
+        if self.lines and self.channels > 1:
+            sizes["channel"] = self.channels
+        self.tables = tuple(sizes)
         for name, size in sizes.items():
             self.register_buffer(name, like.new_zeros(size))
-        self.register_buffer("common", like.new_tensor(DENSITY))
-        self.register_buffer("log_odds", torch.full_like(like, DENSITY).detach())
-        self.register_buffer("sign", like.new_full((2,), math.log(2)))
+        self.common.fill_(DENSITY)
+        zero = like.new_tensor([[-DENSITY], [0.0], [-DENSITY]])
+        sides = (zero + softplus(like.new_tensor(DENSITY))).expand(3, like.numel())
+        self.register_buffer("sides", sides.reshape(3, *like.shape).clone())
         self.register_buffer("magnitude", like.new_zeros(MAGNITUDES + 1))
         self.register_buffer("own_nats", like.new_zeros(()))
 
     def lattice(self, step: Tensor) -> Lattice:
         """The prior of the tensor's weights, multiples of `step`."""
-        return Lattice(step, self.log_odds, self.sign, self.magnitude)
+        return Lattice(step, self.sides, self.magnitude)
 
     @torch.no_grad()
     def refresh(self, levels: Tensor) -> None:
         """Fit the tables to the tensor's levels (whole numbers, its shape); in place."""
-        there = (levels != 0).to(self.log_odds.dtype).reshape(self.rows, self.columns)
-        nats = self._fit_positions(there)
-        nats += self._fit_signs(levels)
-        nats += self._fit_magnitudes(levels)
-        self.own_nats.copy_(nats)
+        matrix = levels.to(self.sides.dtype).reshape(self.rows, self.columns)
+        log_odds, positions = self._fit_positions((matrix != 0).to(matrix.dtype))
+        signs, learning = self._fit_signs(matrix.sign())
+        there = softplus(-log_odds)
+        sides = torch.stack([there + signs[..., 0], softplus(log_odds), there + signs[..., 1]])
+        self.sides.copy_(sides.reshape(self.sides.shape))
+        self.own_nats.copy_(positions + learning + self._fit_magnitudes(matrix.abs().flatten()))
 
-    def _sum(self) -> Tensor:
-        """Log odds of all entries, shape (rows, columns)."""
-        channel = self.channel.repeat_interleave(self.columns // self.channels)
-        return self.common + self.row[:, None] + self.column + channel
+    def _fit_positions(self, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Newton's method on one table after the other; the Hessian of each is diagonal.
 
-    def _fit_positions(self, there: Tensor) -> Tensor:
-        """Newton's method on one table after the other; each table's Hessian is diagonal."""
-        tables = ["row", "column"] + ["channel"] * (self.channels > 1 and self.lines > 0)
-        spent = there.new_zeros(())
-        for sweep in range(SWEEPS):
-            for name in ("common", *tables):
-                p = torch.sigmoid(self._sum())
-                gain, information = (self._marginal(name, t) for t in (there - p, p * (1 - p)))
-                stiffness, mean = STIFFNESS.get(name, COMMON), self._mean(name)
-                table = getattr(self, name)
-                move = (gain - stiffness * (table - mean)) / (information + stiffness)
-                table.add_(move.clamp(-LARGEST_MOVE, LARGEST_MOVE))
-                if sweep == SWEEPS - 1:
-                    occam = torch.log1p(information / stiffness)
-                    spent += 0.5 * (stiffness * (table - mean).square() + occam).sum()
-        self.log_odds.copy_(self._sum().reshape(self.log_odds.shape))
-        return spent
+        :returns: log odds of each entry, shape (rows, columns), and the nats of the tables.
+        """
+        number = torch.arange(self.columns, device=there.device)
+        places = {
+            "common": torch.zeros_like(number),
+            "row": torch.arange(self.rows, device=there.device)[:, None],
+            "column": number,
+            "channel": number // (self.columns // self.channels),
+        }
+        if self.lines:
+            known, before = self._before(there)
+            places["near"] = (known + 5 * before).long()
+        places = {name: places[name].expand(there.shape) for name in self.tables}
+        for _ in range(SWEEPS):
+            spent = there.new_zeros(())
+            for name in self.tables:
+                log_odds = sum(getattr(self, k)[place] for k, place in places.items())
+                spent += self._newton(name, places[name], there, torch.sigmoid(log_odds))
+        log_odds = sum(getattr(self, k)[place] for k, place in places.items())
+        return log_odds, spent
 
-    def _marginal(self, name: str, entries: Tensor) -> Tensor:
-        """Sums of entries, shape (rows, columns), over what shares one entry of a table."""
-        if name == "common":
-            return entries.sum()
-        if name == "row":
-            return entries.sum(1)
-        total = entries.sum(0)
-        return total if name == "column" else total.reshape(self.channels, -1).sum(1)
+    def _newton(self, name: str, place: Tensor, there: Tensor, p: Tensor) -> Tensor:
+        """One step of a table; returns what it costs: its prior and its evidence's curvature.
+
+        :param place: which entry of the table each weight uses, int64.
+        """
+        table, stiffness, mean = getattr(self, name), STIFFNESS[name], self._mean(name)
+        gain, information = (
+            torch.zeros_like(table).index_add_(0, place.flatten(), part.flatten())
+            for part in (there - p, p * (1 - p))
+        )
+        move = (gain - stiffness * (table - mean)) / (information + stiffness)
+        table.add_(move.clamp(-LARGEST_MOVE, LARGEST_MOVE))
+        price = stiffness * (table - mean).square() + torch.log1p(information / stiffness)
+        return 0.5 * price.sum()
 
     def _mean(self, name: str) -> Tensor | float:
-        """The prior mean of a table: 0, but of columns on a rectangle what those around say."""
+        """The prior mean of a table."""
         if name == "common":
             return DENSITY
+        if name == "near":
+            return NEAR * (torch.arange(10, device=self.common.device) % 5)
         if name != "column" or not self.lines:
             return 0.0
         kernel = self.column.new_full((1, 1, 3, 3), AROUND / 8)
@@ -103,20 +125,32 @@ class Densities(nn.Module):
         field = self.column.reshape(self.channels, 1, self.lines, -1)
         return conv2d(field, kernel, padding=1).reshape(-1)
 
-    def _fit_signs(self, levels: Tensor) -> Tensor:
-        counts = torch.stack([(levels < 0).sum(), (levels > 0).sum()]).to(self.sign.dtype)
-        self.sign.copy_(_half_more(counts))
-        return _learning(counts, self.sign)
+    def _before(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each entry, the sum over `BEFORE`, and the same place of the channel before."""
+        maps = matrix.reshape(self.rows, self.channels, self.lines, -1)
+        lines, width = maps.shape[2:]
+        framed = pad(maps, (1, 1, 1, 0))
+        near = sum(framed[..., 1 + y : 1 + y + lines, 1 + x : 1 + x + width] for y, x in BEFORE)
+        last = pad(maps, (0, 0, 0, 0, 1, 0))[:, :-1]
+        return near.reshape(matrix.shape), last.reshape(matrix.shape)
 
-    def _fit_magnitudes(self, levels: Tensor) -> Tensor:
+    def _fit_signs(self, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """Nats of - and + at each entry, shape (rows, columns, 2), and what learning them costs."""
+        near = self._before(signs)[0] if self.lines else torch.zeros_like(signs)
+        state = (near.clamp(-2, 2) + 2).long()
+        counts = signs.new_zeros(10)
+        counts.index_add_(0, (2 * state + (signs > 0)).flatten(), signs.abs().flatten())
+        counts = counts.reshape(5, 2)
+        nats = _half_more(counts)
+        return nats[state], _learning(counts, nats)
+
+    def _fit_magnitudes(self, size: Tensor) -> Tensor:
         """Magnitudes in unary: each decision is to stop or to go on, the last one for all after.
 
         Magnitudes from MAGNITUDES - 1 on share one decision, so that they fall off geometrically.
         """
-        size = levels.abs().flatten()
         last = MAGNITUDES - 1
-        counts = torch.bincount(size.clamp(max=last).long(), minlength=last + 1)[1:]
-        stop = counts.to(self.magnitude.dtype)
+        stop = torch.bincount(size.clamp(max=last).long(), minlength=last + 1)[1:].to(size.dtype)
         go = stop.flip(0).cumsum(0).flip(0) - stop
         go[-1] = (size - last).clamp(min=0).sum()
         decisions = torch.stack([stop, go], 1)
@@ -146,8 +180,7 @@ def _geometry(shape: tuple[int, ...], columns: int, units: int) -> tuple[int, in
     if len(shape) == 2 and units and columns % units == 0:
         channels = units
     taps = columns // max(channels, 1)
-    lines = shape[2] if len(shape) > 3 else math.isqrt(taps)
-    square = len(shape) > 2 or lines * lines == taps
     if taps < 2:
         return 1, 0
-    return channels, (lines if square else 1)
+    lines = shape[2] if len(shape) > 3 else math.isqrt(taps)
+    return channels, (lines if len(shape) > 3 or lines * lines == taps else 1)
