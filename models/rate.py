@@ -2,6 +2,7 @@
 
 import math
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
 from .densities import Densities
 from .network import NetworkModel
+from .teacher import Teacher
 
 
 class Rate(NetworkModel):
@@ -23,21 +25,36 @@ class Rate(NetworkModel):
     :param beta: what multiplies log p of all weights: the price of a bit of the file in bits of
         labels. 1 (default) is minimum description length; any other tempers the prior, and the
         loss is then no description length.
+    :param teacher: a classifier of the same outputs whose logits count beside the labels; True: the
+        network as it is given. None (default): labels alone.
+    :param alpha: the teacher's share of the likelihood, within (0, 1); the labels keep the rest.
+    :param temperature: what both networks' logits are divided by there; see `Teacher`.
 
     The other parameters are those of `NetworkModel`.
 
-    :raises ValueError: for a coarseness or a beta that is not positive and finite.
+    :raises ValueError: for a coarseness, beta or temperature that is not positive and finite, and
+        an alpha outside (0, 1).
     """
 
     proper = True
 
     def __init__(
-        self, net: nn.Module, num_data: int, coarseness: float = 1.0, beta: float = 1.0, **kwargs
+        self,
+        net: nn.Module,
+        num_data: int,
+        coarseness: float = 1.0,
+        beta: float = 1.0,
+        teacher: nn.Module | bool | None = None,
+        alpha: float = 0.7,
+        temperature: float = 4.0,
+        **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
         for option, value in (("coarseness", coarseness), ("beta", beta)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{option} must be positive and finite; got {value}")
+        given = self._original[0] if teacher is True else teacher
+        self.teacher = Teacher(given, alpha, temperature) if given else None
         initial = self.initial_weights()
         self.register_buffer("beta", next(iter(initial.values())).new_tensor(beta))
         self.log_step, self.densities = nn.ParameterDict(), nn.ModuleDict()
@@ -60,6 +77,14 @@ class Rate(NetworkModel):
         state_parameters("log_step", self.log_step)
         with poutine.scale(scale=self.beta):
             return super().sample_weights()
+
+    def observe(self, x: Tensor, output: Tensor, y: Tensor | None) -> Tensor:
+        if self.teacher is None or y is None:
+            return super().observe(x, output, y)
+        with poutine.scale(scale=1 - self.teacher.alpha):
+            pyro.sample("y", self.likelihood(output), obs=y)
+        pyro.factor("teacher", self.teacher(x, output))
+        return y
 
     def refresh(self, levels: dict[str, Tensor]) -> None:
         """Fit the tables to whole numbers of steps, by the weights' names; in place."""
