@@ -99,6 +99,7 @@ _POINTS = _training(30, 1e-3)  # of the baselines that train points from a train
 _POINTS_DIGITS = _digits(100, 1e-3, 0.0)
 _GROUPS, _GROUPS_DIGITS = _training(30, 2e-3, 10.0), _digits(300, 2e-2)
 _MIXTURE = {"weight": 0.02, "zero_proportion": 0.999}
+_RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
 _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"
 _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"
 
@@ -319,8 +320,8 @@ METHODS: dict[str, Method] = {
             prior="w = step x integer; p(integer) is the coder's own probability model",
             paper="Oktay et al. 2020, Scalable Model Compression by Entropy Penalized Reparameterization",
             proper=True,
-            defaults=_training(60, 4e-3, 10.0, quantiser="grid", prune="none"),
-            networks=_digits(200, 5e-3, quantiser="grid", prune="none"),
+            defaults=_training(100, 4e-3, 10.0, **_RATE),
+            networks=_digits(200, 1e-2, **_RATE),
         ),
     )
 }
