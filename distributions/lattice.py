@@ -34,8 +34,9 @@ class Lattice(TorchDistribution):
         super().__init__(sides.shape[1:], validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
-        sides = self.sides.expand(3, *torch.Size(batch_shape))
-        return Lattice(self.step, sides, self.magnitude)
+        shape, own = torch.Size(batch_shape), self.batch_shape
+        sides = self.sides.reshape(3, *[1] * (len(shape) - len(own)), *own)
+        return Lattice(self.step, sides.expand(3, *shape), self.magnitude)
 
     def price(self, level: Tensor) -> Tensor:
         """Nats of each level, shape that of `level`; linear between neighbouring integers.

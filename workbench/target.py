@@ -10,16 +10,17 @@ from .data import Split
 from .options import Options
 
 MEASUREMENTS = 40  # of the file over a training
-GAIN = 1.0  # of log beta, for each unit of log(bytes / target)
+GAIN = 1.0  # of log beta, for each unit of log(bytes / target); at the k-th measurement
+HALVED_AFTER = 10.0  # this, over 1 + k / HALVED_AFTER, so that it settles
 LARGEST_MOVE = 0.5  # of log beta at once
 
 
 class Target:
     """Called after each epoch of `fit`: ascends the dual of "at most so many bytes".
 
-    log beta rises by log(bytes / target), the bytes of the file that the integers would make as
-    they are; from the end of the KL's warm-up on, up to `MEASUREMENTS` times. beta is in the
-    model's state_dict, so that a resumed run goes on as it was.
+    log beta rises by steps of log(bytes / target), bytes those of the file that the integers would
+    make as they are; from the end of the KL's warm-up on, about `MEASUREMENTS` times. beta is in
+    the model's state_dict, so that a resumed run goes on as it was.
 
     :param wanted: bytes of the file.
     :param options: of the training.
@@ -47,5 +48,6 @@ class Target:
     def __call__(self, epoch: int) -> None:
         if epoch < self.first or (epoch - self.first) % self.every:
             return
-        move = GAIN * math.log(self.bytes() / self.wanted)
+        gain = GAIN / (1 + (epoch - self.first) / self.every / HALVED_AFTER)
+        move = gain * math.log(self.bytes() / self.wanted)
         self.model.beta.mul_(math.exp(min(max(move, -LARGEST_MOVE), LARGEST_MOVE)))
