@@ -1,8 +1,9 @@
 """A prior over the integers of a quantised weight, and the rounding that is its guide.
 
 Weights are step * level. A level's prior is a code: zero or not and the sign, then the magnitude,
-each with probabilities of its own, so that -log p is what a coder with these probabilities charges. `Lattice.price` is that number of nats, on the levels; straight lines lead from each level
-to the next, and their slope is the gradient that a rounded level has.
+each with probabilities of its own, so that -log p is what a coder with these probabilities charges.
+`Lattice.price` is that number of nats, on the levels; straight lines lead from each level to the
+next, and their slope is the gradient that a rounded level has.
 """
 
 import torch
@@ -10,7 +11,6 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
-from torch.nn.functional import softplus
 
 
 class Lattice(TorchDistribution):

@@ -1,4 +1,4 @@
-"""Weights on a lattice under a code for its integers: the prior is the coder's probability model."""
+"""Weights on a lattice, and as the prior of its integers the coder's probability model."""
 
 import math
 

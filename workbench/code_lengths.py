@@ -1,4 +1,4 @@
-"""A file as a description in bits: labels given the network, and its weights, predicted and coded."""
+"""A file as a description in bits: labels given the network, and its weights, priced and coded."""
 
 import math
 from typing import Any

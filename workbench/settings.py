@@ -113,7 +113,7 @@ class Settings:
             if given and self.method != "rate":
                 raise ValueError(f"{option}: only --method rate has it, not {self.method}")
             if given and self.load_guide is not None:
-                raise ValueError(f"{option}: makes no sense with --load-guide, which trains nothing")
+                raise ValueError(f"{option}: no training with --load-guide to use it in")
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
         if isinstance(self.threshold, float) and self.threshold != self.threshold:

@@ -1,4 +1,4 @@
-"""Tables of the rate's prior: normalised, at their mode, and a code no shorter than an adaptive one."""
+"""Tables of the rate's prior: normalised, at their mode, and priced as an adaptive code."""
 
 import math
 
@@ -44,7 +44,7 @@ def neighbours(there: np.ndarray) -> np.ndarray:
     state = np.zeros(there.shape, int)
     for row, channel, y, x in np.ndindex(*there.shape):
         for dy, dx in BEFORE:
-            if 0 <= y + dy and 0 <= x + dx < there.shape[3]:
+            if y + dy >= 0 and 0 <= x + dx < there.shape[3]:
                 state[row, channel, y, x] += there[row, channel, y + dy, x + dx]
         if channel:
             state[row, channel, y, x] += 5 * there[row, channel - 1, y, x]
@@ -52,7 +52,7 @@ def neighbours(there: np.ndarray) -> np.ndarray:
 
 
 def test_tables_are_at_their_mode():
-    """Each entry's gradient, counted by loops: what is seen less what is expected, and the prior."""
+    """Each entry's gradient, by loops: what is seen less what is expected, and the prior's pull."""
     levels = sample((6, 2, 3, 3))
     tables = fitted(levels, 0, refreshes=100)
     there = (levels != 0).numpy().astype(int)
