@@ -318,7 +318,8 @@ METHODS: dict[str, Method] = {
             model="Rate",
             guide="Rounding",
             prior="w = step x integer; p(integer) is the coder's own probability model",
-            paper="Oktay et al. 2020, Scalable Compression by Entropy Penalized Reparameterization",
+            paper="Oktay et al. 2020, Scalable Model Compression by Entropy Penalized "
+            "Reparameterization",
             proper=True,
             defaults=_training(100, 4e-3, 10.0, **_RATE),
             networks=_digits(200, 1e-2, **_RATE),

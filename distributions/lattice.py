@@ -43,6 +43,7 @@ class Lattice(TorchDistribution):
 
         exp(-price) sums to 1 over the integers, and its integral over the reals is at most 1: on
         each unit interval it is a geometric interpolation, whose mean is at most that of the ends.
+        So the price at a level with uniform noise, whose entropy is 0, bounds a code length too.
         """
         size = torch.abs(level)
         below = size.detach().floor().clamp(1, len(self.magnitude) - 2).long()
@@ -79,9 +80,8 @@ class Rounded(TorchDistribution):
 
     :param level: in units of the step, any shape; the batch shape.
     :param step: spacing, positive, scalar.
-    :param dither: noise that is added to the level instead of rounding it, uniform on
-        (-1/2, 1/2), the level's shape; None (default): rounding. Then this is a draw of a density
-        whose entropy is 0 nats, given as a point.
+    :param dither: noise uniform on (-1/2, 1/2), the level's shape, that is added to the level in the
+        KL, and there alone, in place of its rounding; None (default): none.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's own convention)
@@ -97,15 +97,9 @@ class Rounded(TorchDistribution):
         dither = None if self.dither is None else self.dither.expand(shape)
         return Rounded(self.level.expand(shape), self.step, dither)
 
-    def reached(self) -> Tensor:
-        """The level that the weight takes: an integer, or the level with its dither."""
-        if self.dither is not None:
-            return self.level + self.dither
-        return self.level + (self.level.round() - self.level).detach()
-
     @property
     def mean(self) -> Tensor:
-        return self.step * self.reached()
+        return self.step * (self.level + (self.level.round() - self.level).detach())
 
     @property
     def variance(self) -> Tensor:
@@ -120,8 +114,11 @@ class Rounded(TorchDistribution):
 
 @register_kl(Rounded, Lattice)
 def _kl_rounded_lattice(q: Rounded, p: Lattice) -> Tensor:
-    """The price of the level reached; with rounding its gradient is the slope where `level` is."""
+    """The price of the rounded level, with the slope where `level` is as its gradient.
+
+    With dither the price of the level with its noise: of that on the lines between integers.
+    """
     if q.dither is not None:
-        return p.price(q.reached())
+        return p.price(q.level + q.dither)
     line = p.price(q.level)
     return line + (p.price(q.level.detach().round()) - line).detach()

@@ -1,4 +1,4 @@
-"""The guide of quantised weights: a rounding, or uniform noise in its place while it trains."""
+"""The guide of quantised weights: a rounding, whose price may be that of uniform noise."""
 
 from collections.abc import Iterable
 
@@ -22,8 +22,8 @@ class Rounding(NetworkGuide):
     `fit()` refreshes them every `every` steps; a loop of one's own calls `refresh()` that often.
 
     :param model: a `Rate` model; loc starts at its network's weights.
-    :param noise: instead of rounding, add noise uniform on (-1/2, 1/2) to loc / step, as long as
-        it trains (Oktay et al. 2020); the posterior is rounded all the same.
+    :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
+        than rounded, as in Oktay et al. 2020; weights are rounded all the same.
     :param every: steps between two refreshes.
     :raises ValueError: for a model without a lattice.
     """

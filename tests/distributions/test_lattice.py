@@ -64,7 +64,7 @@ def test_rounding():
 def test_dither():
     p, level = prior(), torch.full((2, 3), 0.75, dtype=torch.float64)
     q = Rounded(level, STEP, dither=torch.full_like(level, -0.25))
-    assert q.rsample().equal(STEP * 0.5 * torch.ones_like(level))
+    assert q.rsample().equal(STEP * torch.ones_like(level))
     torch.testing.assert_close(kl_divergence(q, p), p.price(level - 0.25))
 
 
