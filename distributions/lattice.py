@@ -80,8 +80,8 @@ class Rounded(TorchDistribution):
 
     :param level: in units of the step, any shape; the batch shape.
     :param step: spacing, positive, scalar.
-    :param dither: noise uniform on (-1/2, 1/2), the level's shape, that is added to the level in the
-        KL, and there alone, in place of its rounding; None (default): none.
+    :param dither: noise uniform on (-1/2, 1/2), the level's shape, that is added to the level in
+        the KL, and there alone, in place of its rounding; None (default): none.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's own convention)

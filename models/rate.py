@@ -45,8 +45,8 @@ class Rate(NetworkModel):
         coarseness: float = 1.0,
         beta: float = 1.0,
         teacher: nn.Module | bool | None = None,
-        alpha: float = 0.7,
-        temperature: float = 4.0,
+        alpha: float = 0.5,
+        temperature: float = 1.0,
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
