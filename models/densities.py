@@ -182,5 +182,7 @@ def _geometry(shape: tuple[int, ...], columns: int, units: int) -> tuple[int, in
     taps = columns // max(channels, 1)
     if taps < 2:
         return 1, 0
-    lines = shape[2] if len(shape) > 3 else math.isqrt(taps)
-    return channels, (lines if len(shape) > 3 or lines * lines == taps else 1)
+    if len(shape) > 2:
+        return channels, (shape[2] if len(shape) > 3 else 1)
+    side = math.isqrt(taps)
+    return channels, (side if side * side == taps else 1)

@@ -55,6 +55,9 @@ class Rate(NetworkModel):
                 raise ValueError(f"{option} must be positive and finite; got {value}")
         given = self._original[0] if teacher is True else teacher
         self.teacher = Teacher(given, alpha, temperature) if given else None
+        # Plain numbers, so that a checkpoint of other settings is told from this run's.
+        self.coarseness, self.first_beta = coarseness, beta
+        self.alpha, self.temperature = (alpha, temperature) if given else (0.0, 1.0)
         initial = self.initial_weights()
         self.register_buffer("beta", next(iter(initial.values())).new_tensor(beta))
         self.log_step, self.densities = nn.ParameterDict(), nn.ModuleDict()

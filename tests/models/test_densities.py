@@ -102,6 +102,22 @@ def test_signs_and_magnitudes_cost_what_an_adaptive_code_charges():
     assert (price + tables.own_nats - spent).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_price_of_a_table_is_its_evidence():
+    """With one table alone: -log of the integral over its entry, by the trapezoidal rule."""
+    there = (torch.arange(200) % 5 == 0).double().reshape(1, -1)
+    tables = Densities(there, 0)
+    tables.tables = ("common",)
+    for _ in range(20):
+        log_odds, spent = tables._fit_positions(there)
+    priced = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, there, reduction="sum")
+    theta = torch.linspace(-12, 8, 20_001, dtype=torch.float64)
+    prior = torch.distributions.Normal(-2.0, STIFFNESS["common"] ** -0.5).log_prob(theta)
+    likely = 40 * torch.nn.functional.logsigmoid(theta)
+    likely += 160 * torch.nn.functional.logsigmoid(-theta)
+    evidence = torch.logsumexp(prior + likely, 0) + math.log(20 / 20_000)
+    assert (priced + spent).item() == pytest.approx(-evidence.item(), abs=0.03)
+
+
 @pytest.mark.parametrize(("shape", "units"), [((60, 80), 80), ((12, 6, 5, 5), 0)])
 def test_within_three_percent_of_the_range_coder(shape, units):
     levels = sample(shape, 1)
