@@ -101,6 +101,7 @@ _GROUPS, _GROUPS_DIGITS = _training(30, 2e-3, 10.0), _digits(300, 2e-2)
 _MIXTURE = {"weight": 0.02, "zero_proportion": 0.999}
 # Base of an unneeded weight in a living unit returns to N(0, 1), noise that costs accuracy.
 _CAPPED = {"max_scale": 0.4}
+_RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
 _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"
 _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"
 
@@ -317,6 +318,17 @@ METHODS: dict[str, Method] = {
             defaults=_POINTS,
             networks=_POINTS_DIGITS,
             model_options={"scale": 1.0},
+        ),
+        Method(
+            name="rate",
+            model="Rate",
+            guide="Rounding",
+            prior="w = step x integer; p(integer) is the coder's own probability model",
+            paper="Oktay et al. 2020, Scalable Model Compression by Entropy Penalized "
+            "Reparameterization",
+            proper=True,
+            defaults=_training(100, 4e-3, 10.0, **_RATE),
+            networks=_digits(200, 1e-2, **_RATE),
         ),
     )
 }

@@ -32,6 +32,8 @@ class Grid:
     :param codes: which value of the codebook each weight takes, int64, the weight's shape; None:
         the nearest one.
     :param step: spacing of a uniform grid through zero, scalar or one per output unit; or None.
+        A scalar beside a codebook says that its values are multiples of it, whose integers the
+        file is to hold as they are.
     :param bits: bits of each output unit, shape `(units,)`; or None.
     """
 

@@ -61,12 +61,13 @@ def reference_of(
 
 
 def _own_grid(values: np.ndarray, weight: WeightPosterior | None) -> tuple:
-    """Symbols and table of the values that the posterior has learned; empty if it has not."""
+    """Symbols, table and step of what the posterior has learned; empty if it has not."""
     grid = weight.grid if weight is not None else None
     if grid is None or grid.codebook is None:
         return ()
     codes = None if grid.codes is None else grid.codes.cpu().numpy()
-    return grid_of(values, grid.codebook.detach().double().cpu().numpy(), codes)
+    step = None if grid.step is None or grid.step.dim() else grid.step.item()
+    return *grid_of(values, grid.codebook.detach().double().cpu().numpy(), codes), step
 
 
 def extra_weights(net: nn.Module, posterior: Posterior) -> list[str]:

@@ -19,7 +19,7 @@ from .quantise import estimated_bits, on_table, select, shared
 from .refine import refine_codebooks, retrain_survivors
 from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
 from .settings import Setting
-from .uniform import bias, rounded, uniform, unitwise
+from .uniform import bias, on_step, rounded, uniform, unitwise
 from .units import remove_units
 from .weights import Weights
 
@@ -167,7 +167,11 @@ class Trial:
             largest = float(np.abs(part.values).max(initial=0.0))
             on_its_own = name in self.own or setting.kind == "grid"
             if on_its_own and part.symbols is not None:
-                codes[name] = on_table(np.where(part.kept, part.symbols, 0), part.table)
+                symbols = np.where(part.kept, part.symbols, 0)
+                if part.step is not None:
+                    codes[name] = on_step(symbols, part.table, part.step)
+                else:
+                    codes[name] = on_table(symbols, part.table)
             elif setting.kind == "codebook":
                 multiplier = None if name in self.exact else setting.multiplier
                 codes[name] = shared(part, setting.clusters, setting.rate, multiplier)
@@ -264,7 +268,7 @@ def _part(weights: Weights, outputs: np.ndarray, inputs: np.ndarray) -> Weights:
         for field in ("values", "stddev", "kept", "symbols")
         if getattr(weights, field) is not None
     }
-    return Weights(**fields, table=weights.table)
+    return Weights(**fields, table=weights.table, step=weights.step)
 
 
 def _biases(net: nn.Module) -> dict[str, np.ndarray]:

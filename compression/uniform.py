@@ -61,6 +61,15 @@ def rounded(values: np.ndarray, step: float) -> Quantised:
     return Quantised(np.rint(values / grid.step).astype(np.int32), grid)
 
 
+def on_step(symbols: np.ndarray, table: np.ndarray, step: float) -> Quantised:
+    """Symbols into a table of multiples of a step as those integers, untouched.
+
+    The step is rounded to what a file stores, so that a weight moves by 2^-9 of itself at most.
+    """
+    integers = np.rint(table / step).astype(np.int32)
+    return Quantised(integers[symbols], Uniform(float(storable(max(step, 2.0**-120)))))
+
+
 def bias(values: np.ndarray, bits: int) -> Quantised:
     """Biases on a uniform step, a power of two: 2^(bits - 1) steps reach the largest of them."""
     largest = float(np.abs(values).max(initial=0.0))

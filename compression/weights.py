@@ -18,6 +18,7 @@ class Weights:
     :param symbols: int64, the entry of `table` that the posterior's own grid gives each weight;
         None where it has none.
     :param table: float64, shape (K,), of which entry 0 is 0.
+    :param step: where the table is one of multiples of a step: that step.
     """
 
     values: np.ndarray
@@ -25,6 +26,7 @@ class Weights:
     kept: np.ndarray
     symbols: np.ndarray | None = None
     table: np.ndarray | None = None
+    step: float | None = None
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
 
     def centres(self, clusters: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
 from .half_cauchy_product import exceeds, product_log_prob, tau0_for_units
 from .hard_concrete import GatePrior, HardConcrete
+from .lattice import Lattice, Rounded
 from .log_uniform import LogUniform
 from .row_normal import RowMultivariateNormal
 from .scale_mixture import ScaleMixture
@@ -14,7 +15,9 @@ __all__ = [
     "GaussianMixture",
     "HardConcrete",
     "InverseGamma",
+    "Lattice",
     "LogUniform",
+    "Rounded",
     "RowMultivariateNormal",
     "ScaleMixture",
     "exceeds",

@@ -11,6 +11,7 @@ from .magnitude import MagnitudePruned
 from .mean_field import MeanFieldNormal, PointMass
 from .normal_jeffreys import NormalJeffreys
 from .posterior_of import posterior_of
+from .rate import Rounding
 from .row_normal import RowNormal
 from .soft_sharing import SharedPoints
 from .swag import SWAG
@@ -29,6 +30,7 @@ __all__ = [
     "NormalJeffreys",
     "PointMass",
     "RandomProjection",
+    "Rounding",
     "RowNormal",
     "SharedPoints",
     "posterior_of",

@@ -64,6 +64,9 @@ class NetworkGuide(nn.Module):
     def before_round(self, number: int) -> None:
         """Called before training number 0 .. rounds - 1."""
 
+    def after_step(self, number: int) -> None:
+        """Called after training step number 1, 2, ..."""
+
     def after_epoch(self) -> None:
         """Called at the end of each epoch."""
 

@@ -8,6 +8,7 @@ from .likelihoods import LIKELIHOODS
 from .log_uniform import LogUniform
 from .network import NetworkModel
 from .normal_jeffreys import NormalJeffreys
+from .rate import Rate
 from .scale_mixture import ScaleMixture
 from .soft_sharing import SoftSharing
 
@@ -20,6 +21,7 @@ __all__ = [
     "LogUniform",
     "NetworkModel",
     "NormalJeffreys",
+    "Rate",
     "ScaleMixture",
     "SoftSharing",
 ]

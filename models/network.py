@@ -106,7 +106,11 @@ class NetworkModel(nn.Module):
         batch = output.shape[0]
         size = batch if y is None else self.num_data
         with pyro.plate("data", size, subsample=torch.arange(batch, device=output.device)):
-            return pyro.sample("y", self.likelihood(output), obs=y)
+            return self.observe(x, output, y)
+
+    def observe(self, x: Tensor, output: Tensor, y: Tensor | None) -> Tensor:
+        """The statements about the examples, inside their plate; returns the labels."""
+        return pyro.sample("y", self.likelihood(output), obs=y)
 
     def output(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         """The network's output at the given latent weights, point parameters as they are."""

@@ -156,6 +156,16 @@ def compress(
     coder: Annotated[
         str, typer.Option(help="Entropy coder: range, or huffman (the published CSR format).")
     ] = "range",
+    beta: Annotated[
+        float | None,
+        typer.Option(help="rate: bits of labels that a bit of the weights costs; 1 is MDL."),
+    ] = None,
+    target_bytes: Annotated[
+        int | None, typer.Option(help="rate: size of file to reach by moving beta.")
+    ] = None,
+    distill: Annotated[
+        bool, typer.Option("--distill", help="rate: the network at the start teaches it.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The compressed file. Default: NETWORK-METHOD.bb"),
@@ -212,6 +222,9 @@ def compress(
         quantiser=quantiser,
         clusters=number_or_validation("--clusters", clusters, int),
         coder=coder,
+        beta=beta,
+        target_bytes=target_bytes,
+        distill=distill,
         out=out,
         resume=resume,
         force_resume=force_resume,

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,7 @@ def fit(
     force_resume: bool = False,
     console: Console | None = None,
     title: str = "training",
+    each_epoch: Callable[[int], None] | None = None,
 ) -> list[Epoch]:
     """Train a pair in place: plain SVI with `bitsback.ELBO` and Adam, faster and safer.
 
@@ -73,6 +74,8 @@ def fit(
         the same machine and versions. None: no checkpoints.
     :param force_resume: go on from a checkpoint of other settings.
     :param console: where the progress line goes, if it is a terminal.
+    :param each_epoch: called with the number of each epoch that has ended, 1 and so on; what it
+        changes must be in the state_dict of model or guide.
     :returns: one entry an epoch.
     :raises ValueError: for data that do not fit the model, or another run's checkpoint.
     :raises NonFiniteError: for NaN or infinity in data, loss, gradient or parameter; names the
@@ -91,7 +94,7 @@ def fit(
         step = _make_step(pair, x[:batch], y[:batch], options, line)
         run = _describe(pair, train, options, step.kind)
         position = _start(pair, step, run, checkpoint_file, force_resume)
-        loop = _Loop(pair, step, train, validation, options, position)
+        loop = _Loop(pair, step, train, validation, options, position, each_epoch)
         saved = time.monotonic()
         # An interrupted step leaves parameters half updated, so that nothing is saved but here.
         for end_of_epoch in loop:
@@ -109,10 +112,13 @@ def fit(
 class _Loop:
     """Steps of a run from its position to its end; yields whether an epoch has just ended."""
 
-    def __init__(self, pair, step, train, validation, options: Options, position: _Position):
+    def __init__(
+        self, pair, step, train, validation, options: Options, position: _Position, each_epoch
+    ):
         self.pair, self.step, self.options, self.position = pair, step, options, position
         self.x, self.y = train
         self.validation = validation
+        self.each_epoch = each_epoch or (lambda number: None)
         self.batch = min(options.batch_size, len(self.x))
         self.steps_an_epoch = len(self.x) // self.batch
         self.kl_factors = kl_factors(options.kl_weighting, self.steps_an_epoch)
@@ -128,6 +134,7 @@ class _Loop:
             if end:
                 self._close_epoch(total)
                 self.pair.after_epoch()
+                self.each_epoch(self.position.step // self.steps_an_epoch)
                 order = self._order()
             yield end
 
@@ -153,6 +160,7 @@ class _Loop:
         if not outcome.finite:
             raise NonFiniteError(name_culprit(self.pair, x, y, weight * factor, self.position.step))
         self.position.step += 1
+        self.pair.after_step(self.position.step)
         for i, term in enumerate((outcome.expected_log_likelihood, outcome.kl)):
             self.position.sums[i] += term.item()
         self._describe_step(weight)

@@ -15,6 +15,7 @@ from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
 from .augment import shifted
+from .code_lengths import code_lengths
 from .data import Dataset, load_data
 from .errors import CheckFailed
 from .evaluate import Score, check_fits, evaluate
@@ -22,8 +23,10 @@ from .fit import Options, fit
 from .networks import network
 from .progress import StatusLine
 from .settings import Settings
+from .target import Target
 from .trained import load_guide, load_weights, save_guide
 
+_OF_MODEL = ("beta", "coarseness")  # defaults that are the model's, different for each network
 _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
@@ -49,7 +52,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
         torch.set_num_threads(1)
     check_fits(net, data, f"--network {settings.network}")
-    method = METHODS[settings.method]
+    method = _with_options(METHODS[settings.method], settings)
     net, guide, kl = _train(net, method, data, settings, console)
     posterior = guide.posterior()
     result = _compress(net.cpu(), posterior, data, settings, console)
@@ -62,6 +65,10 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     spread = any(bool(weight.stddev.any()) for weight in posterior.weights.values())
     counted = method.proper and spread and guide.divergence
     figures["kl_bits"] = kl / math.log(2) if counted else None
+    if method.name == "rate":
+        lengths = code_lengths(result.archive, result.data, result.network, data.train)
+        figures["description"] = {**lengths, "beta": guide.model.beta.item()}
+        figures["target_bytes"] = settings.target_bytes
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
@@ -72,6 +79,17 @@ def _compression(method: Method, settings: Settings) -> dict[str, Any]:
     chosen = {k: getattr(settings, k) for k in _COMPRESSION}
     chosen = {k: defaults.get(k) if v is None else v for k, v in chosen.items()}
     return {k: v for k, v in chosen.items() if v is not None}
+
+
+def _with_options(method: Method, settings: Settings) -> Method:
+    """The method with the model's options that the run or the network has of its own."""
+    defaults = method.settings(settings.network)
+    options = {k: defaults[k] for k in _OF_MODEL if k in defaults}
+    if settings.beta is not None:
+        options["beta"] = settings.beta
+    if settings.distill:
+        options["teacher"] = True
+    return replace(method, model_options={**method.model_options, **options})
 
 
 def _train(
@@ -182,6 +200,10 @@ def _fit(
     train, validation = (
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
     )
+    target = None
+    if settings.target_bytes is not None and phase == "train":
+        options_of = _compression(method, settings)
+        target = Target(settings.target_bytes, model, guide, data.validation, options, options_of)
     for number in range(guide.rounds):
         guide.before_round(number)
         share = replace(options, epochs=_epochs(options.epochs, guide.rounds, number))
@@ -196,6 +218,7 @@ def _fit(
             force_resume=settings.force_resume,
             console=console,
             title=title,
+            each_epoch=target,
         )
     guide.after_training(*train)
     if settings.save_guide is not None and phase == "train":

@@ -12,6 +12,8 @@ from rich.table import Table
 from .files import write_atomic
 
 STDOUT = "-"
+NEAR = 0.05  # of --target-bytes, relative
+LEAST_BETA = 1e-3  # below it the size of the weights hardly counts
 
 
 def write_json(result: Any, target: str | None) -> None:
@@ -52,8 +54,12 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
     table.add_row("bytes", f"{result['bytes']:,}")
     table.add_row("ratio", f"{result['ratio']:.1f}x")
+    if "description" in result:
+        table.add_row("description", _description(result["description"]))
     table.add_row("file", str(result["file"]))
     console.print(table)
+    if result.get("target_bytes") and abs(result["bytes"] / result["target_bytes"] - 1) > NEAR:
+        _say(console, _missed(result))
     if not result["compression"]["within_margin"]:
         _say(
             console,
@@ -62,6 +68,25 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
             f"{result['compression']['margin_error']:g} points; this is the nearest. "
             "Train longer, or allow more (--margin-nll, --margin-error).",
         )
+
+
+def _description(lengths: Mapping[str, float]) -> str:
+    return (
+        f"{lengths['label_bits']:,.0f} bits of training labels + {lengths['weight_bits']:,.0f} of "
+        f"weights by the prior ({lengths['coded_bits']:,.0f} in the file), beta "
+        f"{lengths['beta']:.3g}"
+    )
+
+
+def _missed(result: Mapping[str, Any]) -> str:
+    """Why a file is not of the size asked for."""
+    wanted, found = result["target_bytes"], result["bytes"]
+    why = (
+        "Larger than that pays for nothing in the labels"
+        if found < wanted and result["description"]["beta"] < LEAST_BETA
+        else "Beta had not settled when training ended: train longer (--epochs)"
+    )
+    return f"Not within {100 * NEAR:.0f} % of {wanted:,} bytes: the file has {found:,}. {why}."
 
 
 def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:

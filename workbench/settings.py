@@ -34,6 +34,9 @@ class Settings:
     :param clusters: values in the codebook of a layer, or "validation".
     :param compile: "yes", "no", or "auto": only where it pays.
     :param threads: torch's threads; None: one for a small network, else as many as torch takes.
+    :param beta: of method rate: what a bit of the weights costs in bits of labels.
+    :param target_bytes: of method rate: the size of file that beta is moved to reach.
+    :param distill: of method rate: whether the network it starts from teaches it.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
@@ -63,6 +66,9 @@ class Settings:
     quantiser: str | None = None
     clusters: int | str | None = None
     coder: str = "range"
+    beta: float | None = None
+    target_bytes: int | None = None
+    distill: bool = False
     out: Path | None = None
     resume: Path | None = None
     force_resume: bool = False
@@ -88,6 +94,7 @@ class Settings:
             ("--seed", self.seed, 0),
             ("--margin-nll", self.margin_nll, 0),
             ("--margin-error", self.margin_error, 0),
+            ("--target-bytes", self.target_bytes, 1),
             ("--clusters", None if isinstance(self.clusters, str) else self.clusters, 1),
         ):
             # "not >=" rather than "<", so that nan is refused too.
@@ -100,6 +107,13 @@ class Settings:
         ):
             if isinstance(value, int) and value > most:
                 raise ValueError(f"{option} {value}: must be at most {most}")
+        if self.beta is not None and not 0 < self.beta < float("inf"):
+            raise ValueError(f"--beta {self.beta}: must be positive and finite")
+        for option, given in _of_rate(self).items():
+            if given and self.method != "rate":
+                raise ValueError(f"{option}: only --method rate has it, not {self.method}")
+            if given and self.load_guide is not None:
+                raise ValueError(f"{option}: no training with --load-guide to use it in")
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
         if isinstance(self.threshold, float) and self.threshold != self.threshold:
@@ -111,6 +125,15 @@ class Settings:
             )
         if self.force_resume and self.resume is None:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
+
+
+def _of_rate(settings: Settings) -> dict[str, object]:
+    """The options that method rate alone has."""
+    return {
+        "--beta": settings.beta,
+        "--target-bytes": settings.target_bytes,
+        "--distill": settings.distill,
+    }
 
 
 def resolve(settings: Settings) -> Settings:

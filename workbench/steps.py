@@ -42,6 +42,10 @@ class Pair(nn.Module):
         terms = ELBO().terms(self.model, self.guide, x, y)
         return terms.expected_log_likelihood, terms.total_kl
 
+    def after_step(self, number: int) -> None:
+        """What a guide of the zoo does after each step; others have no such hook."""
+        getattr(self.guide, "after_step", lambda number: None)(number)
+
     def after_epoch(self) -> None:
         """What a guide of the zoo does at the end of an epoch; others have no such hook."""
         getattr(self.guide, "after_epoch", lambda: None)()

@@ -1,0 +1,102 @@
+"""The guide of quantised weights: a rounding, whose price may be that of uniform noise."""
+
+from collections.abc import Iterable
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ..distributions.lattice import Rounded
+from ..distributions.parameters import state_parameters
+from ..posterior import Grid, Posterior, WeightPosterior
+from .base import NetworkGuide
+from .noise import standard_normal
+
+
+class Rounding(NetworkGuide):
+    """q(w) = a point at step * round(loc / step), trained as if it were not rounded.
+
+    The loss is then the price of the integers, a number of nats, and the gradient of the price is
+    the slope between the two levels around loc / step. Tables of the prior follow the integers:
+    `fit()` refreshes them every `every` steps; a loop of one's own calls `refresh()` that often.
+
+    :param model: a `Rate` model; loc starts at its network's weights.
+    :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
+        than rounded, as in Oktay et al. 2020; weights are rounded all the same.
+    :param every: steps between two refreshes.
+    :raises ValueError: for a model without a lattice.
+    """
+
+    divergence = False  # of a density against itself on its support only: a code length, no KL
+
+    def __init__(self, model: nn.Module, noise: bool = False, every: int = 25):
+        super().__init__(model)
+        if not hasattr(model, "weight_nats"):
+            raise ValueError(f"{type(model).__name__} has no lattice to round to: use PointMass")
+        self._of = [model]  # in a list, out of sight of nn.Module: its parameters are the model's
+        self.noise, self.every = noise, every
+        self._add("loc", model.initial_weights())
+
+    @property
+    def model(self) -> nn.Module:
+        return self._of[0]
+
+    @torch.no_grad()
+    def levels(self) -> dict[str, Tensor]:
+        """The integers, by name, as floats of the weights' shapes."""
+        return {k: (self._get("loc", k) / self.model.step(k)).round() for k in self._names}
+
+    def refresh(self) -> None:
+        """Fit the tables of the prior to the integers as they are now."""
+        self.model.refresh(self.levels())
+
+    def after_step(self, number: int) -> None:
+        if number % self.every == 0:
+            self.refresh()
+
+    @torch.no_grad()
+    def start_from(self, posterior: Posterior) -> None:
+        """Take over the means."""
+        for name in self._names:
+            self._get("loc", name).copy_(posterior.weights[name].loc)
+        self.refresh()
+
+    def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        state_parameters("guide", self)
+        draws = {}
+        with poutine.scale(scale=self.model.beta):
+            for name in self._names:
+                loc, step = self._get("loc", name), self.model.step(name)
+                dither = None
+                if self.noise:
+                    dither = torch.special.ndtr(standard_normal(loc.shape, loc)) - 0.5
+                q = Rounded(loc / step, step, dither)
+                draws[name] = pyro.sample(name, q.to_event(loc.dim()))
+        return draws
+
+    @torch.no_grad()
+    def median(self, *args, **kwargs) -> dict[str, Tensor]:
+        """The rounded weights, by name."""
+        return {k: self.model.step(k) * level for k, level in self.levels().items()}
+
+    def quantiles(self, quantiles: Iterable[float], *args, **kwargs) -> dict[str, Tensor]:
+        """Every quantile of a point is the point; shape `(len(quantiles), *weight.shape)`."""
+        count = len(list(quantiles))
+        return {k: v.expand(count, *v.shape) for k, v in self.median().items()}
+
+    @torch.no_grad()
+    def moments(self, *args, **kwargs) -> Posterior:
+        """The rounded weights, stddev 0, with their integers as a grid."""
+        weights = {}
+        for name, level in self.levels().items():
+            step, integers = self.model.step(name).detach().clone(), level.long()
+            low, high = int(integers.min()), int(integers.max())
+            codebook = step * torch.arange(low, high + 1, device=level.device)
+            weights[name] = WeightPosterior(
+                loc=step * level,
+                stddev=torch.zeros_like(level),
+                inclusion=(integers != 0).to(level.dtype),
+                grid=Grid(codebook=codebook, codes=integers - low, step=step),
+            )
+        return Posterior(weights)

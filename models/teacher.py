@@ -1,0 +1,40 @@
+"""A teacher's soft labels beside the true ones: distillation (Hinton, Vinyals and Dean 2015)."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, softmax
+
+
+class Teacher:
+    """A trained classifier, and what its logits say of another's.
+
+    No module, so that it is in no state_dict and nothing trains it.
+
+    :param net: the classifier; copied, in evaluation mode.
+    :param alpha: its share of the likelihood, within (0, 1).
+    :param temperature: what logits are divided by.
+    :raises ValueError: for numbers out of range.
+    """
+
+    def __init__(self, net: nn.Module, alpha: float, temperature: float):
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha, the teacher's share, must be within (0, 1); got {alpha}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature must be positive and finite; got {temperature}")
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.alpha, self.temperature = alpha, temperature
+
+    def __call__(self, x: Tensor, output: Tensor) -> Tensor:
+        """alpha T^2 sum_c p_c log q_c of each example, nats, shape `(batch,)`.
+
+        p and q are the teacher's and the given logits' softmax at temperature T; T^2 keeps the
+        gradient's size as T grows.
+
+        :param output: logits, shape `(batch, classes)`.
+        """
+        with torch.no_grad():
+            soft = softmax(self.net.to(x.device)(x) / self.temperature, -1)
+        said = (soft * log_softmax(output / self.temperature, -1)).sum(-1)
+        return self.alpha * self.temperature**2 * said

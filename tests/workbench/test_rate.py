@@ -1,0 +1,104 @@
+"""Method rate at the workbench: captured steps, the description in bits, and the size asked for."""
+
+import io
+
+import pytest
+import torch
+from bitsback.methods import METHODS
+from bitsback.workbench import noise_library
+from bitsback.workbench.options import Options
+from bitsback.workbench.pipeline import run
+from bitsback.workbench.report import print_compressed
+from bitsback.workbench.settings import Settings
+from bitsback.workbench.steps import CompiledStep, EagerStep, Pair
+from bitsback.workbench.target import Target
+from rich.console import Console
+from torch import nn
+
+from .nets import data, pair, plain
+
+QUIET = Console(quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
+@pytest.mark.skipif(not noise_library.available(), reason="needs a C++ compiler")
+def test_a_compiled_step_sees_the_tables_and_beta_that_change_between_steps():
+    x, y = data()
+    terms = {}
+    for kind in (EagerStep, CompiledStep):
+        model, guide = pair(plain(), "rate")
+        both = Pair(model, guide)
+        step = kind(both, x, y) if kind is CompiledStep else kind(both)
+        terms[kind] = []
+        for k in range(1, 9):
+            terms[kind].append(step(x, y, k, 1e-3, 1.0).kl.item())
+            if k == 3:
+                guide.refresh()
+            if k == 6:
+                model.beta.mul_(2)
+    assert terms[CompiledStep] == pytest.approx(terms[EagerStep], rel=1e-3)
+    assert terms[EagerStep][6] / terms[EagerStep][5] == pytest.approx(2, rel=0.05)
+
+
+def test_beta_moves_until_the_size_is_the_one_asked_for():
+    """A file whose size falls with beta as those on digits do."""
+
+    class Toy(Target):
+        def bytes(self) -> int:
+            return round(200 * self.model.beta.item() ** -0.35)
+
+    model = nn.Module()
+    model.register_buffer("beta", torch.tensor(0.2))
+    nothing = data()
+    split = type("Split", (), {"x": nothing[0], "y": nothing[1]})
+    options = Options(epochs=60, kl_warmup=(0.0, 10.0))
+    target = Toy(250, model, None, split, options, {})
+    for epoch in range(1, 10):
+        target(epoch)
+    assert model.beta.item() == pytest.approx(0.2)  # not before the warm-up is over
+    for epoch in range(10, 61):
+        target(epoch)
+    assert target.bytes() == pytest.approx(250, rel=0.02)
+
+
+def test_the_description_of_a_run(tmp_path):
+    """Of a network after too few epochs to be sparse; beta moves, and the file is too large."""
+    settings = Settings(
+        method="rate", network="digits-mlp", epochs=15, pretrain_epochs=8, kl_warmup=2, beta=0.5,
+        lr=2e-2, distill=True, target_bytes=300, out=tmp_path / "net.bb",
+    )  # fmt: skip
+    figures = run(settings, QUIET)
+    lengths = figures["description"]
+    assert lengths["weight_bits"] == pytest.approx(lengths["coded_bits"], rel=0.1)
+    assert lengths["beta"] > 0.5 and lengths["label_bits"] > 0
+    assert figures["target_bytes"] == 300 < figures["bytes"]
+    pages = Console(record=True, width=200, file=io.StringIO())
+    print_compressed(pages, figures)
+    assert "Not within 5 % of 300 bytes" in pages.export_text()
+
+
+@pytest.mark.slow
+def test_target_bytes_are_met_on_digits(tmp_path):
+    """Within 5 %, and the prior prices the weights within 4 % of what the file takes for them."""
+    settings = Settings(
+        method="rate", network="digits-mlp", target_bytes=287, out=tmp_path / "net.bb"
+    )
+    figures = run(settings, QUIET)
+    lengths = figures["description"]
+    assert figures["bytes"] == pytest.approx(287, rel=0.05)
+    assert lengths["weight_bits"] == pytest.approx(lengths["coded_bits"], rel=0.04)
+    assert figures["test_error"] < 6
+
+
+@pytest.mark.parametrize("given", [{"beta": 0.5}, {"target_bytes": 300}, {"distill": True}])
+def test_options_of_rate_are_refused_elsewhere(given):
+    with pytest.raises(ValueError, match="only --method rate"):
+        Settings(method="gaussian", **given)
+    assert Settings(method="rate", **given)
+
+
+def test_beta_of_the_network_is_the_default():
+    assert METHODS["rate"].settings("digits-mlp")["beta"] > 0
+    with pytest.raises(ValueError, match="--beta"):
+        Settings(method="rate", beta=0.0)

@@ -1,0 +1,49 @@
+"""A file as a description in bits: labels given the network, and its weights, priced and coded."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..compression.archive import Archive
+from ..compression.file import inspect
+from ..models.densities import Densities
+from .data import Split
+from .evaluate import evaluate
+
+REFRESHES = 8  # of tables from nothing; they have converged long before
+
+
+def predicted_bits(archive: Archive) -> float:
+    """What method `rate`'s prior charges for the integers of an archive's weights, in bits.
+
+    The price of the integers and of the tables that predict them; steps, biases and shapes are not
+    in it. It knows nothing of the coder's own statistics.
+    """
+    nats, units = 0.0, 0
+    for spec in archive.architecture.tensors():
+        if spec.role != "weight":
+            continue
+        levels = torch.from_numpy(archive.tensors[spec.name].codes).float()
+        tables = Densities(levels, units)
+        for _ in range(REFRESHES):
+            tables.refresh(levels)
+        nats += tables.lattice(torch.ones(())).price(levels).sum().item() + tables.own_nats.item()
+        units = len(levels)
+    return nats / math.log(2)
+
+
+def code_lengths(archive: Archive, data: bytes, net: nn.Module, train: Split) -> dict[str, Any]:
+    """The two parts of the description of the training labels, in bits.
+
+    :param net: the network of the file, `data`.
+    :returns: `label_bits`, those of all training labels under the network; `weight_bits`,
+        `predicted_bits`; and `coded_bits`, what the file takes for the same integers.
+    """
+    items = inspect(data)["items"]
+    return {
+        "label_bits": evaluate(net, train).nll_bits,
+        "weight_bits": predicted_bits(archive),
+        "coded_bits": 8 * (items["positions"] + items["values"]),
+    }
