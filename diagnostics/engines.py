@@ -33,16 +33,33 @@ def each(
     :raises ValueError: for an unknown engine, for Ray where it is not installed, and for a task
         that cannot be sent to another process.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs must be at least 1; got {jobs}")
+    check(engine, jobs)
     if engine == "ray":
         return _by_ray(task, items)
     jobs = min(jobs or _cores(), len(items))
     if engine == "here" or jobs <= 1:
         return ((item, task(item)) for item in items)
     return _in_processes(task, items, jobs)
+
+
+def check(engine: str, jobs: int | None) -> None:
+    """:raises ValueError: for an engine or a number of jobs that there is not."""
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be at least 1; got {jobs}")
+    if engine == "ray" and not _has_ray():
+        raise ValueError(
+            "engine 'ray' needs Ray, which is not installed: pip install 'bitsback[ray]'"
+        )
+
+
+def _has_ray() -> bool:
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _cores() -> int:
@@ -87,12 +104,8 @@ def _work(item: Any) -> bytes:
 
 
 def _by_ray(task, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    try:
-        import ray
-    except ImportError:
-        raise ValueError(
-            "engine 'ray' needs Ray, which is not installed: pip install 'bitsback[ray]'"
-        ) from None
+    import ray
+
     if not ray.is_initialized():
         ray.init()
     sent, call = ray.put(task), ray.remote(_call)

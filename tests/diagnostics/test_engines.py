@@ -36,13 +36,13 @@ def test_one_job_is_no_other_process():
 
 
 def test_a_function_that_cannot_be_sent():
-    with pytest.raises(ValueError, match="cannot send this work.*not lambdas"):
+    with pytest.raises(ValueError, match=r"cannot send this work.*not lambdas"):
         list(each(lambda item: item, [1, 2], "processes", 2))
 
 
 @pytest.mark.parametrize("options", [{"engine": "dask"}, {"engine": "processes", "jobs": 0}])
 def test_refusals(options):
-    with pytest.raises(ValueError, match="unknown engine 'dask'; known: here|jobs must be"):
+    with pytest.raises(ValueError, match=r"unknown engine 'dask'; known: here|jobs must be"):
         each(work, [1], **options)
 
 
