@@ -52,6 +52,7 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
     table.add_row("bytes", f"{result['bytes']:,}")
     table.add_row("ratio", f"{result['ratio']:.1f}x")
+    table.add_row("description length", _description(result))
     table.add_row("file", str(result["file"]))
     console.print(table)
     if not result["compression"]["within_margin"]:
@@ -62,6 +63,16 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
             f"{result['compression']['margin_error']:g} points; this is the nearest. "
             "Train longer, or allow more (--margin-nll, --margin-error).",
         )
+
+
+def _description(result: Mapping[str, Any]) -> str:
+    found = result["description_length_bits"]
+    if found is None:
+        return f"none: {result['no_code_length']}"
+    return (
+        f"{found['total']:,.0f} bits: {found['weights']:,.0f} of weights (KL), "
+        f"{found['labels']:,.0f} of training labels"
+    )
 
 
 def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:

@@ -197,6 +197,7 @@ class Sweep:
         """
         result = self._compress(model, guide)
         report, figures = result.report, {}
+        draws = QUICK_DRAWS if self.search.quick else PREDICTION_DRAWS
         parts = (
             ("validation", "file", self.data.validation),
             ("test", "file_test", self.data.test),
