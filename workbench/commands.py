@@ -104,8 +104,10 @@ def diagnose(
     model, guide = rebuild(file, len(data.train))
     train, held_out = ((part.x, part.y) for part in (data.train, data.validation))
     draws = diagnostics.draw(model, guide, *train, samples)
-    found = diagnostics.figures(model, guide, draws, held_out, small)
-    page = diagnostics.report_html(model, guide, *train, held_out, small, draws=draws)
+    found = diagnostics.figures(model, guide, draws, held_out, small, train=train)
+    page = diagnostics.report_html(
+        model, guide, *train, held_out, small, draws=draws, site_khats=found["site_khats"]
+    )
     write_atomic(out, page.encode())
     result = {"file": str(file), "page": str(out), **about, **found}
     report.print_diagnosed(tables, result)

@@ -131,6 +131,8 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
         table.add_row("no evidence", result["obstacle"])
     else:
         table.add_row("k-hat", f"{result['khat']:.2f}: {result['verdict']}")
+        for name, khat in (result["site_khats"] or {}).items():
+            table.add_row(f"k-hat, {name}", f"{khat:.2f}")
         for name, found in result["evidence"].items():
             said = f"{found['value']:.1f} ± {found['stderr']:.1f} nats ({found['direction']})"
             table.add_row(name, said)
