@@ -212,7 +212,7 @@ def test_a_run_goes_on_between_rounds(tmp_path):
     def state(folder: Path) -> dict[str, torch.Tensor]:
         ours = settings(folder, method="magnitude", resume=folder)
         options = pipeline.Options(epochs=5, step="eager")
-        return pipeline._fit(net, method, data, ours, options, QUIET, "train")[1].state_dict()
+        return pipeline._fit(net, method, data, ours, options, QUIET, "train")[2].state_dict()
 
     whole = state(one)
     files = sorted(path.name for path in one.glob("*.checkpoint"))

@@ -7,6 +7,7 @@ import bitsback
 import pytest
 import torch
 from bitsback.diagnostics import Tau0
+from bitsback.distributions.half_cauchy_product import exceeds
 from bitsback.workbench import sweep as sweeps
 from bitsback.workbench import tau0
 from bitsback.workbench.cli import app
@@ -106,6 +107,18 @@ def test_a_value_starts_at_the_common_start(quick):
     assert all(torch.equal(v, before[k]) for k, v in start[1].state_dict().items())
 
 
+def test_tau0_of_an_expected_number_of_units(quick, tmp_path):
+    """Of 64 + 100 + 50 units P(z s > 0.05) is the same, and 20 are expected."""
+    common = ("--epochs", 2, "--out", tmp_path / "a.png", "--json", tmp_path / "a.json", "--quick")
+    invoke("--values", "0.1", *common, "--units", 20, "--level", 0.05)
+    found = json.loads((tmp_path / "a.json").read_text())
+    chosen = found["expected_units"]
+    assert chosen["of"] == 214 and found["quick"]
+    assert exceeds(0.05, chosen["tau0"]) == pytest.approx(20 / 214)
+    assert chosen["tau0"] in [row["tau0"] for row in found["values"]]
+    assert chosen["bytes"] == 500
+
+
 def row(value: float, elbo: float, nll: float, size: int) -> Tau0:
     parts = [elbo - 0.01, elbo + 0.01]
     return Tau0(value, elbo, 0.01, parts, figures={"file_nll": nll, "bytes": size})
@@ -137,6 +150,9 @@ def test_values_that_are_not(text):
 
 def test_errors_come_first(quick, tmp_path):
     assert "name a .png file" in invoke("--out", tmp_path / "page.html", code=2).output
+    assert "go together" in invoke("--units", 5, code=2).output
+    assert "unknown engine" in invoke("--engine", "dask", code=2).output
+    assert "at least 1" in invoke("--jobs", 0, code=2).output
     assert "numbers above 0" in invoke("--values", "1,0", code=2).output
     assert "unknown network" in invoke("--network", "nn", code=2).output
     (tmp_path / "sweep.json").write_text("no")
