@@ -106,8 +106,9 @@ _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning
 _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"
 
 # Guides that belong to no method: for models of one's own script (docs/guides.md). The factors of
-# RowNormal are too large for the reference networks, and SWAG needs a training loop of its own.
-SWAP_ONLY = ("RowNormal", "SWAG")
+# RowNormal are too large for the reference networks, SWAG needs a training loop of its own, and
+# HorseshoeFamily has noisier gradients than Horseshoe.
+SWAP_ONLY = ("RowNormal", "SWAG", "HorseshoeFamily")
 
 METHODS: dict[str, Method] = {
     method.name: method

@@ -6,7 +6,9 @@
 For each seed one network is trained for 10 epochs, by maximum a posteriori; every method starts
 from it and has the same number of epochs, retraining between prunings included. One `bitsback
 compress` a method and seed, thresholds and codebooks chosen on validation data; the test part is
-looked at once a run. Finished runs in DIR are not repeated; each says at which commit it was made.
+looked at once a run. The last column is the description length in bits, of weights (KL) and
+training labels, where the prior is proper and the guide has a density. Finished runs in DIR are not
+repeated; each says at which commit it was made.
 `seconds` are those of one whole run on the machine named, with one thread, other work beside it.
 """
 
@@ -87,8 +89,14 @@ def summary(runs: list[dict]) -> dict:
     return {
         "mean": {key: statistics.mean(run[key] for run in runs) for key in SUMMARISED},
         "standard_deviation": {key: spread([run[key] for run in runs]) for key in SUMMARISED},
+        "description_bits": _description([run.get("description_length_bits") for run in runs]),
         "runs": runs,
     }
+
+
+def _description(lengths: list[dict | None]) -> float | None:
+    """Mean bits of weights and training labels; None where the prior or the guide has no code."""
+    return None if None in lengths else statistics.mean(found["total"] for found in lengths)
 
 
 def row(name: str, found: dict) -> str:
@@ -103,6 +111,7 @@ def row(name: str, found: dict) -> str:
         f"{mean['bytes']:,.0f}" + (f" ± {spread['bytes']:,.0f}" if spread["bytes"] else ""),
         f"{mean['ratio']:.0f}",
         f"{mean['seconds']:.0f}",
+        "none" if found["description_bits"] is None else f"{found['description_bits']:,.0f}",
     ]
     return " | ".join([f"| {name}", *cells]) + " |"
 

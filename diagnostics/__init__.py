@@ -14,12 +14,13 @@ from .calibration import (
     pit,
     predict,
 )
-from .draws import Draws, draw
+from .draws import Draws, as_chains, draw
 from .evidence import Evidence, elbo, importance_bound, psis_evidence
 from .figures import figures
 from .khat import khat, khat_by_site
 from .laplace import laplace
-from .loo import Loo, compare, loo
+from .loo import Loo, compare, loo, loo_pit
+from .marginals import intervals, ranks, scales
 from .psis import Smoothed, psis, threshold, verdict
 from .report import report_html
 from .tau0 import Tau0, best_tau0, select_tau0
@@ -35,6 +36,7 @@ __all__ = [
     "Tau0",
     "Vsbc",
     "annealed",
+    "as_chains",
     "best_tau0",
     "calibration",
     "change",
@@ -45,17 +47,21 @@ __all__ = [
     "figures",
     "importance_bound",
     "inference_data",
+    "intervals",
     "khat",
     "khat_by_site",
     "laplace",
     "load",
     "loo",
+    "loo_pit",
     "pit",
     "predict",
     "psis",
     "psis_evidence",
+    "ranks",
     "report_html",
     "save",
+    "scales",
     "select_tau0",
     "threshold",
     "to_arviz",

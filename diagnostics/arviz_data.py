@@ -43,22 +43,43 @@ def to_arviz(
     tau0 = getattr(model, "tau0", None)
     if isinstance(tau0, int | float):
         attributes["tau0"] = float(tau0)
-    return inference_data(draws, y, attributes)
+    return inference_data(draws, y, attributes, _diverging(source))
 
 
-def inference_data(draws: Draws, y: Tensor, attributes: Mapping[str, str | float] | None = None):
+def _diverging(source) -> Tensor | None:
+    """Which draws a Hamiltonian sampler's trajectory diverged at, shape `(chains, draws)`."""
+    if not isinstance(source, MCMC):
+        return None
+    chains = source.diagnostics().get("divergences")  # by chain, the numbers of the draws
+    if chains is None:
+        return None
+    count = len(next(iter(source.get_samples(group_by_chain=True).values()))[0])
+    diverging = torch.zeros(len(chains), count, dtype=torch.bool)
+    for chain, places in enumerate(chains.values()):
+        diverging[chain, places] = True
+    return diverging
+
+
+def inference_data(
+    draws: Draws,
+    y: Tensor,
+    attributes: Mapping[str, str | float] | None = None,
+    diverging: Tensor | None = None,
+):
     """Draws as ArviZ's container.
 
     Groups: `posterior` (latent sites and effective weights), `log_likelihood` (of each example,
     dimension `example`), `posterior_predictive` (if drawn), `observed_data`, and `sample_stats`
     with `log_p` = log p(w, y | x) and `log_q` = log q(w), in nats, where they exist. A guide's
-    draws are one chain of independent draws: their R-hat and effective sample size say nothing.
+    draws are one chain of independent draws: their R-hat and effective sample size say nothing. (Of
+    several restarts, joined by `as_chains`, R-hat says whether they ended at the same place.)
 
-    :param draws: from `draw`.
+    :param draws: from `draw`, or from `as_chains`.
     :param y: the labels, shape `(N, ...)`; `(N, 1)` is kept as `(N,)`.
     :param attributes: strings and numbers to keep with it.
+    :param diverging: which draws diverged, shape `(chains, draws)`; `sample_stats` has it.
     """
-    stats = {}
+    stats = {} if diverging is None else {"diverging": diverging.flatten()}
     if draws.log_prior is not None:
         stats["log_p"] = draws.log_joint
     if draws.log_q is not None:

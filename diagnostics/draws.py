@@ -1,7 +1,7 @@
 """Draws of an approximate posterior with all that a diagnostic may ask of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,29 @@ class Draws:
         if self.why:
             raise ValueError(self.why)
         return self.log_joint - self.log_q
+
+
+def as_chains(runs: Sequence[Draws]) -> Draws:
+    """Draws of several trainings of one pair, each a chain of the result.
+
+    Between chains of independent draws R-hat says whether the restarts ended at the same place,
+    which that of one guide's draws cannot. Weights of a network that only swap their units differ.
+
+    :param runs: equally many draws each, of the same sites, on the same data.
+    :raises ValueError: for other numbers of draws, or none.
+    """
+    if len({len(run.log_likelihood) for run in runs}) != 1:
+        raise ValueError("as_chains() needs runs, of the same number of draws each")
+    first = runs[0]
+    joined = {
+        key: None if any(getattr(run, key) is None for run in runs)
+        else torch.cat([getattr(run, key) for run in runs])
+        for key in ("log_likelihood", "log_prior", "log_q", "predictions")
+    }  # fmt: skip
+    values = {name: torch.cat([run.values[name] for run in runs]) for name in first.values}
+    chains = sum(run.chains for run in runs)
+    why = next((run.why for run in runs if run.why), "")
+    return replace(first, values=values, chains=chains, why=why, **joined)
 
 
 @torch.no_grad()

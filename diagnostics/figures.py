@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .calibration import calibration, has_probabilities, predict
 from .draws import Draws
 from .evidence import elbo, importance_bound, psis_evidence
+from .khat import khat_by_site
 from .loo import loo
 from .psis import psis, threshold, verdict
 
@@ -19,17 +20,20 @@ def figures(
     held_out: tuple[Tensor, Tensor] | None = None,
     network: nn.Module | None = None,
     most_examples: int = 5000,
+    train: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Any]:
     """What `report_html` shows, without pictures; a key is None where the pair has no such figure.
 
     :param draws: of `source` on the training data.
     :param held_out: inputs and labels not trained on, for calibration of a classifier.
     :param network: the compressed classifier, for calibration beside it.
-    :param most_examples: leave-one-out is left out for more, since it fits a tail for each.
+    :param most_examples: leave-one-out is left out for more, since it fits a tail for each; so are
+        k-hats by site, each of which needs a hundred passes.
+    :param train: the training data, for k-hats by site of those of up to 300 values.
     :returns: `draws` and `values` (how many), `obstacle` (why there is no evidence, or None),
-        `khat`, `verdict`, `evidence` (name -> value, stderr in nats, direction), `loo` (elpd,
-        stderr in nats, how many k-hats are above the threshold), `calibration` (name -> nll in
-        nats, brier, ece).
+        `khat`, `verdict`, `site_khats` (name -> k-hat), `evidence` (name -> value, stderr in nats,
+        direction), `loo` (elpd, stderr in nats, how many k-hats are above the threshold),
+        `calibration` (name -> nll in nats, brier, ece).
     """
     count, examples = draws.log_likelihood.shape
     found: dict[str, Any] = {
@@ -38,6 +42,7 @@ def figures(
         "obstacle": draws.why or None,
         "khat": None,
         "verdict": None,
+        "site_khats": None,
         "evidence": None,
         "loo": None,
         "calibration": None,
@@ -50,6 +55,8 @@ def figures(
             for e in estimates
         }
         found |= {"khat": khat, "verdict": verdict(khat, count), "evidence": evidence}
+    if train is not None and not draws.why and examples <= most_examples:
+        found["site_khats"] = _site_khats(model, source, *train)
     if (draws.exact or not draws.why) and examples <= most_examples:
         result = loo(draws)
         above = int((result.khat > threshold(count)).sum())
@@ -57,6 +64,11 @@ def figures(
     if held_out is not None and has_probabilities(model, source, held_out[0]):
         found["calibration"] = _calibration(model, source, *held_out, network)
     return found
+
+
+def _site_khats(model: nn.Module, source: Any, x: Tensor, y: Tensor) -> dict[str, float]:
+    khats = khat_by_site(model, source, x, y, num_samples=100, contexts=1, largest=300)
+    return {name: values.item() for name, values in khats.items()}
 
 
 def _calibration(model, source, x: Tensor, y: Tensor, network: nn.Module | None) -> dict:

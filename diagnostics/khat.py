@@ -39,6 +39,7 @@ def khat_by_site(
     num_samples: int = 200,
     contexts: int = 3,
     batch_size: int = 1000,
+    largest: int | None = None,
 ) -> dict[str, Tensor]:
     """The k-hat of each of the guide's sites, all others held at a draw of the guide.
 
@@ -48,6 +49,7 @@ def khat_by_site(
     correlation between sites, or a mode: two sites that always move together can both look well.
     A large site (a whole layer) has a large k-hat for its dimension alone.
 
+    :param largest: leave out sites of more values; default: none.
     :returns: by the guide's site (those of autoguides are auxiliary), shape `(contexts,)`.
     :raises ValueError: under an improper prior, for a guide of points, and on part of the data.
     """
@@ -57,6 +59,8 @@ def khat_by_site(
         for _ in range(contexts):
             start = honest_trace(guide, x[:batch_size], y[:batch_size])
             for name in _drawn(start):
+                if largest is not None and start.nodes[name]["value"].numel() > largest:
+                    continue
                 ratios = [
                     _log_ratio(model, guide, start, name, x, y, batch_size)
                     for _ in range(num_samples)

@@ -62,9 +62,7 @@ def loo(draws: Draws, corrected: bool = True) -> Loo:
     :raises ValueError: where a correction is wanted and the draws have no log ratio.
     """
     log_likelihood = draws.log_likelihood.double()
-    base = torch.zeros(len(log_likelihood), dtype=torch.float64)
-    if corrected and not draws.exact:
-        base = draws.log_ratio - draws.log_ratio.max()
+    base = _base(draws, corrected)
     weights = psis(base).normalized
     within = torch.logsumexp(weights[:, None] + log_likelihood, 0)
     pointwise, khats = [], []
@@ -74,6 +72,38 @@ def loo(draws: Draws, corrected: bool = True) -> Loo:
         khats.append(smoothed.khat)
     khat = torch.tensor(khats, dtype=torch.float64)
     return Loo(torch.stack(pointwise), khat, within, corrected or draws.exact)
+
+
+def loo_pit(draws: Draws, y: Tensor, corrected: bool = True) -> Tensor:
+    """Probability integral transform of each label under what the others predict of it.
+
+    sum_s v_ns [y_ns <= y_n], y_ns a label drawn from p(y | x_n, w_s) and v_n as for `loo`; uniform
+    over the examples where the predictive distribution is right (see `distance_to_uniform`). So
+    training data can be used, which flatter `pit`. Where an example's k-hat is too large it is as
+    little to be trusted as its elpd.
+
+    :param draws: from `draw` on the training data with `predict=True`.
+    :param y: real labels, shape `(N,)` or `(N, 1)`.
+    :returns: shape `(N,)`, in steps of the weights.
+    :raises ValueError: for draws without predictions, labels that are no numbers on a line, and as
+        `loo`.
+    """
+    if draws.predictions is None:
+        raise ValueError("loo_pit() needs labels drawn from the model: draw(..., predict=True)")
+    count = draws.log_likelihood.shape[1]
+    if not y.is_floating_point() or y.numel() != count:
+        raise ValueError(f"loo_pit() needs {count} real labels, one an example")
+    log_likelihood, base = draws.log_likelihood.double(), _base(draws, corrected)
+    below = draws.predictions.reshape(-1, count) <= y.reshape(count).cpu()
+    weights = [psis(base - column).normalized.exp() for column in log_likelihood.T]
+    return (torch.stack(weights, 1) * below).sum(0).clamp(0, 1)
+
+
+def _base(draws: Draws, corrected: bool) -> Tensor:
+    """log of what turns the draws into the posterior's, but for a constant, shape `(S,)`."""
+    if corrected and not draws.exact:
+        return draws.log_ratio - draws.log_ratio.max()
+    return torch.zeros(len(draws.log_likelihood), dtype=torch.float64)
 
 
 @dataclass(frozen=True)

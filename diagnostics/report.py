@@ -13,11 +13,13 @@ from .calibration import calibration, distance_to_uniform, has_probabilities, pi
 from .draws import Draws, draw
 from .evidence import elbo, importance_bound, psis_evidence
 from .loo import loo
+from .marginals import intervals, ranks, scales
 from .psis import psis, threshold, verdict
 
 _MANY_EXAMPLES = 5000  # leave-one-out fits a tail for each
 _MANY_LATENTS = 300  # beyond it the joint k-hat says little
 _SMALL_SITE = 20
+_MOST_RANK_PLOTS = 6
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em }}
@@ -40,8 +42,12 @@ def report_html(
     network: nn.Module | None = None,
     num_samples: int = 500,
     draws: Draws | None = None,
+    reference: Draws | None = None,
+    site_khats: Mapping[str, float] | None = None,
 ) -> str:
     """A page with the k-hat, the evidence, leave-one-out and calibration of a trained pair.
+
+    And forest plots of scales and gates; and rank plots, where there are draws by MCMC.
 
     What a pair does not have (the evidence under an improper prior, say) the page leaves out, and
     says why. Nothing in it is loaded from elsewhere. Needs matplotlib, which ArviZ 0.23 brings.
@@ -54,6 +60,8 @@ def report_html(
     :param network: the compressed classifier, to compare on `held_out`.
     :param num_samples: draws from a guide.
     :param draws: those to show, made before by `draw` on x and y; default: new ones.
+    :param reference: draws by MCMC of the same model, for rank plots of what both have.
+    :param site_khats: k-hats by site, if they are known.
     """
     draws = draw(model, source, x, y, num_samples) if draws is None else draws
     size = sum(value[0].numel() for value in draws.values.values())
@@ -61,8 +69,11 @@ def report_html(
     sections = [
         _text(f"{len(draws.log_likelihood)} draws, {size} values each, {len(y)} examples."),
         *_approximation(draws, size),
+        *_sites(site_khats or {}),
         *_leave_one_out(draws),
         *_posterior(draws),
+        *_forests(draws),
+        *([] if reference is None else _ranks(draws, reference)),
     ]
     if held_out is not None:
         sections += _held_out(model, source, *held_out, network)
@@ -116,6 +127,53 @@ def _posterior(draws: Draws) -> list[str]:
     if not rows:
         return []
     return [_head("Small sites"), _table(("site", "mean", "stddev", "3 %", "97 %"), rows)]
+
+
+def _sites(khats: Mapping[str, float]) -> list[str]:
+    if not khats:
+        return []
+    rows = [(name, f"{value:.2f}") for name, value in khats.items()]
+    limit = "One site drawn anew, all others held: it cannot see a correlation between sites."
+    return [_head("K-hat by site"), _text(limit, "limit"), _table(("site", "k-hat"), rows)]
+
+
+def _forests(draws: Draws) -> list[str]:
+    """One forest plot a site of scales or gates: 94 % intervals of all units, by their medians."""
+    plots = []
+    for name, values in scales(draws).items():
+        low, median, high = intervals(values)
+        order = median.argsort()
+        low, median, high = (part[order].numpy() for part in (low, median, high))
+
+        def plot(axes, name=name, low=low, median=median, high=high):
+            place = range(len(median))
+            axes.hlines(place, low, high)
+            axes.plot(median, place, ".")
+            scale = "linear" if low.min() <= 0 else "log"
+            axes.set(xlabel=name, ylabel="unit, by its median", xscale=scale)
+
+        plots.append(_image(plot))
+    return [_head("Scales and gates"), *plots] if plots else []
+
+
+def _ranks(draws: Draws, reference: Draws) -> list[str]:
+    """Rank plots of the small sites, values of a site together, and how far each is from flat."""
+    rows, plots = [], []
+    for name, values in ranks(draws, reference).items():
+        distance, _ = distance_to_uniform(values)
+        rows.append((name, f"{distance:.3f}"))
+        if len(plots) < _MOST_RANK_PLOTS:
+
+            def plot(axes, name=name, values=values):
+                axes.hist(values.flatten().numpy(), bins=20, range=(0, 1))
+                axes.set(xlabel=f"share of the reference below: {name}", ylabel="draws")
+
+            plots.append(_image(plot))
+    said = (
+        "Flat: the marginals agree. Heaped in the middle: q is too narrow; at the ends: too wide."
+    )
+    table = _table(("site", "distance from flat, 0 to 1"), rows)
+    return [_head("Ranks among the reference draws"), _text(said), table, *plots]
 
 
 def _held_out(model, source, x: Tensor, y: Tensor, network: nn.Module | None) -> list[str]:

@@ -7,12 +7,14 @@ bounds is the evidence's only as far as their gap to the evidence does not depen
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .draws import draw
+from .engines import each
 from .evidence import Evidence, elbo, importance_bound
 from .traces import refuse_improper
 
@@ -79,6 +81,8 @@ def select_tau0(
     seed: int = 0,
     done: Mapping[float, Tau0] | None = None,
     keep: Callable[[Tau0, nn.Module, Any], None] | None = None,
+    engine: str = "here",
+    jobs: int | None = None,
 ) -> list[Tau0]:
     """Train a pair at each value of tau0 and bound its evidence.
 
@@ -100,7 +104,10 @@ def select_tau0(
         (default): none.
     :param seed: of the noise in the bounds.
     :param done: rows of values that need not be trained again.
-    :param keep: called with each new row and its pair.
+    :param keep: called with each new row and its pair, in this process.
+    :param engine: where values are trained: "here" (default), in local "processes", or by "ray";
+        see `engines.each`, which says what `train`, `kl` and `measure` must then be.
+    :param jobs: local processes at a time; default: one a core.
     :returns: one row a value, by rising tau0.
     :raises ValueError: for an improper prior, a guide without a density, part of the data, no
         values, or one that is not above 0.
@@ -108,23 +115,33 @@ def select_tau0(
     values, done = sorted(set(values)), dict(done or {})
     if not values or not all(0 < value < float("inf") for value in values):
         raise ValueError(f"values of tau0 must be positive, and one at least; got {values}")
-    start = None
-    for value in values:
-        if value in done:
-            continue
-        if start is None:
-            start = train(reference, None)
-            refuse_improper(start[0])
-        pair = train(value, start)
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            row = _row(value, pair, x, y, kl, num_samples, k)
-        if measure is not None:
-            row.figures.update(measure(*pair))
-        done[value] = row
-        if keep is not None:
-            keep(row, *pair)
+    pending = [value for value in values if value not in done]
+    if pending:
+        start = train(reference, None)
+        refuse_improper(start[0])
+        work = partial(
+            _trained, train=train, start=start, x=x, y=y, kl=kl, measure=measure,
+            num_samples=num_samples, k=k, seed=seed,
+        )  # fmt: skip
+        for value, (row, pair) in each(work, pending, engine, jobs):
+            done[value] = row
+            if keep is not None:
+                keep(row, *pair)
     return [done[value] for value in values]
+
+
+def _trained(
+    value: float, *, train, start: Pair, x: Tensor, y: Tensor, kl, measure,
+    num_samples: int, k: int | None, seed: int,
+) -> tuple[Tau0, Pair]:  # fmt: skip
+    """The row of a value, and its pair."""
+    pair = train(value, start)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        row = _row(value, pair, x, y, kl, num_samples, k)
+    if measure is not None:
+        row.figures.update(measure(*pair))
+    return row, pair
 
 
 def _row(

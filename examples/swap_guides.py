@@ -1,8 +1,8 @@
 """One model, many approximate posteriors: swap the guide, compress, compare.
 
-MeanFieldNormal, RowNormal, DiagonalLaplace, SWAG, PointMass and Horseshoe are bitsback's; guides
-that begin with Auto, and NUTS, are Pyro's. `posterior_of` makes of each what compression needs.
-docs/guides.md says how they differ. The network is small, so that NUTS is quick.
+Guides that begin with Auto, and NUTS, are Pyro's; the others are bitsback's. `posterior_of` makes
+of each what compression needs. docs/guides.md says how they differ. The network is small, so that
+NUTS is quick.
 """
 
 import bitsback
@@ -10,7 +10,13 @@ import pyro
 import torch
 from bitsback import guides, models
 from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
-from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoNormal, init_to_value
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+    init_to_value,
+)
 from torch import nn
 
 torch.set_num_threads(1)
@@ -40,6 +46,10 @@ def gaussian():
 
 def horseshoe():
     return models.Horseshoe(net, num_data=len(y), tau0=1.0)
+
+
+def centred_horseshoe():
+    return models.Horseshoe(net, num_data=len(y), tau0=1.0, centred=True)
 
 
 def train(model, guide, loss, steps=200, has_bound=True):
@@ -77,6 +87,11 @@ def auto_normal(model):
 
 def auto_low_rank(model):
     guide = AutoLowRankMultivariateNormal(model, init_loc_fn=start(model), init_scale=0.1, rank=10)
+    return train(model, guide, Trace_ELBO())
+
+
+def auto_full(model):
+    guide = AutoMultivariateNormal(model, init_loc_fn=start(model), init_scale=0.1)
     return train(model, guide, Trace_ELBO())
 
 
@@ -120,6 +135,14 @@ def log_normal(model):
     return train(model, guides.Horseshoe(model), bitsback.ELBO(), steps=120)
 
 
+def gamma(model):
+    return train(model, guides.HorseshoeFamily(model, family="gamma"), bitsback.ELBO(), steps=120)
+
+
+def log_normal_for_batch(model):
+    return train(model, guides.HorseshoeFamily(model), bitsback.ELBO(), steps=120)
+
+
 def auto_normal_horseshoe(model):
     medians = guides.Horseshoe(model).quantiles(
         [0.5]
@@ -130,13 +153,16 @@ def auto_normal_horseshoe(model):
 
 
 GAUSSIAN = (
-    mean_field, mean_field_honest, row_normal, auto_normal, auto_low_rank, laplace, swag, nuts,
-    point, auto_delta,
+    mean_field, mean_field_honest, row_normal, auto_normal, auto_low_rank, auto_full, laplace, swag,
+    nuts, point, auto_delta,
 )  # fmt: skip
-HORSESHOE = (log_normal, auto_normal_horseshoe)
+HORSESHOE = (log_normal, log_normal_for_batch, gamma, auto_normal_horseshoe)
+CENTRED = (log_normal_for_batch, gamma)
 
 print("posterior                  bound  stddev  bytes   kept  validation error")
-for new_model, infers in ((gaussian, GAUSSIAN), (horseshoe, HORSESHOE)):
+groups = ((gaussian, GAUSSIAN), (horseshoe, HORSESHOE), (centred_horseshoe, CENTRED))
+for new_model, infers in groups:
+    print(new_model.__name__)
     for infer in infers:
         pyro.clear_param_store()  # Pyro's guides keep their parameters there by name
         model = new_model()
@@ -149,5 +175,5 @@ for new_model, infers in ((gaussian, GAUSSIAN), (horseshoe, HORSESHOE)):
         error = (result.network(validation[0]).argmax(1) != validation[1]).float().mean().item()
         size, kept = len(result.data), result.report["nonzero_fraction"]
         name, shown = infer.__name__, "none" if bound is None else f"{bound:.0f}"
-        print(f"{name:24} {shown:>7} {stddev:7.3f} {size:6} {kept:6.1%} {100 * error:8.1f} %")
+        print(f"  {name:22} {shown:>7} {stddev:7.3f} {size:6} {kept:6.1%} {100 * error:8.1f} %")
         assert error < 0.12 and size < 600, name

@@ -6,6 +6,7 @@ from .elbo import ELBO
 from .factorised import LowRank, RandomProjection
 from .hard_concrete import HardConcreteGates
 from .horseshoe import Horseshoe
+from .horseshoe_family import HorseshoeFamily
 from .laplace import DiagonalLaplace
 from .magnitude import MagnitudePruned
 from .mean_field import MeanFieldNormal, PointMass
@@ -23,6 +24,7 @@ __all__ = [
     "DiagonalLaplace",
     "HardConcreteGates",
     "Horseshoe",
+    "HorseshoeFamily",
     "LowRank",
     "MagnitudePruned",
     "MeanFieldNormal",

@@ -20,7 +20,7 @@ from .local_reparameterization import LocalNormal
 # Of Gauss-Hermite quadrature over log(z s), where a slab leaves no closed form.
 _NODES = 32
 # A weight is worth nothing below this share of its tensor's largest scale.
-_RESOLUTION = 0.01
+RESOLUTION = 0.01
 
 
 class Horseshoe(NetworkGuide):
@@ -49,13 +49,15 @@ class Horseshoe(NetworkGuide):
         super().__init__(model)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
+        if model.centred:
+            raise ValueError("this guide is of base, not of w: use HorseshoeFamily if centred=True")
         self._bounds = Bounds(max_scale, self._names)
         # In a tuple, out of sight of nn.Module: its parameters are not the guide's.
         self._model = (model,)
         self._factors = {name: tuple(model.factors(name)) for name in self._names}
         loc = {}
         for name, initial in model.initial_weights().items():
-            start = _start(name, model, initial)
+            start = start_of_factors(name, model, initial)
             scale = self._bounded((sum(start.values()) / 2).exp())
             loc |= start | {f"{name}.base": initial / along(scale, initial)}
         self._add("loc", loc)
@@ -153,7 +155,7 @@ class Horseshoe(NetworkGuide):
         base, log_base = self._parameters_of(f"{name}.base")
         mean, variance = self.scale_moments(name)
         loc, spread = product_moments(mean, variance, base, log_base.exp())
-        noise = spread + (_RESOLUTION * mean.max()).square()
+        noise = spread + (RESOLUTION * mean.max()).square()
         log_mean, log_variance = self.composite(name)
         groups = ()
         if self._model[0].scales != "global":
@@ -213,7 +215,7 @@ class Horseshoe(NetworkGuide):
             self.update_tau0()
 
 
-def _start(name: str, model: nn.Module, initial: Tensor) -> dict[str, Tensor]:
+def start_of_factors(name: str, model: nn.Module, initial: Tensor) -> dict[str, Tensor]:
     """loc of the log factors, by site, that give scales the size of the weights at little KL.
 
     From where its KL is least, tau0^2 / 2 for `global.gamma`, a scale grows by the inverse gamma

@@ -38,6 +38,8 @@ class Horseshoe(NetworkModel):
         becomes c x / sqrt(c^2 + x^2), at most c; default: none.
     :param inverse_gamma: shape and scale of a prior z^2 ~ InverseGamma in place of the half-Cauchy;
         as both go to 0 it becomes p(z) proportional to 1/z. Then there is no `.local.gamma`.
+    :param centred: the site `<name>` is drawn from N(0, (z s)^2) itself and there is no
+        `<name>.base`: the same prior, for `guides.HorseshoeFamily` and Pyro's guides and NUTS.
 
     The other parameters are those of `NetworkModel`.
 
@@ -55,6 +57,7 @@ class Horseshoe(NetworkModel):
         scales: str = "both",
         slab: float | None = None,
         inverse_gamma: tuple[float, float] | None = None,
+        centred: bool = False,
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
@@ -68,7 +71,7 @@ class Horseshoe(NetworkModel):
         if learn_tau0 and scales == "local":
             raise ValueError("learn_tau0 needs a global scale, which scales='local' has not")
         self.scales, self.slab, self.inverse_gamma = scales, slab, inverse_gamma
-        self.tau0, self.learn_tau0 = float(tau0), learn_tau0
+        self.tau0, self.learn_tau0, self.centred = float(tau0), learn_tau0, centred
         count = {None: 0, "global": 1, "layer": len(self.weight_names)}[learn_tau0]
         self.learned = nn.Module()
         if count:
@@ -117,6 +120,11 @@ class Horseshoe(NetworkModel):
             scale = scale / torch.hypot(initial.new_ones(()), scale / self.slab)
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)
+        if self.centred:
+            wide = along(scale, initial).expand_as(initial)
+            return pyro.sample(
+                name, Normal(zeros, wide, validate_args=False).to_event(initial.dim())
+            )
         standard = Normal(zeros, torch.ones_like(initial), validate_args=False)
         base = pyro.sample(f"{name}.base", standard.to_event(initial.dim()))
         return deterministic(name, base * along(scale, initial))

@@ -301,6 +301,30 @@ def tau0(
         Path | None,
         typer.Option(metavar="DIR", help="Keep each finished value in DIR; go on from those."),
     ] = None,
+    units: Annotated[
+        float | None,
+        typer.Option(
+            help="Try the tau0 under which so many units are expected above --level, too."
+        ),
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Scale of a unit, in the weights' units, for --units.")
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where values are trained: processes (local), here (in this one), or ray."
+        ),
+    ] = "processes",
+    jobs: Annotated[
+        int | None, typer.Option(help="Local processes at a time. Default: one a core.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Fewer draws; compress without retraining, 16 values a layer."
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The plot (PNG).")] = Path("tau0.png"),
     data_dir: DataDir = None,
     json: Json = None,
@@ -318,7 +342,8 @@ def tau0(
         quiet=quiet,
     )
     numbers = None if values is None else positive_numbers("--values", values)
-    commands.tau0(settings, numbers, out, json)
+    search = {"engine": engine, "jobs": jobs, "quick": quick}
+    commands.tau0(settings, numbers, out, json, search, (units, level))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 Torch and the rest load inside the functions, so that `bitsback --help` is fast.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,10 @@ def diagnose(
     model, guide = rebuild(file, len(data.train))
     train, held_out = ((part.x, part.y) for part in (data.train, data.validation))
     draws = diagnostics.draw(model, guide, *train, samples)
-    found = diagnostics.figures(model, guide, draws, held_out, small)
-    page = diagnostics.report_html(model, guide, *train, held_out, small, draws=draws)
+    found = diagnostics.figures(model, guide, draws, held_out, small, train=train)
+    page = diagnostics.report_html(
+        model, guide, *train, held_out, small, draws=draws, site_khats=found["site_khats"]
+    )
     write_atomic(out, page.encode())
     result = {"file": str(file), "page": str(out), **about, **found}
     report.print_diagnosed(tables, result)
@@ -112,26 +115,39 @@ def diagnose(
 
 
 def tau0(
-    settings: Settings, values: tuple[float, ...] | None, out: Path, json_target: str | None
+    settings: Settings,
+    values: tuple[float, ...] | None,
+    out: Path,
+    json_target: str | None,
+    search: Mapping[str, Any],
+    expected: tuple[float | None, float | None],
 ) -> None:
     """The horseshoe's tau0 by the bound, beside what each value compresses to.
 
+    :param search: arguments of `sweep.Search`.
+    :param expected: see `tau0.run`; None twice for none.
     :raises ValueError: before any training, for an unknown name or an output that cannot be
         written.
     """
+    from ..diagnostics.engines import check
     from ..diagnostics.tau0 import VALUES
     from .plots import tau0_png
+    from .sweep import Search
     from .tau0 import run
 
     settings = resolve(settings)
+    check(search["engine"], search["jobs"])
     if out.suffix != ".png":
         raise ValueError(f"--out {out}: the plot is a PNG; name a .png file")
+    if (expected[0] is None) != (expected[1] is None):
+        raise ValueError("--units and --level go together: so many units of a scale above it")
     check_writable(out, "--out")
     if settings.resume is not None:
         check_folder(settings.resume, "--resume")
     _check_json(json_target)
     progress, tables = consoles(json_target, settings.quiet)
-    result = run(settings, values or VALUES, progress)
+    asked = None if expected[0] is None else expected
+    result = run(settings, values or VALUES, progress, Search(**search), asked)
     write_atomic(out, tau0_png(result))
     result["plot"] = str(out)
     report.print_tau0(tables, result)

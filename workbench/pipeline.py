@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ..compression.compress import Compressed, compress
+from ..diagnostics import draw
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
@@ -30,6 +31,7 @@ _OF_MODEL = ("beta", "coarseness")  # defaults that are the model's, different f
 _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
+LABEL_DRAWS = 5  # of the weights, for the code length of the training labels
 _STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
 
 
@@ -53,7 +55,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         torch.set_num_threads(1)
     check_fits(net, data, f"--network {settings.network}")
     method = _with_options(METHODS[settings.method], settings)
-    net, guide, kl = _train(net, method, data, settings, console)
+    net, model, guide, kl = _train(net, method, data, settings, console)
     posterior = guide.posterior()
     result = _compress(net.cpu(), posterior, data, settings, console)
     result.save(settings.out)
@@ -61,16 +63,49 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     after = evaluate(_reread(settings.out, net, result), data.test)
     validation = evaluate(result.network, data.validation)
     figures = _figures(settings, result, before, after, validation)
-    # An improper prior has no code lengths, and a point takes infinitely many bits.
-    spread = any(bool(weight.stddev.any()) for weight in posterior.weights.values())
-    counted = method.proper and spread and guide.divergence
-    figures["kl_bits"] = kl / math.log(2) if counted else None
+    obstacle = _no_code(method, guide, posterior)
+    figures["kl_bits"] = None if obstacle else kl / math.log(2)
+    figures["no_code_length"] = obstacle
+    figures["description_length_bits"] = (
+        None if obstacle else _description_length(model, guide, kl, data, settings.device)
+    )
     if method.name == "rate":
         lengths = code_lengths(result.archive, result.data, result.network, data.train)
         figures["description"] = {**lengths, "beta": guide.model.beta.item()}
         figures["target_bytes"] = settings.target_bytes
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
+
+
+def _no_code(method: Method, guide: nn.Module, posterior: Posterior) -> str | None:
+    """Why KL(q || p) is no code length of the weights; None where it is."""
+    if not method.proper:
+        return "an improper prior has no code lengths"
+    if not any(bool(weight.stddev.any()) for weight in posterior.weights.values()):
+        return "a point takes infinitely many bits"
+    if not guide.divergence:
+        return "the loss of this guide leaves an entropy out, so it is no KL"
+    return None
+
+
+def _description_length(
+    model: nn.Module, guide: nn.Module, kl: float, data: Dataset, device: str
+) -> dict[str, float]:
+    """Bits of the training labels and of the weights, by bits back; given inputs and biases.
+
+    KL(q || p) for the weights and E_q[-log p(y | x, w)] for all labels of the training part, the
+    negative bound on the log evidence.
+    """
+    x, y = data.train.x.to(device), data.train.y.to(device)
+    draws = draw(model, guide, x, y, LABEL_DRAWS, sites=())
+    bits = -draws.log_likelihood.double().sum(1) / math.log(2)
+    weights, labels = kl / math.log(2), bits.mean().item()
+    return {
+        "weights": weights,
+        "labels": labels,
+        "labels_stderr": bits.std().item() / math.sqrt(LABEL_DRAWS),
+        "total": weights + labels,
+    }
 
 
 def _compression(method: Method, settings: Settings) -> dict[str, Any]:
@@ -94,8 +129,8 @@ def _with_options(method: Method, settings: Settings) -> Method:
 
 def _train(
     net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
-) -> tuple[nn.Module, nn.Module, float]:
-    """The network with trained point parameters, the trained guide, and the last epoch's KL."""
+) -> tuple[nn.Module, nn.Module, nn.Module, float]:
+    """The network with trained point parameters, the trained pair, and the last epoch's KL."""
     if settings.load_guide is not None:
         return _load(net, method, data, settings)
     defaults = method.settings(settings.network)
@@ -114,21 +149,21 @@ def _train(
         first, epochs = METHODS[method.start], _phases(defaults, settings.epochs)
         longer = _options(first.settings(settings.network), settings)
         longer, options = replace(longer, epochs=epochs[0]), replace(options, epochs=epochs[1])
-        net, guide, _ = _fit(net, first, data, settings, longer, console, "start")
+        net, _, guide, _ = _fit(net, first, data, settings, longer, console, "start")
         start = guide.posterior()
     return _fit(net, method, data, settings, options, console, "train", start)
 
 
 def _load(
     net: nn.Module, method: Method, data: Dataset, settings: Settings
-) -> tuple[nn.Module, nn.Module, float]:
+) -> tuple[nn.Module, nn.Module, nn.Module, float]:
     """The same of a pair that was trained before."""
     model, guide = method.pair(net, len(data.train))
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
     with torch.no_grad():
         terms = ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
-    return _with_means(model.trained(), guide.posterior()), guide, terms.total_kl.item()
+    return _with_means(model.trained(), guide.posterior()), model, guide, terms.total_kl.item()
 
 
 def _phases(defaults: dict[str, Any], epochs: int | None) -> tuple[int, int]:
@@ -193,7 +228,7 @@ def _shift(defaults: dict[str, Any], settings: Settings) -> int:
 def _fit(
     net: nn.Module, method: Method, data: Dataset, settings: Settings,
     options: Options, console: Console, phase: str, start: Posterior | None = None,
-) -> tuple[nn.Module, nn.Module, float]:  # fmt: skip
+) -> tuple[nn.Module, nn.Module, nn.Module, float]:  # fmt: skip
     device = settings.device
     model, guide = method.pair(net.to(device), len(data.train), start=start)
     model, guide = model.to(device), guide.to(device)
@@ -224,7 +259,7 @@ def _fit(
     if settings.save_guide is not None and phase == "train":
         about = {"method": method.name, "network": settings.network, "data": settings.data}
         save_guide(settings.save_guide, model, guide, about)
-    return _with_means(model.trained(), guide.posterior()), guide, history[-1].kl
+    return _with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
 
 
 def _epochs(total: int, rounds: int, number: int) -> int:

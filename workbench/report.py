@@ -56,6 +56,8 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("ratio", f"{result['ratio']:.1f}x")
     if "description" in result:
         table.add_row("description", _description(result["description"]))
+    else:
+        table.add_row("description length", _description_length(result))
     table.add_row("file", str(result["file"]))
     console.print(table)
     if result.get("target_bytes") and abs(result["bytes"] / result["target_bytes"] - 1) > NEAR:
@@ -87,6 +89,16 @@ def _missed(result: Mapping[str, Any]) -> str:
         else "Beta had not settled when training ended: train longer (--epochs)"
     )
     return f"Not within {100 * NEAR:.0f} % of {wanted:,} bytes: the file has {found:,}. {why}."
+
+
+def _description_length(result: Mapping[str, Any]) -> str:
+    found = result["description_length_bits"]
+    if found is None:
+        return f"none: {result['no_code_length']}"
+    return (
+        f"{found['total']:,.0f} bits: {found['weights']:,.0f} of weights (KL), "
+        f"{found['labels']:,.0f} of training labels"
+    )
 
 
 def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:
@@ -145,6 +157,8 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
         table.add_row("no evidence", result["obstacle"])
     else:
         table.add_row("k-hat", f"{result['khat']:.2f}: {result['verdict']}")
+        for name, khat in (result["site_khats"] or {}).items():
+            table.add_row(f"k-hat, {name}", f"{khat:.2f}")
         for name, found in result["evidence"].items():
             said = f"{found['value']:.1f} ± {found['stderr']:.1f} nats ({found['direction']})"
             table.add_row(name, said)
@@ -166,20 +180,24 @@ def print_tau0(console: Console, result: Mapping[str, Any]) -> None:
     _say(console, "bound, validation figures of the average over q")
     evidence, smallest, published = (result[k] for k in ("evidence", "compression", "published"))
     chosen = {"evidence": evidence, "smallest": smallest, "published": published or {}}
+    chosen["expected units"] = result["expected_units"] or {}
     pair, file = Table(), Table()
-    for heading in ("tau0", "ELBO, nats per datum", "error", "NLL", "ECE", ""):
+    quality = ("error", "NLL", "ECE", "test error")
+    for heading in ("tau0", "ELBO, nats per datum", *quality, ""):
         pair.add_column(heading, justify="right")
-    for heading in ("tau0", "bytes", "error", "NLL", "ECE", "weights", "units", "bits/weight"):
-        file.add_column(heading, justify="right")
+    for heading in ("tau0", "bytes", *quality, "weights", "units", "bits/weight"):
+        file.add_column(heading, justify="right", overflow="fold")
     for row in result["values"]:
         found, tau0 = row["figures"], f"{row['tau0']:g}"
         marks = [name for name, place in chosen.items() if place.get("tau0") == row["tau0"]]
         bound = f"{row['elbo']:.4f} ± {row['elbo_stderr']:.4f}"
-        pair.add_row(tau0, bound, *_quality(found, "validation"), ", ".join(marks))
+        tested = _percent(found["test_error"])
+        pair.add_row(tau0, bound, *_quality(found, "validation"), tested, ", ".join(marks))
         size = f"{found['bytes']:,}" + ("" if found["within_margin"] else " (lossy)")
         left = (f"{found['kept_weights']:,}", units(found["units"]))
         bits = f"{found['bits_per_weight']:.3f}"
-        file.add_row(tau0, size, *_quality(found, "file"), *left, bits)
+        tested = _percent(found["file_test_error"])
+        file.add_row(tau0, size, *_quality(found, "file"), tested, *left, bits)
     console.print(pair)
     _say(console, "compressed file, validation figures")
     console.print(file)
@@ -189,8 +207,8 @@ def print_tau0(console: Console, result: Mapping[str, Any]) -> None:
 def _print_places(console: Console, result: Mapping[str, Any]) -> None:
     tied = ", ".join(f"{tau0:g}" for tau0 in result["evidence"]["tied"])
     _say(console, f"within 2 standard errors of the largest bound: {tied}")
-    titles = ("evidence", "smallest file without loss", "published")
-    keys = ("evidence", "compression", "published")
+    titles = ("evidence", "smallest file without loss", "published", "expected units")
+    keys = ("evidence", "compression", "published", "expected_units")
     for title, place in zip(titles, map(result.get, keys), strict=True):
         if place is not None:
             said = f"{place['bound_below']:.4f} ± {place['bound_below_stderr']:.4f}"

@@ -5,7 +5,7 @@ import bitsback
 import numpy as np
 import pytest
 import torch
-from bitsback.diagnostics import draw, inference_data, load, save, to_arviz
+from bitsback.diagnostics import as_chains, draw, inference_data, load, save, to_arviz
 from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
@@ -48,6 +48,7 @@ def test_any_trained_pair_there_and_back(kind, tmp_path):
         log_joint = problem.log_joint(torch.tensor(weight[0]))
         np.testing.assert_allclose(array(found, "sample_stats", "log_p")[0], log_joint)
         assert ("log_q" in found["sample_stats"]) == (kind != "mcmc")
+        assert ("diverging" in found["sample_stats"]) == (kind == "mcmc")
         assert found.attrs["inference"] == ("mcmc" if kind == "mcmc" else "svi")
         assert found.attrs["method"] == "Gaussian"
         assert found.attrs["guide"] == type(source).__name__
@@ -86,6 +87,34 @@ def test_chains_stay_apart():
     two = bitsback.diagnostics.Draws(**{**vars(draws), "chains": 2})
     found = array(inference_data(two, problem.y), "posterior", "weight")
     np.testing.assert_array_equal(found, w.reshape(2, 3, 1, D))
+
+
+def test_diverging_draws_of_nuts_are_marked():
+    problem, source = trained("mcmc")
+    source._diagnostics[0]["divergences"] = [3, 19]
+    data = to_arviz(problem.model, source, problem.x, problem.y)
+    assert np.flatnonzero(array(data, "sample_stats", "diverging")[0]).tolist() == [3, 19]
+
+
+def test_restarts_are_chains_and_rhat_sees_that_they_differ():
+    import arviz
+
+    problem = Regression()
+    shifted = problem.mean_field()
+    with torch.no_grad():
+        shifted.get_parameter("loc.weight").add_(1.0)
+    guides = (problem.mean_field(), problem.mean_field(), shifted)
+    runs = [draw(problem.model, guide, problem.x, problem.y, 100) for guide in guides]
+    for some, agree in ((runs[:2], True), (runs, False)):
+        data = inference_data(as_chains(some), problem.y)
+        weight = array(data, "posterior", "weight")
+        np.testing.assert_array_equal(weight[-1], some[-1].values["weight"])
+        assert array(data, "sample_stats", "log_q").shape == (len(some), 100)
+        rhat = arviz.rhat(data)
+        rhat = rhat.get("posterior", rhat)
+        assert (float(rhat["weight"].max()) < 1.1) == agree
+    with pytest.raises(ValueError, match="same number of draws"):
+        as_chains([runs[0], draw(problem.model, guides[0], problem.x, problem.y, 5)])
 
 
 def test_attributes_say_tau0_and_why_there_is_no_ratio(tmp_path):

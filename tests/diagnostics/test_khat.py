@@ -53,6 +53,13 @@ def test_by_site_finds_the_bad_one():
     assert (found["right.weight"] > 0.6).all()
 
 
+def test_sites_that_are_too_large_are_left_out():
+    problem = Regression()
+    args = (problem.model, problem.mean_field(), problem.x, problem.y, 20, 1)
+    assert khat_by_site(*args, largest=D).keys() == {"weight"}
+    assert khat_by_site(*args, largest=D - 1) == {}
+
+
 def test_by_site_ratio_is_the_conditional():
     """Exact conditionals: all ratios of a site agree to rounding, whatever the other site is."""
     from bitsback.diagnostics.khat import _log_ratio

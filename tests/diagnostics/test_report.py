@@ -3,7 +3,7 @@ import re
 import bitsback
 import pytest
 import torch
-from bitsback.diagnostics import report_html
+from bitsback.diagnostics import draw, report_html
 from torch import nn
 
 from .problem import D, N, Regression
@@ -26,6 +26,22 @@ def test_regression_page():
     assert "PIT" in said and "weight [2]" in said
     assert page.count("data:image/png;base64,iVBOR") == 2
     assert "http" not in said and "<script" not in said
+
+
+def test_forests_ranks_and_khats_by_site():
+    """A horseshoe has scales: s and z of its one tensor."""
+    model = bitsback.models.Horseshoe(nn.Linear(D, 2), N, tau0=0.1)
+    guide = bitsback.guides.Horseshoe(model)
+    x, y = torch.randn(N, D), torch.randint(2, (N,))
+    reference = draw(model, guide, x, y, 30)
+    khats = {"weight.base": 0.25}
+    page = report_html(model, guide, x, y, num_samples=30, reference=reference, site_khats=khats)
+    said = words(page)
+    for part in ("Scales and gates", "Ranks among", "weight.global.gamma", "0.25", "K-hat by site"):
+        assert part in said
+    assert page.count("data:image/png") == 1 + 2 + 6  # leave-one-out, forests, ranks
+    plain = words(report_html(model, guide, x, y, num_samples=30))
+    assert "Ranks" not in plain and "by site" not in plain
 
 
 def test_classifier_page_of_an_improper_prior():

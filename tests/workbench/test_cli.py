@@ -35,6 +35,8 @@ RESULT = {
         "within_margin": True,
     },
     "kl_bits": None,
+    "no_code_length": "an improper prior has no code lengths",
+    "description_length_bits": None,
     "nll_bits": 31.5,
     "seed": 0,
     "seconds": 50.0,

@@ -9,6 +9,7 @@ import pytest
 
 STABLE = {
     *("bytes", "ratio", "test_error", "test_error_before", "nonzero_fraction", "units", "kl_bits"),
+    *("description_length_bits", "no_code_length"),
     *("nll_bits", "method", "network", "data", "seed", "seconds", "file", "bits_per_weight"),
 }
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
+from bitsback.models import Gaussian
 from bitsback.workbench import pipeline
+from bitsback.workbench.data import load_data
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.pipeline import run
+from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings, resolve
 from bitsback.workbench.trained import load_weights
 from rich.console import Console
@@ -92,6 +96,32 @@ def test_kl_bits_are_bits_of_the_last_epoch(figures):
     found = figures("gaussian")
     nats = checkpoint(found, "train")["state"]["history"][-1]["kl"]
     assert found["kl_bits"] == pytest.approx(nats / math.log(2))
+
+
+def test_description_length_or_a_reason(figures):
+    found = figures("gaussian")
+    bits, history = found["description_length_bits"], checkpoint(found, "train")["state"]["history"]
+    assert bits["weights"] == found["kl_bits"] and found["no_code_length"] is None
+    assert bits["total"] == bits["weights"] + bits["labels"]
+    # The last epoch's mean is of weights on the way.
+    epoch = -history[-1]["expected_log_likelihood"] / math.log(2)
+    assert 0.7 * epoch < bits["labels"] < epoch
+    for method, reason in (("log-uniform", "improper prior"), ("deterministic", "a point takes")):
+        found = figures(method)
+        assert found["description_length_bits"] is None and reason in found["no_code_length"]
+        table = io.StringIO()
+        print_compressed(Console(file=table, width=100), found)
+        assert f"none: {found['no_code_length']}" in table.getvalue()
+
+
+def test_labels_of_a_narrow_guide_cost_their_cross_entropy():
+    data, net = load_data("digits"), pipeline.network("digits-mlp")
+    model = Gaussian(net, len(data.train))
+    guide = MeanFieldNormal(model, init_scale=1e-6)
+    bits = pipeline._description_length(model, guide, 2 * math.log(2), data, "cpu")
+    nats = torch.nn.functional.cross_entropy(net(data.train.x), data.train.y, reduction="sum")
+    assert bits["labels"] == pytest.approx(nats.item() / math.log(2), rel=1e-4)
+    assert bits["total"] == pytest.approx(bits["labels"] + 2)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +212,7 @@ def test_a_run_goes_on_between_rounds(tmp_path):
     def state(folder: Path) -> dict[str, torch.Tensor]:
         ours = settings(folder, method="magnitude", resume=folder)
         options = pipeline.Options(epochs=5, step="eager")
-        return pipeline._fit(net, method, data, ours, options, QUIET, "train")[1].state_dict()
+        return pipeline._fit(net, method, data, ours, options, QUIET, "train")[2].state_dict()
 
     whole = state(one)
     files = sorted(path.name for path in one.glob("*.checkpoint"))

@@ -14,7 +14,8 @@ def result(within: bool) -> dict:
         "network": "digits-mlp", "data": "digits", "method": "log-uniform",
         "test_error_before": 2.0, "test_error": 2.5, "nonzero_fraction": 0.01,
         "units": [64, 12, 10], "bits_per_weight": 0.25, "bytes": 431, "ratio": 60.0,
-        "file": "net.bb",
+        "file": "net.bb", "no_code_length": None,
+        "description_length_bits": {"weights": 2000.4, "labels": 300.2, "total": 2300.6},
         "compression": {
             "rise": {"nll": 0.002, "nll_stderr": 0.001, "error": 0.1, "error_stderr": 0.05},
             "margin_nll": 0.003, "margin_error": 0.2, "within_margin": within,
@@ -30,7 +31,13 @@ def printed(within: bool) -> str:
 
 def test_the_table_says_what_was_reached():
     text = printed(within=True)
-    for part in ("2.50 % (of the decoded file)", "+0.0020 ± 0.0010 nats", "64-12-10", "60.0x"):
+    for part in (
+        "2.50 % (of the decoded file)",
+        "+0.0020 ± 0.0010 nats",
+        "64-12-10",
+        "60.0x",
+        "2,301 bits: 2,000 of",
+    ):
         assert part in text
     assert "Not within" not in text
 

@@ -7,12 +7,15 @@ import bitsback
 import pytest
 import torch
 from bitsback.diagnostics import Tau0
+from bitsback.distributions.half_cauchy_product import exceeds
+from bitsback.workbench import sweep as sweeps
 from bitsback.workbench import tau0
 from bitsback.workbench.cli import app
-from bitsback.workbench.settings import positive_numbers
+from bitsback.workbench.settings import Settings, positive_numbers
 from torch import nn
 from typer.testing import CliRunner
 
+HERE = sweeps.Search(engine="here")
 REPORT = {
     "bytes": 500,
     "ratio": 100.0,
@@ -27,23 +30,23 @@ REPORT = {
 def quick(monkeypatch):
     """Compression, which has tests of its own, takes no time; `quick` counts what was trained."""
     trained = []
-    fit = tau0.fit
+    fit = sweeps.fit
 
     def counted(*args, **options):
         trained.append(options["title"])
         return fit(*args, **options)
 
-    monkeypatch.setattr(tau0, "fit", counted)
-    monkeypatch.setattr(tau0, "BOUND_DRAWS", 4)
-    monkeypatch.setattr(tau0, "PREDICTION_DRAWS", 2)
+    monkeypatch.setattr(sweeps, "fit", counted)
+    monkeypatch.setattr(sweeps, "BOUND_DRAWS", 4)
+    monkeypatch.setattr(sweeps, "PREDICTION_DRAWS", 2)
     compressed = SimpleNamespace(network=bitsback.network("digits-mlp"), report=REPORT)
-    monkeypatch.setattr(tau0, "compress", lambda *args, **options: compressed)
-    monkeypatch.setitem(tau0.METHOD.networks["digits-mlp"], "pretrain_epochs", 1)
+    monkeypatch.setattr(sweeps, "compress", lambda *args, **options: compressed)
+    monkeypatch.setitem(sweeps.METHOD.networks["digits-mlp"], "pretrain_epochs", 1)
     return trained
 
 
 def invoke(*arguments, code: int = 0):
-    run = CliRunner().invoke(app, ["tau0", *map(str, arguments)])
+    run = CliRunner().invoke(app, ["tau0", "--engine", "here", *map(str, arguments)])
     assert run.exit_code == code, run.output
     return run
 
@@ -60,7 +63,7 @@ def test_table_plot_json_and_resume(quick, tmp_path):
         figures = row["figures"]
         assert row["elbo_stderr"] > 0 and row["elbo"] < 0 and "parts" not in row
         assert figures["kept_weights"] == 500 and figures["bits_per_weight"] == 4000 / 11_900
-        for of in ("validation", "file"):
+        for of in ("validation", "file", "test", "file_test"):
             assert 0 <= figures[f"{of}_ece"] <= 1 and 0 <= figures[f"{of}_error"] <= 100
     learned = found["learned"]
     assert learned["tau0"] == found["evidence"]["tau0"] == 0.1
@@ -80,18 +83,16 @@ def test_table_plot_json_and_resume(quick, tmp_path):
 
 def test_a_kept_value_is_what_a_new_run_gives(quick, tmp_path):
     """The common start read from its file is the one that was trained."""
-    data = bitsback.load_data("digits")
-    settings = tau0.Settings(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
-    first = tau0.Sweep(data, settings).rows([0.1, 0.2])
+    settings = Settings(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
+    first = sweeps.Sweep(settings, HERE).rows([0.1, 0.2])
     (tmp_path / "0.2.json").unlink()
-    assert tau0.Sweep(data, settings).rows([0.1, 0.2]) == first
+    assert sweeps.Sweep(settings, HERE).rows([0.1, 0.2]) == first
     assert quick.count("start") == 1
 
 
 def test_a_value_starts_at_the_common_start(quick):
     """q(w) is that of the start, whatever tau0 is."""
-    data = bitsback.load_data("digits")
-    sweep = tau0.Sweep(data, tau0.Settings(network="digits-mlp", method="horseshoe", epochs=2))
+    sweep = sweeps.Sweep(Settings(network="digits-mlp", method="horseshoe", epochs=2))
     start = sweep.train(1e-5, None)
     before = {k: v.clone() for k, v in start[1].state_dict().items()}
     sweep._fit = lambda *args, **options: None
@@ -104,6 +105,18 @@ def test_a_value_starts_at_the_common_start(quick):
         for one, other in zip(model.net.parameters(), start[0].net.parameters(), strict=True):
             assert torch.equal(one, other)
     assert all(torch.equal(v, before[k]) for k, v in start[1].state_dict().items())
+
+
+def test_tau0_of_an_expected_number_of_units(quick, tmp_path):
+    """Of 64 + 100 + 50 units P(z s > 0.05) is the same, and 20 are expected."""
+    common = ("--epochs", 2, "--out", tmp_path / "a.png", "--json", tmp_path / "a.json", "--quick")
+    invoke("--values", "0.1", *common, "--units", 20, "--level", 0.05)
+    found = json.loads((tmp_path / "a.json").read_text())
+    chosen = found["expected_units"]
+    assert chosen["of"] == 214 and found["quick"]
+    assert exceeds(0.05, chosen["tau0"]) == pytest.approx(20 / 214)
+    assert chosen["tau0"] in [row["tau0"] for row in found["values"]]
+    assert chosen["bytes"] == 500
 
 
 def row(value: float, elbo: float, nll: float, size: int) -> Tau0:
@@ -137,6 +150,9 @@ def test_values_that_are_not(text):
 
 def test_errors_come_first(quick, tmp_path):
     assert "name a .png file" in invoke("--out", tmp_path / "page.html", code=2).output
+    assert "go together" in invoke("--units", 5, code=2).output
+    assert "unknown engine" in invoke("--engine", "dask", code=2).output
+    assert "at least 1" in invoke("--jobs", 0, code=2).output
     assert "numbers above 0" in invoke("--values", "1,0", code=2).output
     assert "unknown network" in invoke("--network", "nn", code=2).output
     (tmp_path / "sweep.json").write_text("no")
@@ -151,9 +167,9 @@ def test_positive_numbers():
 
 def test_means():
     """The network that is compressed holds E_q[w] and the trained point parameters."""
-    model, guide = tau0.METHOD.pair(nn.Sequential(nn.Linear(3, 2)), 5)
+    model, guide = sweeps.METHOD.pair(nn.Sequential(nn.Linear(3, 2)), 5)
     with torch.no_grad():
         model.net[0].bias.fill_(7.0)
-    net = tau0._with_means(model, guide)
+    net = sweeps._with_means(model, guide)
     assert (net[0].bias == 7).all()
     torch.testing.assert_close(net[0].weight, guide.posterior().weights["0.weight"].loc)
