@@ -26,7 +26,8 @@ from .progress import StatusLine
 from .settings import Settings
 from .trained import load_guide, save_guide
 
-METHOD = METHODS["horseshoe"]
+# Without the bounds of the method's own guide, which make the bound on the evidence looser.
+METHOD = replace(METHODS["horseshoe"], guide_options={})
 OWN_SHARE = 4  # one in so many epochs is a value's own; the others are the common start's
 BOUND_DRAWS, PREDICTION_DRAWS = 100, 50
 QUICK_DRAWS, QUICK_CLUSTERS = 20, 16
