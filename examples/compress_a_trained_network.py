@@ -35,7 +35,7 @@ def wrong(network: nn.Module) -> float:
 
 
 train, validation = ((part.x, part.y) for part in (data.train, data.validation))
-options = Options(epochs=15, batch_size=64, lr=1e-2, kl_warmup=(0.0, 5.0))
+options = Options(epochs=25, batch_size=64, lr=1e-2, kl_warmup=(0.0, 5.0))
 print(f"{'':18}{'error %':>8}{'bytes':>8}{'ratio':>7}  units")
 print(f"{'trained network':18}{wrong(net):8.1f}")
 for name in ("log-uniform", "normal-jeffreys", "horseshoe"):
