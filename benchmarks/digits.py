@@ -1,6 +1,6 @@
-"""The default command, `bitsback compress` on digits: size, error and wall time.
+"""`bitsback compress` on digits: size, error and wall time.
 
-python benchmarks/digits.py [--seeds 0 1 2] --json FILE
+python benchmarks/digits.py [--seeds 0 1 2] --json FILE [options of `bitsback compress`]
 """
 
 import argparse
@@ -15,31 +15,36 @@ from pathlib import Path
 
 import torch
 
-SUMMARISED = ("seconds", "bytes", "ratio", "test_error", "test_error_before", "nonzero_fraction")
+SUMMARISED = (
+    "seconds", "bytes", "ratio", "test_error", "test_error_before", "validation_error",
+    "nonzero_fraction",
+)  # fmt: skip
 
 
-def one(seed: int) -> dict:
+def one(seed: int, rest: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "found.json")
-        command = [sys.executable, "-m", "bitsback", "compress", "--seed", str(seed)]
+        command = [sys.executable, "-m", "bitsback", "compress", "--seed", str(seed), *rest]
         subprocess.run([*command, "--json", str(found)], check=True, cwd=folder)
         result = json.loads(found.read_text())
-    return {key: result[key] for key in ("seed", "method", "network", "data", *SUMMARISED)}
+    keys = ("seed", "method", "network", "data", *SUMMARISED)
+    return {key: result[key] for key in keys} | {"description": result.get("description")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path, required=True)
-    options = parser.parse_args()
+    options, rest = parser.parse_known_args()
     load = os.getloadavg()[0]
-    runs = [one(seed) for seed in options.seeds]
+    runs = [one(seed, rest) for seed in options.seeds]
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True, text=True, cwd=Path(__file__).parent,
     ).stdout.strip()  # fmt: skip
     figures = {
-        "command": f"python benchmarks/digits.py --seeds {' '.join(map(str, options.seeds))}",
+        "command": f"python benchmarks/digits.py --seeds {' '.join(map(str, options.seeds))} "
+        + " ".join(rest),
         "commit": commit,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch "
         f"{torch.__version__}; load before the first run {load:.1f}",

@@ -100,17 +100,18 @@ def _description(lengths: list[dict | None]) -> float | None:
 
 
 def row(name: str, found: dict) -> str:
-    """A line of the table in docs/methods/README.md."""
+    """A line of the table in docs/methods/README.md, the description length in bits last."""
     mean, spread = found["mean"], found["standard_deviation"]
     cells = [
         f"{mean['test_error_before']:.2f}",
         f"{mean['test_error']:.2f}" + (f" ± {spread['test_error']:.2f}" if spread["bytes"] else ""),
         f"{100 * mean['nonzero_fraction']:.2f}",
-        " ".join(found["runs"][0]["units"]),
+        "-".join(units.rpartition(">")[2] for units in found["runs"][0]["units"]),
         f"{mean['bits_per_weight']:.3f}",
         f"{mean['bytes']:,.0f}" + (f" ± {spread['bytes']:,.0f}" if spread["bytes"] else ""),
         f"{mean['ratio']:.0f}",
-        f"{mean['seconds']:.0f}",
+        f"{sum(run['compression']['within_margin'] for run in found['runs'])} of "
+        f"{len(found['runs'])}",
         "none" if found["description_bits"] is None else f"{found['description_bits']:,.0f}",
     ]
     return " | ".join([f"| {name}", *cells]) + " |"

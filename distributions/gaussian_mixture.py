@@ -24,7 +24,10 @@ _stored.register_autograd(lambda ctx, grad: grad)
 
 
 class _LogDensity(torch.autograd.Function):
-    """In pieces, forwards and backwards, so that no `(components, values)` array is made."""
+    """In pieces of `PIECE` values: a compiler fuses one, and eagerly it bounds the memory.
+
+    Eagerly a few arrays `(components, PIECE)` are made, 18 MB each for 17 components.
+    """
 
     @staticmethod
     def forward(ctx, value: Tensor, locs: Tensor, log_scales: Tensor, log_proportions: Tensor):
@@ -110,7 +113,7 @@ class GaussianMixture(TorchDistribution):
             return self.locs[k] + self.log_scales[k].exp() * torch.randn_like(self.locs[k])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats, shape `value.shape`; takes memory for a few times `value`."""
+        """Log density in nats, shape `value.shape`; see `_LogDensity` for the memory it takes."""
         return _LogDensity.apply(_stored(value), self.locs, self.log_scales, self.log_proportions)
 
     @torch.no_grad()
