@@ -21,14 +21,13 @@ import argparse
 import bz2
 import json
 import lzma
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 from bitsback.compression.codec import decode, encode, inspect
 from bitsback.compression.huffman import published_bits
+from record import made_by
 
 PEERS = {
     "zlib": lambda data: zlib.compress(data, 9),
@@ -104,12 +103,6 @@ def print_table(name: str, figures: dict) -> None:
         print(f"{row:{width}}", *(f"{cell:>12}" for cell in cells))
 
 
-def _commit() -> str | None:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    folder = Path(__file__).parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="compressed networks")
@@ -119,8 +112,7 @@ def main() -> None:
     for name, found in figures.items():
         print_table(name, found)
     if options.json:
-        command = " ".join(["python benchmarks/coders.py", *sys.argv[1:]])
-        result = {"command": command, "commit": _commit(), "files": figures}
+        result = {**made_by(), "files": figures}
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -6,14 +6,13 @@ python benchmarks/digits.py [--seeds 0 1 2] --json FILE [options of `bitsback co
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import torch
+from record import made_by
 
 SUMMARISED = (
     "seconds", "bytes", "ratio", "test_error", "test_error_before", "validation_error",
@@ -38,16 +37,9 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     load = os.getloadavg()[0]
     runs = [one(seed, rest) for seed in options.seeds]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True, text=True, cwd=Path(__file__).parent,
-    ).stdout.strip()  # fmt: skip
     figures = {
-        "command": f"python benchmarks/digits.py --seeds {' '.join(map(str, options.seeds))} "
-        + " ".join(rest),
-        "commit": commit,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch "
-        f"{torch.__version__}; load before the first run {load:.1f}",
+        **made_by(),
+        "load_before": round(load, 1),
         "mean": {key: statistics.mean(run[key] for run in runs) for key in SUMMARISED},
         "standard_deviation": {
             key: statistics.stdev(run[key] for run in runs) if len(runs) > 1 else None

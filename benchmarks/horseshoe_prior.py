@@ -14,14 +14,12 @@ the last rows the published default.
 import argparse
 import json
 import math
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import bitsback
 import torch
 from bitsback.models import Horseshoe
+from record import made_by
 
 VARIANTS = {
     "both": {},
@@ -70,13 +68,6 @@ def shares(logs: torch.Tensor) -> dict[str, float]:
     return {k: float(v / total) for k, v in (("layer", layer), ("group", group), ("own", own))}
 
 
-def commit() -> str:
-    run = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return run.stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000)
@@ -91,14 +82,10 @@ def main() -> None:
         figures[name] = study(variant, options.draws, x)
         print(name, {k: round(v, 3) for k, v in figures[name].items()})
     if options.json:
-        command = " ".join(["python", "benchmarks/horseshoe_prior.py", *sys.argv[1:]])
         result = {
-            "command": command,
+            **made_by(),
             "seed": options.seed,
             "draws": options.draws,
-            "commit": commit(),
-            "torch": torch.__version__,
-            "machine": f"{platform.processor() or platform.machine()}, 1 thread",
             "figures": figures,
         }
         options.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -19,10 +19,7 @@ import argparse
 import copy
 import json
 import math
-import platform
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -41,6 +38,7 @@ from pyro.infer.autoguide import (
     AutoNormal,
     init_to_value,
 )
+from record import made_by
 from torch import nn
 
 CHAINS, WARMUP, DRAWS, DEPTH = 2, 100, 150, 6
@@ -240,11 +238,6 @@ def show(result: dict) -> None:
         print(f"{name:32}", {k: round(v, 3) for k, v in row.items()})
 
 
-def commit() -> str:
-    command, folder = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -261,11 +254,8 @@ def main() -> None:
             print(f"{time.process_time() - start:.0f} s", flush=True)
     if options.json:
         result = {
-            "command": " ".join(["python", "benchmarks/mean_field_bits.py", *sys.argv[1:]]),
+            **made_by(),
             "seeds": options.seeds,
-            "commit": commit(),
-            "torch": torch.__version__,
-            "machine": f"{platform.processor() or platform.machine()}, 1 thread",
             "cpu_seconds": round(time.process_time() - start),
             "chains": {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS, "depth": DEPTH},
             "runs": runs,

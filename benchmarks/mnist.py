@@ -12,15 +12,14 @@ published count of the same network, and mean and standard deviation.
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
 from bitsback.compression.file import decode, encode
 from bitsback.compression.huffman import published_bits
+from record import commit, made_by
 
 SUMMARISED = (
     "bytes", "ratio", "test_error", "test_error_before", "validation_error", "nonzero_fraction",
@@ -58,12 +57,6 @@ def one(options: argparse.Namespace, seed: int) -> dict:
     return result
 
 
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    folder = Path(__file__).parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("network")
@@ -77,11 +70,7 @@ def main() -> None:
     runs = [one(options, seed) for seed in options.seeds]
     spread = statistics.stdev if len(runs) > 1 else lambda values: None
     figures = {
-        "command": f"python benchmarks/mnist.py {options.network} --data {options.data} "
-        f"--method {options.method} --seeds {' '.join(map(str, options.seeds))} "
-        + " ".join(options.rest),
-        "commit": commit(),
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+        **made_by(),
         "mean": {key: statistics.mean(run[key] for run in runs) for key in SUMMARISED},
         "standard_deviation": {key: spread([run[key] for run in runs]) for key in SUMMARISED},
         "runs": runs,

@@ -13,7 +13,6 @@ another library where one has the method and is installed (see peers.py).
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import torch
 from bitsback.methods import METHODS
 from bitsback.workbench.steps import CompiledStep, EagerStep, Pair, can_compile
 from peers import available
+from record import made_by
 from torch import nn
 
 NETWORKS = ("lenet-300-100", "lenet-5-caffe")
@@ -143,16 +143,6 @@ def peak_in_process(name: str, which: str, eager: bool) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def commit() -> str | None:
-    run = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    )
-    return run.stdout.strip() or None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -172,12 +162,7 @@ def main() -> None:
         figures[name]["peak_mb"] = peak_in_process(name, "svi", options.eager)
         figures[name]["plain_peak_mb"] = peak_in_process(name, "plain", options.eager)
         print(name, json.dumps(figures[name]))
-    figures |= {
-        "command": "python " + " ".join(["benchmarks/svi_step.py", *sys.argv[1:]]),
-        "commit": commit(),
-        "torch": torch.__version__,
-        "machine": f"{platform.processor() or platform.machine()}, {options.threads} threads",
-    }
+    figures |= made_by()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -13,9 +13,6 @@ import argparse
 import functools
 import json
 import math
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import bitsback
@@ -24,6 +21,7 @@ import torch
 from bitsback import diagnostics
 from bitsback.models.likelihoods import normal
 from pyro.infer import SVI
+from record import made_by
 from torch import nn
 
 NOISE, EACH = 0.5, 4  # standard deviation of the labels; examples that each weight sees
@@ -148,13 +146,6 @@ def row(problem: Regression, found: diagnostics.Tau0, tau0: float) -> dict[str, 
     }
 
 
-def commit() -> str:
-    run = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return run.stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=300)
@@ -168,12 +159,9 @@ def main() -> None:
     print(found["maximum"], found["truth_maximum_off_the_grid"])
     if options.json:
         result = {
-            "command": " ".join(["python", "benchmarks/tau0_gap.py", *sys.argv[1:]]),
+            **made_by(),
             "seed": 0,
             "k": K,
-            "commit": commit(),
-            "torch": torch.__version__,
-            "machine": f"{platform.processor() or platform.machine()}, 1 thread",
             **found,
         }
         options.json.write_text(json.dumps(result, indent=2) + "\n")

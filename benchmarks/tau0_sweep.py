@@ -11,11 +11,8 @@ those. One thread, unless --jobs says how many processes may run, of one thread 
 import argparse
 import json
 import math
-import platform
 import resource
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -23,6 +20,7 @@ from bitsback.diagnostics.tau0 import VALUES
 from bitsback.workbench.settings import Settings, positive_numbers, resolve
 from bitsback.workbench.sweep import Search
 from bitsback.workbench.tau0 import run
+from record import made_by
 from rich.console import Console
 
 QUALITIES = [
@@ -85,21 +83,11 @@ def table(rows: list[dict]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def commit() -> str:
-    command, folder = ["git", "describe", "--always", "--dirty"], Path(__file__).parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
-
-
 def study(options: argparse.Namespace, sweeps: list[dict]) -> dict:
     """What is written of the seeds that are done."""
-    command = ["python", "benchmarks/tau0_sweep.py", *sys.argv[1:]]
-    command[command.index("--work") + 1] = "DIR"
     cpu = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
-        "command": " ".join(command),
-        "commit": commit(),
-        "torch": torch.__version__,
-        "machine": f"{platform.processor() or platform.machine()}, 1 thread a process",
+        **made_by(),
         "cpu_seconds": round(sum(used.ru_utime + used.ru_stime for used in cpu)),
         "mean": summary(sweeps),
         "geometric_mean_of_choices": {

@@ -6,7 +6,7 @@
 For each seed one network is trained for 10 epochs, by maximum a posteriori; every method starts
 from it and has the same number of epochs, retraining between prunings included. One `bitsback
 compress` a method and seed, thresholds and codebooks chosen on validation data; the test part is
-looked at once a run. The last column is the description length in bits, of weights (KL) and
+looked at once a run. FILE keeps what it has of methods that are not named. The last column is the description length in bits, of weights (KL) and
 training labels, where the prior is proper and the guide has a density. Finished runs in DIR are not
 repeated; each says at which commit it was made.
 `seconds` are those of one whole run on the machine named, with one thread, other work beside it.
@@ -14,7 +14,6 @@ repeated; each says at which commit it was made.
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from bitsback.compression.compress import MARGIN_ERROR, MARGIN_NLL
 from bitsback.methods import METHODS
 from bitsback.workbench.data import load_data
 from bitsback.workbench.fit import Options, fit
+from record import commit, made_by
 from safetensors.torch import save_file
 
 PRETRAIN_EPOCHS = 10
@@ -33,12 +33,6 @@ SUMMARISED = (
     "test_error_before", "test_error", "validation_error", "nonzero_fraction", "bits_per_weight",
     "bytes", "ratio", "seconds",
 )  # fmt: skip
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    folder = Path(__file__).parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
 
 
 def pretrained(options: argparse.Namespace, seed: int) -> Path:
@@ -129,19 +123,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     options, options.rest = parser.parse_known_args()  # the rest goes to `bitsback compress`
     options.work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict] = {}
+    found = json.loads(options.json.read_text())["methods"] if options.json.exists() else {}
     for seeds in (options.seeds[: k + 1] for k in range(len(options.seeds))):
         for name in options.methods:  # seed by seed, so that an early end leaves whole columns
             found[name] = summary([one(options, name, seed) for seed in seeds])
-        figures = {
-            "command": f"python benchmarks/zoo.py --network {options.network} --data "
-            f"{options.data} --epochs {options.epochs} --shift {options.shift} "
-            f"--seeds {' '.join(map(str, seeds))} "
-            f"--methods {' '.join(options.methods)} {' '.join(options.rest)}".strip(),
-            "commit": commit(),
-            "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
-            "methods": found,
-        }
+        figures = {**made_by(), "seeds": seeds, "methods": found}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     print("\n".join(row(name, one) for name, one in found.items()))
 
