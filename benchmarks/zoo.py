@@ -6,9 +6,10 @@
 For each seed one network is trained for 10 epochs, by maximum a posteriori; every method starts
 from it and has the same number of epochs, retraining between prunings included. One `bitsback
 compress` a method and seed, thresholds and codebooks chosen on validation data; the test part is
-looked at once a run. FILE keeps what it has of methods that are not named. The last column is the description length in bits, of weights (KL) and
+looked at once a run. The last column is the description length in bits, of weights (KL) and
 training labels, where the prior is proper and the guide has a density. Finished runs in DIR are not
-repeated; each says at which commit it was made.
+repeated, and FILE keeps what it has of methods that are not named; each run says at which commit it
+was made.
 `seconds` are those of one whole run on the machine named, with one thread, other work beside it.
 """
 
