@@ -39,6 +39,8 @@ class Draws:
     :param exact: the draws are from the posterior itself, by MCMC, not from a guide.
     :param chains: the draws are that many chains of equal length, one after the other.
     :param why: what stands against a log ratio; "" where nothing does.
+    :param latent_values: how many values a draw has at latent sites, without the effective weights
+        that are made of them.
     """
 
     values: Mapping[str, Tensor]
@@ -49,6 +51,7 @@ class Draws:
     exact: bool = False
     chains: int = 1
     why: str = ""
+    latent_values: int = 0
 
     @property
     def log_joint(self) -> Tensor:
@@ -123,11 +126,12 @@ def draw(
     kept: dict[str, list[Tensor]] = {}
     scores: dict[str, list[Tensor]] = {"likelihood": [], "prior": [], "q": [], "labels": []}
     chains, drawn = draws_of(source, x[:batch_size], y[:batch_size], num_samples)
-    first, atoms = None, False
+    first, atoms, size = None, False, 0
     with evaluating(model):
         for values, log_q in drawn:
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
             atoms, first = atoms or _repeats(trace, first, values), first or values
+            size = sum(site["value"].numel() for _, site in random_sites(trace))
             for name, value in _weights(trace):
                 if wanted is None or name in wanted:
                     kept.setdefault(name, []).append(value.cpu())
@@ -146,6 +150,7 @@ def draw(
         exact=isinstance(source, MCMC | Mapping),
         chains=chains,
         why=_objection(model, source, y, log_prior, log_q),
+        latent_values=size,
     )
 
 
