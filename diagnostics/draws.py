@@ -132,7 +132,7 @@ def draw(
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
             atoms, first = atoms or _repeats(trace, first, values), first or values
             size = sum(site["value"].numel() for _, site in random_sites(trace))
-            for name, value in _weights(trace):
+            for name, value in weights_of(trace):
                 if wanted is None or name in wanted:
                     kept.setdefault(name, []).append(value.cpu())
             scores["likelihood"].append(log_likelihood)
@@ -234,7 +234,7 @@ def _score(model, values, x, y, batch_size: int, predict: bool):
     return first, torch.cat(scores), torch.cat(labels) if predict else None
 
 
-def _weights(trace: poutine.Trace) -> Iterator[tuple[str, Tensor]]:
+def weights_of(trace: poutine.Trace) -> Iterator[tuple[str, Tensor]]:
     """The model's latent sites and its deterministic ones (effective weights), honest."""
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or site_is_subsample(site) or site["cond_indep_stack"]:

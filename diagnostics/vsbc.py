@@ -14,16 +14,16 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from .draws import draws_of
-from .traces import LABELS, evaluating, random_sites, refuse_improper
+from .draws import draw, weights_of
+from .traces import LABELS, evaluating, refuse_improper
 
 
 @dataclass(frozen=True)
 class Vsbc:
     """Quantiles of the truth under q, over simulated data sets.
 
-    :param quantiles: q(site < truth) by latent site, shape `(simulations, *site shape)`. Uniform
-        for the exact posterior.
+    :param quantiles: q(site < truth) by latent site and effective weight, shape `(simulations,
+        *site shape)`. Uniform for the exact posterior.
     """
 
     quantiles: Mapping[str, Tensor]
@@ -91,9 +91,8 @@ def vsbc(
         fresh = copy.deepcopy(model)
         source = fit(fresh, x, y)
         with torch.no_grad():
-            draws = [values for values, _ in draws_of(source, x, y, num_samples)[1]]
-        for name, site in random_sites(simulated):
-            if name != LABELS:
-                below = sum((values[name] < site["value"]).double() for values in draws)
-                found.setdefault(name, []).append((below + 0.5) / (len(draws) + 1))
+            draws = draw(fresh, source, x, y, num_samples).values
+        for name, truth in weights_of(simulated):
+            below = (draws[name] < truth.cpu()).double().sum(0)
+            found.setdefault(name, []).append((below + 0.5) / (len(draws[name]) + 1))
     return Vsbc({name: torch.stack(values) for name, values in found.items()})

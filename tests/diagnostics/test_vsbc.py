@@ -9,7 +9,7 @@ import torch
 from bitsback.diagnostics import vsbc
 from bitsback.guides import ELBO, DiagonalLaplace
 from bitsback.models.likelihoods import normal
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 from pyro.infer.autoguide import (
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
@@ -85,7 +85,8 @@ def trained(make, loss, steps=1000):
     def fit(model, x, y):
         pyro.clear_param_store()
         guide = make(model)
-        decay = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "gamma": 0.995}
+        decay = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}}
+        decay["gamma"] = 0.995 ** (1000 / steps)
         schedule = pyro.optim.ExponentialLR(decay)
         svi = SVI(model, guide, schedule, loss)
         for _step in range(steps):
@@ -106,15 +107,40 @@ def marginal_draws(guide, count=100):
     return {"weight": q.sample((count,))}
 
 
-def local(name, **options):
+def local(name, steps=1000, **options):
     """A guide of bitsback's."""
-    return trained(lambda model: getattr(bitsback.guides, name)(model, **options), ELBO())
+    return trained(lambda model: getattr(bitsback.guides, name)(model, **options), ELBO(), steps)
 
 
 def auto(kind, **options):
     """A guide of Pyro's."""
     options = {"init_scale": 0.1, **options}
     return trained(lambda model: kind(model, **options), Trace_ELBO())
+
+
+def swag(model, x, y, batch=5, epochs=60):
+    """At the rate at which SGD's own variance is the posterior's of one weight by itself.
+
+    That is 2 batch / (N H), H the curvature of the weight that has the most of it. Batches are
+    drawn with replacement: over a whole pass their noise would cancel.
+    """
+    guide = bitsback.guides.SWAG(model)
+    rate = 2 * batch / (N * (x.square().sum(0).max() / NOISE**2 + 1 / PRIOR**2).item())
+    svi = SVI(model, guide, pyro.optim.SGD({"lr": rate}), ELBO())
+    for epoch in range(epochs):
+        for _step in range(N // batch):
+            index = torch.randint(N, (batch,))
+            svi.step(x[index], y[index])
+        if epoch >= epochs // 3:
+            guide.collect()
+    return guide.eval()
+
+
+def nuts(model, x, y, count=60):
+    kernel = NUTS(model, max_tree_depth=4)
+    sampler = MCMC(kernel, num_samples=count, warmup_steps=count, disable_progbar=True)
+    sampler.run(x, y)
+    return sampler
 
 
 RIGHT, NARROW = (0.7, 1.3), (1.4, 2.2)  # spreads; their standard error is about 0.1
@@ -127,6 +153,8 @@ GUIDES = {
     # It holds the posterior, but 1,000 steps do not quite find it.
     "AutoLowRankMultivariateNormal": (auto(AutoLowRankMultivariateNormal, rank=2), (0.7, 1.6)),
     "AutoMultivariateNormal": (auto(AutoMultivariateNormal), RIGHT),
+    # Its width is the learning rate's: here the right one where all directions are alike.
+    "SWAG": (swag, NARROW),
 }
 
 
@@ -147,3 +175,38 @@ def test_guides_as_trained(name, correlated):
     result = vsbc(model, fit, x, simulations=50, num_samples=100)
     low, high = expected if correlated else RIGHT
     assert low < result.spread("weight")[0] < high, result.verdict("weight")
+
+
+def test_effective_weights_are_calibrated_too():
+    """Draws of the prior as posterior, of a model whose weight is base times scale: no data."""
+    torch.manual_seed(0)
+    model = horseshoe(torch.zeros(N, D, dtype=torch.float64))
+
+    def prior(model, x, y):
+        with torch.no_grad():
+            traces = [pyro.poutine.trace(model).get_trace(x) for _ in range(30)]
+        sites = ("weight.base", *model.factors("weight"))
+        return {site: torch.stack([t.nodes[site]["value"] for t in traces]) for site in sites}
+
+    result = vsbc(model, prior, torch.zeros(N, D, dtype=torch.float64), simulations=40)
+    assert {"weight", "weight.base"} < set(result.quantiles)
+    spread, stderr = result.spread("weight")
+    assert abs(spread - 1) < 4 * stderr < 0.6
+
+
+def horseshoe(x, **options):
+    """With a slab: labels of the heavy tails would take most steps of a fit to be reached."""
+    net = nn.Linear(D, 1, bias=False).double()
+    likelihood = functools.partial(normal, scale=NOISE)
+    return bitsback.models.Horseshoe(
+        net, N, likelihood=likelihood, tau0=0.5, slab=1.0, **options
+    )
+
+
+HORSESHOES = {
+    # How to fit, whether centred, simulations, and the spread of the effective weight.
+    "Horseshoe": (local("Horseshoe", 300), False, 24, NARROW),
+    "HorseshoeFamily, log-normal": (local("HorseshoeFamily", 300), True, 24, NARROW),
+    "HorseshoeFamily, Gamma": (local("HorseshoeFamily", 300, family="gamma"), True, 24, NARROW),
+    "NUTS": (nuts, False, 30, RIGHT),
+}
