@@ -14,8 +14,8 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from .draws import draw, weights_of
-from .traces import LABELS, evaluating, refuse_improper
+from .draws import draws_of, weights_of
+from .traces import LABELS, evaluating, refuse_improper, replayed
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,12 @@ def vsbc(
         fresh = copy.deepcopy(model)
         source = fit(fresh, x, y)
         with torch.no_grad():
-            draws = draw(fresh, source, x, y, num_samples).values
-        for name, truth in weights_of(simulated):
-            below = (draws[name] < truth.cpu()).double().sum(0)
-            found.setdefault(name, []).append((below + 0.5) / (len(draws[name]) + 1))
+            draws = [values for values, _ in draws_of(source, x, y, num_samples)[1]]
+        truths = dict(weights_of(simulated))
+        if not set(truths) <= set(draws[0]):  # some weights are made of the sites
+            with evaluating(fresh), torch.no_grad():
+                draws = [dict(weights_of(replayed(fresh, values, x, y))) for values in draws]
+        for name, truth in truths.items():
+            below = sum((values[name] < truth).double() for values in draws)
+            found.setdefault(name, []).append((below + 0.5) / (len(draws) + 1))
     return Vsbc({name: torch.stack(values) for name, values in found.items()})
