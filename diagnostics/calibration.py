@@ -123,6 +123,31 @@ def predict(
     return _average(model, source, x, num_samples, batch_size, lambda fn, part: fn.probs)
 
 
+def calibrations(
+    model: nn.Module,
+    source: Callable | MCMC | Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    network: nn.Module | None = None,
+) -> dict[str, Calibration]:
+    """`calibration` before compression ("average over q") and after it ("compressed").
+
+    :param model: a model with a categorical or Bernoulli likelihood.
+    :param x: inputs that were not trained on, shape `(N, ...)`.
+    :param y: their labels.
+    :param network: the compressed network, whose outputs are logits; None: before only.
+    """
+    found = {"average over q": predict(model, source, x)}
+    binary = found["average over q"].dim() == y.dim()
+    if network is not None:
+        with torch.no_grad():
+            output = network(x)
+        found["compressed"] = output.sigmoid() if binary else output.softmax(-1)
+    if binary:
+        y, found = y.flatten(), {name: values.flatten() for name, values in found.items()}
+    return {name: calibration(values, y) for name, values in found.items()}
+
+
 @torch.no_grad()
 def has_probabilities(model: nn.Module, source, x: Tensor) -> bool:
     """Whether the likelihood is categorical or Bernoulli, so that `predict` applies, not `pit`."""

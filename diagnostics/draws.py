@@ -39,6 +39,8 @@ class Draws:
     :param exact: the draws are from the posterior itself, by MCMC, not from a guide.
     :param chains: the draws are that many chains of equal length, one after the other.
     :param why: what stands against a log ratio; "" where nothing does.
+    :param latent_values: how many values a draw has at latent sites, without the effective weights
+        that are made of them.
     """
 
     values: Mapping[str, Tensor]
@@ -49,6 +51,7 @@ class Draws:
     exact: bool = False
     chains: int = 1
     why: str = ""
+    latent_values: int = 0
 
     @property
     def log_joint(self) -> Tensor:
@@ -123,12 +126,13 @@ def draw(
     kept: dict[str, list[Tensor]] = {}
     scores: dict[str, list[Tensor]] = {"likelihood": [], "prior": [], "q": [], "labels": []}
     chains, drawn = draws_of(source, x[:batch_size], y[:batch_size], num_samples)
-    first, atoms = None, False
+    first, atoms, size = None, False, 0
     with evaluating(model):
         for values, log_q in drawn:
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
             atoms, first = atoms or _repeats(trace, first, values), first or values
-            for name, value in _weights(trace):
+            size = sum(site["value"].numel() for _, site in random_sites(trace))
+            for name, value in weights_of(trace):
                 if wanted is None or name in wanted:
                     kept.setdefault(name, []).append(value.cpu())
             scores["likelihood"].append(log_likelihood)
@@ -146,6 +150,7 @@ def draw(
         exact=isinstance(source, MCMC | Mapping),
         chains=chains,
         why=_objection(model, source, y, log_prior, log_q),
+        latent_values=size,
     )
 
 
@@ -229,7 +234,7 @@ def _score(model, values, x, y, batch_size: int, predict: bool):
     return first, torch.cat(scores), torch.cat(labels) if predict else None
 
 
-def _weights(trace: poutine.Trace) -> Iterator[tuple[str, Tensor]]:
+def weights_of(trace: poutine.Trace) -> Iterator[tuple[str, Tensor]]:
     """The model's latent sites and its deterministic ones (effective weights), honest."""
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or site_is_subsample(site) or site["cond_indep_stack"]:

@@ -80,6 +80,22 @@ def psis_evidence(draws: Draws) -> Evidence:
     return Evidence("PSIS", value, stderr, "estimate", note)
 
 
+def estimates(draws: Draws) -> list[Evidence]:
+    """What draws say of the evidence: the ELBO, the bound with K = S // 10, and PSIS.
+
+    Without PSIS where k-hat is 1 or more: ratios without a mean estimate nothing.
+
+    :raises ValueError: for draws without log ratios.
+    """
+    bounds = [elbo(draws), importance_bound(draws, len(draws.log_ratio) // 10)]
+    return [*bounds, psis_evidence(draws)] if correctable(draws) else bounds
+
+
+def correctable(draws: Draws) -> bool:
+    """Whether the importance ratios have a mean: a joint k-hat below 1; MCMC needs none."""
+    return draws.exact or psis(draws.log_ratio).khat < 1
+
+
 def log_mean(log_weights: Tensor) -> tuple[float, float]:
     """log of the mean of exp(log_weights), shape `(S,)`, and its standard error (delta method)."""
     count = len(log_weights)

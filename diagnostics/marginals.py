@@ -28,6 +28,12 @@ def scales(draws: Draws) -> dict[str, Tensor]:
     return result
 
 
+def readable(draws: Draws) -> dict[str, Tensor]:
+    """All sites, with the half-Cauchy scales in place of the factors that make them."""
+    kept = {name: v for name, v in draws.values.items() if not name.endswith(_FACTORS)}
+    return kept | scales(draws)
+
+
 def intervals(values: Tensor, coverage: float = 0.94) -> Tensor:
     """Low end, median and high end of each value's central interval.
 

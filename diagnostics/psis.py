@@ -11,6 +11,7 @@ import torch
 from pyro.ops.stats import fit_generalized_pareto
 from torch import Tensor
 
+MANY_VALUES = 300  # beyond it a joint k-hat says little
 _SHORTEST_TAIL = 5  # with fewer there is nothing to fit
 _SMALLEST = math.log(torch.finfo(torch.float64).tiny)
 
@@ -78,11 +79,19 @@ def threshold(num_samples: int) -> float:
     return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else 0.0
 
 
-def verdict(khat: float, num_samples: int) -> str:
-    """What a joint k-hat says, in words."""
+def verdict(khat: float, num_samples: int, values: int = 0) -> str:
+    """What a joint k-hat says, in words.
+
+    :param values: latent values, of which many make it large for their number alone.
+    """
+    if values > MANY_VALUES:
+        said = f"; of {values} values it is large for their number alone: look at single sites"
+        return verdict(khat, num_samples) + (said if khat > threshold(num_samples) else "")
     limit = threshold(num_samples)
     if khat <= limit:
         return f"k-hat {khat:.2f} <= {limit:.2f}: averages over q can be corrected by its weights"
+    if khat == math.inf:
+        return f"{num_samples} draws are too few for a k-hat"
     if khat < 1:
         return f"k-hat {khat:.2f} > {limit:.2f}: {num_samples} draws are too few to correct q"
     return f"k-hat {khat:.2f} >= 1: q misses mass of the posterior; its weights correct nothing"

@@ -9,15 +9,14 @@ import torch
 from pyro.infer import MCMC
 from torch import Tensor, nn
 
-from .calibration import calibration, distance_to_uniform, has_probabilities, pit, predict
+from .calibration import Calibration, calibrations, distance_to_uniform, has_probabilities, pit
 from .draws import Draws, draw
-from .evidence import elbo, importance_bound, psis_evidence
-from .loo import loo
-from .marginals import intervals, ranks, scales
+from .evidence import correctable, estimates
+from .loo import loo, loo_pit
+from .marginals import intervals, ranks, readable, scales
 from .psis import psis, threshold, verdict
 
 _MANY_EXAMPLES = 5000  # leave-one-out fits a tail for each
-_MANY_LATENTS = 300  # beyond it the joint k-hat says little
 _SMALL_SITE = 20
 _MOST_RANK_PLOTS = 6
 _PAGE = """<!DOCTYPE html>
@@ -44,13 +43,14 @@ def report_html(
     draws: Draws | None = None,
     reference: Draws | None = None,
     site_khats: Mapping[str, float] | None = None,
+    classified: Mapping[str, Calibration] | None = None,
 ) -> str:
     """A page with the k-hat, the evidence, leave-one-out and calibration of a trained pair.
 
     And forest plots of scales and gates; and rank plots, where there are draws by MCMC.
 
     What a pair does not have (the evidence under an improper prior, say) the page leaves out, and
-    says why. Nothing in it is loaded from elsewhere. Needs matplotlib, which ArviZ 0.23 brings.
+    says why. Nothing in it is loaded from elsewhere. Needs matplotlib.
 
     :param model: a model of `bitsback.models`.
     :param source: a guide, a finished `MCMC`, or draws by site; see `draw`.
@@ -62,38 +62,41 @@ def report_html(
     :param draws: those to show, made before by `draw` on x and y; default: new ones.
     :param reference: draws by MCMC of the same model, for rank plots of what both have.
     :param site_khats: k-hats by site, if they are known.
+    :param classified: what `calibrations` found on `held_out`, if it is known.
     """
-    draws = draw(model, source, x, y, num_samples) if draws is None else draws
-    size = sum(value[0].numel() for value in draws.values.values())
+    if draws is None:  # real labels for LOO-PIT
+        draws = draw(model, source, x, y, num_samples, predict=y.is_floating_point())
     about = f"{type(source).__name__} for {type(model).__name__}"
     sections = [
-        _text(f"{len(draws.log_likelihood)} draws, {size} values each, {len(y)} examples."),
-        *_approximation(draws, size),
+        _text(
+            f"{len(draws.log_likelihood)} draws of {draws.latent_values} values, {len(y)} examples."
+        ),
+        *_approximation(draws),
         *_sites(site_khats or {}),
         *_leave_one_out(draws),
+        *_loo_pit(draws, y),
         *_posterior(draws),
         *_forests(draws),
         *([] if reference is None else _ranks(draws, reference)),
     ]
     if held_out is not None:
-        sections += _held_out(model, source, *held_out, network)
+        sections += _held_out(model, source, *held_out, network, classified)
     return _PAGE.format(title=html.escape(about), body="\n".join(sections))
 
 
-def _approximation(draws: Draws, size: int) -> list[str]:
+def _approximation(draws: Draws) -> list[str]:
     if draws.why:
         return [_head("The approximation"), _text(f"No evidence and no k-hat: {draws.why}.")]
-    found = [elbo(draws), importance_bound(draws, len(draws.log_q) // 10), psis_evidence(draws)]
-    rows = [(e.name, f"{e.value:.2f}", f"{e.stderr:.2f}", e.direction) for e in found]
-    smoothed = psis(draws.log_ratio)
-    limit = "It knows only where the draws are: a mode that q never visits it cannot see."
-    if size > _MANY_LATENTS:
-        limit = f"With {size} values it is large for their number alone; look at single sites."
+    rows = [(e.name, f"{e.value:.2f}", f"{e.stderr:.2f}", e.direction) for e in estimates(draws)]
+    khat = psis(draws.log_ratio).khat
+    said = verdict(khat, len(draws.log_q), draws.latent_values)
     return [
         _head("The approximation"),
-        _text(verdict(smoothed.khat, len(draws.log_q)).capitalize() + "."),
-        _text(limit, "limit"),
-        _table(("log p(y | x), nats", "value", "error", "direction"), rows),
+        _text(f"{said[0].upper()}{said[1:]}."),
+        _text(
+            "It knows only where the draws are: a mode that q never visits it cannot see.", "limit"
+        ),
+        _table(("log p(y | x), nats", "value", "Monte-Carlo error", "direction"), rows),
     ]
 
 
@@ -101,6 +104,9 @@ def _leave_one_out(draws: Draws) -> list[str]:
     count = draws.log_likelihood.shape[1]
     if (draws.why and not draws.exact) or count > _MANY_EXAMPLES:
         return []
+    if not correctable(draws):
+        said = "None: with a k-hat that is not below 1 no weights make it that of the posterior."
+        return [_head("Leave-one-out"), _text(said)]
     result = loo(draws)
     limit = threshold(len(draws.log_likelihood))
     bad = int((result.khat > limit).sum())
@@ -118,7 +124,7 @@ def _leave_one_out(draws: Draws) -> list[str]:
 
 def _posterior(draws: Draws) -> list[str]:
     rows = []
-    for name, values in draws.values.items():
+    for name, values in readable(draws).items():
         for place, column in enumerate(values.double().flatten(1).T):
             if values[0].numel() <= _SMALL_SITE:
                 low, high = torch.quantile(column, torch.tensor([0.03, 0.97]).double())
@@ -138,22 +144,35 @@ def _sites(khats: Mapping[str, float]) -> list[str]:
 
 
 def _forests(draws: Draws) -> list[str]:
-    """One forest plot a site of scales or gates: 94 % intervals of all units, by their medians."""
+    """94 % intervals of the units of a site, by their medians; sites of one value in one plot."""
+    found = scales(draws)
+    single = {name: values.flatten() for name, values in found.items() if values[0].numel() == 1}
     plots = []
-    for name, values in scales(draws).items():
-        low, median, high = intervals(values)
-        order = median.argsort()
-        low, median, high = (part[order].numpy() for part in (low, median, high))
+    if single:
+        plots.append(_forest(torch.stack(list(single.values()), 1), "scale", list(single)))
+    for name, values in found.items():
+        if name not in single:
+            plots.append(_forest(values, name))
+    said = "Median and central 94 % interval under q, of each unit or of each tensor."
+    return [_head("Scales and gates"), _text(said), *plots] if plots else []
 
-        def plot(axes, name=name, low=low, median=median, high=high):
-            place = range(len(median))
-            axes.hlines(place, low, high)
-            axes.plot(median, place, ".")
-            scale = "linear" if low.min() <= 0 else "log"
-            axes.set(xlabel=name, ylabel="unit, by its median", xscale=scale)
 
-        plots.append(_image(plot))
-    return [_head("Scales and gates"), *plots] if plots else []
+def _forest(values: Tensor, title: str, names: list[str] | None = None) -> str:
+    low, median, high = intervals(values)
+    order = torch.arange(len(median)) if names else median.argsort()
+    low, median, high = (part[order].numpy() for part in (low, median, high))
+
+    def plot(axes):
+        place = range(len(median))
+        axes.hlines(place, low, high)
+        axes.plot(median, place, ".")
+        axes.set(xlabel=title, xscale="linear" if low.min() <= 0 else "log")
+        if names:
+            axes.set_yticks(place, names)
+        else:
+            axes.set_ylabel("unit, by its median")
+
+    return _image(plot)
 
 
 def _ranks(draws: Draws, reference: Draws) -> list[str]:
@@ -176,19 +195,10 @@ def _ranks(draws: Draws, reference: Draws) -> list[str]:
     return [_head("Ranks among the reference draws"), _text(said), table, *plots]
 
 
-def _held_out(model, source, x: Tensor, y: Tensor, network: nn.Module | None) -> list[str]:
+def _held_out(model, source, x: Tensor, y: Tensor, network, found) -> list[str]:
     if not has_probabilities(model, source, x):
-        return _pit(pit(model, source, x, y))
-    probabilities = {"average over q": predict(model, source, x)}
-    binary = probabilities["average over q"].dim() == y.dim()
-    if network is not None:
-        with torch.no_grad():
-            output = network(x)
-        probabilities["compressed"] = output.sigmoid() if binary else output.softmax(-1)
-    if binary:
-        y = y.flatten()
-        probabilities = {name: values.flatten() for name, values in probabilities.items()}
-    found = {name: calibration(values, y) for name, values in probabilities.items()}
+        return [_head("Calibration"), *_pit(pit(model, source, x, y), "Held-out PIT")]
+    found = found or calibrations(model, source, x, y, network)
     rows = [
         (name, f"{c.nll.mean():.3f}", f"{c.brier.mean():.3f}", f"{c.ece:.3f}")
         for name, c in found.items()
@@ -198,24 +208,35 @@ def _held_out(model, source, x: Tensor, y: Tensor, network: nn.Module | None) ->
         axes.plot([0, 1], [0, 1], color="0.7")
         for name, c in found.items():
             seen = c.count > 0
-            axes.plot(c.confidence[seen], c.accuracy[seen], "o-", label=name)
+            axes.plot(c.confidence[seen], c.accuracy[seen], lw=1)
+            axes.scatter(c.confidence[seen], c.accuracy[seen], 4 * c.count[seen].sqrt(), label=name)
         axes.set(xlabel="confidence", ylabel="accuracy")
         axes.legend()
 
     table = _table(("held-out", "NLL, nats", "Brier", "ECE"), rows)
-    return [_head("Calibration"), table, _image(plot)]
+    said = "Larger dots are bins of more examples; a bin of a few says nothing."
+    return [_head("Calibration"), table, _image(plot), _text(said, "limit")]
 
 
-def _pit(values: Tensor) -> list[str]:
+def _loo_pit(draws: Draws, y: Tensor) -> list[str]:
+    count = draws.log_likelihood.shape[1]
+    if draws.predictions is None or y.numel() != count or not 0 < count <= _MANY_EXAMPLES:
+        return []
+    if (draws.why and not draws.exact) or not correctable(draws):
+        return []
+    return _pit(loo_pit(draws, y), "LOO-PIT")
+
+
+def _pit(values: Tensor, name: str) -> list[str]:
     distance, limit = distance_to_uniform(values)
-    said = f"Held-out PIT values are {distance:.3f} from uniform, "
+    said = f"{name} values are {distance:.3f} from uniform, "
     said += f"{'beyond' if distance > limit else 'within'} the 5 % limit {limit:.3f}."
 
     def plot(axes):
         axes.hist(values.flatten().cpu().numpy(), bins=20, range=(0, 1))
-        axes.set(xlabel="PIT", ylabel="examples")
+        axes.set(xlabel=name, ylabel="examples")
 
-    return [_head("Calibration"), _text(said), _image(plot)]
+    return [_text(said), _image(plot)]
 
 
 def _head(text: str) -> str:

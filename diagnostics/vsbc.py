@@ -14,16 +14,16 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from .draws import draws_of
-from .traces import LABELS, evaluating, random_sites, refuse_improper
+from .draws import draws_of, weights_of
+from .traces import LABELS, evaluating, refuse_improper, replayed
 
 
 @dataclass(frozen=True)
 class Vsbc:
     """Quantiles of the truth under q, over simulated data sets.
 
-    :param quantiles: q(site < truth) by latent site, shape `(simulations, *site shape)`. Uniform
-        for the exact posterior.
+    :param quantiles: q(site < truth) by latent site and effective weight, shape `(simulations,
+        *site shape)`. Uniform for the exact posterior.
     """
 
     quantiles: Mapping[str, Tensor]
@@ -92,8 +92,11 @@ def vsbc(
         source = fit(fresh, x, y)
         with torch.no_grad():
             draws = [values for values, _ in draws_of(source, x, y, num_samples)[1]]
-        for name, site in random_sites(simulated):
-            if name != LABELS:
-                below = sum((values[name] < site["value"]).double() for values in draws)
-                found.setdefault(name, []).append((below + 0.5) / (len(draws) + 1))
+        truths = dict(weights_of(simulated))
+        if not set(truths) <= set(draws[0]):  # some weights are made of the sites
+            with evaluating(fresh), torch.no_grad():
+                draws = [dict(weights_of(replayed(fresh, values, x, y))) for values in draws]
+        for name, truth in truths.items():
+            below = sum((values[name] < truth).double() for values in draws)
+            found.setdefault(name, []).append((below + 0.5) / (len(draws) + 1))
     return Vsbc({name: torch.stack(values) for name, values in found.items()})

@@ -104,10 +104,12 @@ def diagnose(
     model, guide = rebuild(file, len(data.train))
     train, held_out = ((part.x, part.y) for part in (data.train, data.validation))
     draws = diagnostics.draw(model, guide, *train, samples)
-    found = diagnostics.figures(model, guide, draws, held_out, small, train=train)
+    classified = diagnostics.calibrations(model, guide, *held_out, small)
+    found = diagnostics.figures(model, guide, draws, classified, train=train)
     page = diagnostics.report_html(
-        model, guide, *train, held_out, small, draws=draws, site_khats=found["site_khats"]
-    )
+        model, guide, *train, held_out, small, draws=draws, site_khats=found["site_khats"],
+        classified=classified,
+    )  # fmt: skip
     write_atomic(out, page.encode())
     result = {"file": str(file), "page": str(out), **about, **found}
     report.print_diagnosed(tables, result)

@@ -156,7 +156,7 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
     if result["obstacle"]:
         table.add_row("no evidence", result["obstacle"])
     else:
-        table.add_row("k-hat", f"{result['khat']:.2f}: {result['verdict']}")
+        table.add_row("k-hat", result["verdict"].removeprefix("k-hat "))
         for name, khat in (result["site_khats"] or {}).items():
             table.add_row(f"k-hat, {name}", f"{khat:.2f}")
         for name, found in result["evidence"].items():
@@ -167,6 +167,8 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
         said = f"elpd {found['elpd']:.1f} ± {found['stderr']:.1f} nats, "
         said += f"{found['khat_above']} examples not to be trusted"
         table.add_row("leave-one-out", said)
+    elif not result["obstacle"] and result["khat"] >= 1:
+        table.add_row("leave-one-out", "none: its weights correct nothing")
     for name, found in (result["calibration"] or {}).items():
         said = f"NLL {found['nll']:.4f} nats, Brier {found['brier']:.4f}, ECE {found['ece']:.4f}"
         table.add_row(f"validation, {name}", said)

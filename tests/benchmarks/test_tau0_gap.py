@@ -1,10 +1,12 @@
 """The quadrature that the bounds are held against."""
 
 import importlib.util
+import itertools
 import math
 
 import pytest
 import torch
+from bitsback import diagnostics
 from torch.distributions import HalfCauchy
 
 from ..project import ROOT
@@ -41,3 +43,22 @@ def test_without_weights_it_is_the_noise(benchmark):
     problem = benchmark.Regression((0.5, 0.0))
     noise = torch.distributions.Normal(0.0, benchmark.NOISE).log_prob(problem.y).sum().item()
     assert problem.log_evidence(1e-30) == pytest.approx(noise, abs=1e-6)
+
+
+def test_bounds_of_the_horseshoe_are_below_the_quadrature_and_annealing_finds_it(benchmark):
+    """Seeded; each within or below by four of its own standard errors."""
+    torch.manual_seed(0)
+    problem = benchmark.Regression((0.5, 0.0))
+    truth = problem.log_evidence(0.3)
+    model, guide = problem.train(0.3, None, steps=100)
+    draws = diagnostics.draw(model, guide, problem.x, problem.y, 400, sites=())
+    bounds = [
+        diagnostics.elbo(draws, problem.kl(model, guide)),
+        diagnostics.importance_bound(draws, 10),
+        diagnostics.importance_bound(draws, 40),
+    ]
+    for lower, higher in itertools.pairwise(bounds):
+        assert lower.value < higher.value < truth + 4 * higher.stderr
+    assert 0.5 < truth - bounds[0].value < 3 and bounds[0].stderr < 0.2
+    found = diagnostics.annealed(model, problem.x, problem.y, 60, 40, leapfrog=1)
+    assert abs(found.value - truth) < 4 * found.stderr < 0.8

@@ -3,7 +3,7 @@ import re
 import bitsback
 import pytest
 import torch
-from bitsback.diagnostics import draw, report_html
+from bitsback.diagnostics import draw, figures, report_html
 from torch import nn
 
 from .problem import D, N, Regression
@@ -23,13 +23,14 @@ def test_regression_page():
     said = words(page)
     for part in ("MeanFieldNormal for Gaussian", "K-hat", "ELBO", "lower bound", "Leave-one-out"):
         assert part in said
-    assert "PIT" in said and "weight [2]" in said
-    assert page.count("data:image/png;base64,iVBOR") == 2
+    assert "LOO-PIT values are" in said and "Held-out PIT values are" in said
+    assert "weight [2]" in said and "100 draws of 3 values, 25 examples" in said
+    assert page.count("data:image/png;base64,iVBOR") == 3
     assert "http" not in said and "<script" not in said
 
 
 def test_forests_ranks_and_khats_by_site():
-    """A horseshoe has scales: s and z of its one tensor."""
+    """A horseshoe has scales: s and z of its one tensor, and not the factors that make them."""
     model = bitsback.models.Horseshoe(nn.Linear(D, 2), N, tau0=0.1)
     guide = bitsback.guides.Horseshoe(model)
     x, y = torch.randn(N, D), torch.randint(2, (N,))
@@ -37,11 +38,34 @@ def test_forests_ranks_and_khats_by_site():
     khats = {"weight.base": 0.25}
     page = report_html(model, guide, x, y, num_samples=30, reference=reference, site_khats=khats)
     said = words(page)
-    for part in ("Scales and gates", "Ranks among", "weight.global.gamma", "0.25", "K-hat by site"):
+    for part in ("94 % interval", "Ranks among", "weight.global [0]", "0.25", "K-hat by site"):
         assert part in said
-    assert page.count("data:image/png") == 1 + 2 + 6  # leave-one-out, forests, ranks
+    assert "weight.global.gamma [0]" not in said
+    assert page.count("data:image/png") == 2 + 6  # forests, ranks
     plain = words(report_html(model, guide, x, y, num_samples=30))
     assert "Ranks" not in plain and "by site" not in plain
+
+
+def test_ratios_without_a_mean_estimate_nothing():
+    """A guide that is far too narrow: k-hat above 1, and nothing is made of its weights."""
+    problem = Regression()
+    torch.manual_seed(0)
+    draws = draw(problem.model, problem.mean_field(0.1), problem.x, problem.y, 200)
+    said = words(report_html(problem.model, None, problem.x, problem.y, draws=draws))
+    assert "correct nothing" in said and "ELBO" in said and "PSIS" not in said
+    assert "Leave-one-out" in said and "no weights make it" in said and "log predictive" not in said
+    found = figures(problem.model, None, draws)
+    assert found["khat"] > 1 and found["loo"] is None and found["values"] == D
+    assert [e["direction"] for e in found["evidence"].values()] == ["lower bound"] * 2
+
+
+def test_draws_of_mcmc_need_no_ratio():
+    problem = Regression()
+    torch.manual_seed(0)
+    w = torch.distributions.MultivariateNormal(problem.mean, problem.covariance).sample((200, 1))
+    draws = draw(problem.model, {"weight": w}, problem.x, problem.y)
+    found = figures(problem.model, None, draws)
+    assert found["obstacle"] and found["loo"]["khat_above"] == 0
 
 
 def test_classifier_page_of_an_improper_prior():

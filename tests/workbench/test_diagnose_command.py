@@ -34,8 +34,11 @@ def test_page_and_figures(method, proper, tmp_path):
     assert (found["method"], found["data"], found["draws"]) == (method, "digits", 20)
     assert (found["evidence"] is not None) == (found["verdict"] is not None) == proper
     assert ("improper" in (found["obstacle"] or "")) != proper
-    assert 0 <= found["calibration"]["average over q"]["ece"] <= 1
+    assert found["values"] == 64 * 100 + 100 * 50 + 50 * 10  # not the effective weights once more
     text = page.read_text()
+    for c in found["calibration"].values():  # of the same draws as the page's
+        for key in ("nll", "brier", "ece"):
+            assert f"<td>{c[key]:.3f}</td>" in text
     assert text.startswith("<!DOCTYPE html>") and "Calibration" in text
 
 
