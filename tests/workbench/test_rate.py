@@ -6,6 +6,7 @@ import pytest
 import torch
 from bitsback.methods import METHODS
 from bitsback.workbench import noise_library
+from bitsback.workbench.networks import network
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
@@ -118,6 +119,22 @@ def test_a_target_error_is_a_percentage(given):
 def test_only_one_target():
     with pytest.raises(ValueError, match="give one"):
         Settings(method="rate", target_error=1.0, target_bytes=300)
+
+
+def test_it_starts_from_a_posterior_of_another_method():
+    """Its means, rounded, to within half a step."""
+    torch.manual_seed(0)
+    net = network("digits-mlp")
+    _, other = METHODS["gaussian"].pair(net, 100)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    posterior = other.posterior()
+    model, guide = METHODS["rate"].pair(net, 100, start=posterior)
+    for name, weight in guide.posterior().weights.items():
+        moved = (weight.loc - posterior.weights[name].loc).abs()
+        assert (moved <= 0.501 * model.step(name)).all()
+        assert not posterior.weights[name].loc.equal(net.state_dict()[name])
 
 
 OF_RATE = [{"beta": 0.5}, {"target_bytes": 300}, {"target_error": 2.0}, {"distill": True}]
