@@ -5,8 +5,9 @@ are described completely, so that a file rebuilds them by itself. Any other modu
 by its tensors: a file of it is loaded into a module that the user has made.
 
 As bytes: flags (1 by its tensors, 2 label, 4 ties, 8 not float32), the label, the dtype's number,
-the network (see `nodes`), the ties. Each architecture has one form only; `from_bytes` refuses
-any other.
+the network (see `nodes`), the ties. Since version 2 of the file format reference networks have a
+shorter form (see `short_form`). Each architecture has one form only in each version; `from_bytes`
+refuses any other.
 """
 
 import math
@@ -35,6 +36,7 @@ from .nodes import (
     walk,
 )
 from .select import Select
+from .short_form import FIRST, LARGEST, read_short_form, short_form
 from .wire import Reader, text, varint
 
 _OPAQUE, _LABEL, _TIES, _DTYPE = 1, 2, 4, 8
@@ -81,8 +83,27 @@ class Architecture:
             _set_tensor(net, name, _get_tensor(net, original))
         return net
 
-    def to_bytes(self) -> bytes:
-        """The architecture as bytes, as the module's docstring says."""
+    def version(self) -> int:
+        """The first version of the file format that has its shortest form."""
+        return 1 if self._short_form() is None else 2
+
+    def _short_form(self) -> bytes | None:
+        if self.ties or self.dtype != "float32":
+            return None
+        return short_form(self.root, self.label)
+
+    def to_bytes(self, version: int | None = None) -> bytes:
+        """The architecture as bytes, as the module's docstring says.
+
+        :param version: of the file format; None: that of `version()`.
+        :raises ValueError: for version 2 and a network that has no short form.
+        """
+        if version != 1:
+            short = self._short_form()
+            if short is not None:
+                return short
+            if version is not None:
+                raise ValueError("it is no reference network, and its file of another version")
         flags = _OPAQUE * (self.root is None) | _LABEL * (self.label is not None)
         flags |= _TIES * bool(self.ties) | _DTYPE * (self.dtype != "float32")
         out = varint(flags) + (text(self.label) if self.label is not None else b"")
@@ -96,14 +117,15 @@ class Architecture:
         return out
 
     @staticmethod
-    def from_bytes(data: bytes) -> "Architecture":
+    def from_bytes(data: bytes, version: int | None = None) -> "Architecture":
         """The inverse of `to_bytes`, for untrusted bytes.
 
+        :param version: of the file format, as there.
         :raises CorruptFile: not an architecture within the limits above.
         """
         try:
             architecture = _read(Reader(data))
-            if architecture.to_bytes() != bytes(data):
+            if architecture.to_bytes(version) != bytes(data):
                 raise ValueError("it is not written in its shortest form")
             _check(architecture)
         except CorruptFile:
@@ -199,7 +221,11 @@ def _set_tensor(net: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _read(reader: Reader) -> Architecture:
-    flags = reader.varint(15)
+    flags = reader.varint(LARGEST)
+    if flags >= FIRST:
+        root, label = read_short_form(reader, flags)
+        reader.end()
+        return Architecture(root, label=label)
     label = reader.text(MAX_NAME) if flags & _LABEL else None
     dtype = DTYPES[reader.varint(len(FLOATS) - 1)] if flags & _DTYPE else "float32"
     opaque = flags & _OPAQUE

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 1
+VERSION = 2  # the newest; a file has the first version that has all that is in it
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
 MAX_ARCHITECTURE = 1 << 20  # bytes
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
@@ -58,7 +58,7 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
             _code(model, spec, tensor)
     body = b"".join(plain) + stream.finish()
     number = len(architecture) * len(CODERS) + list(CODERS).index(coder)
-    data = MAGIC + bytes([VERSION]) + varint(number) + architecture + body
+    data = MAGIC + bytes([archive.architecture.version()]) + varint(number) + architecture + body
     if _decisions(archive.architecture) > MAX_SYMBOLS_PER_BYTE * (len(data) + CHECKSUM):
         raise ValueError("the network is too empty for its size: remove its dead units first")
     return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
@@ -103,7 +103,7 @@ def inspect(data: bytes) -> dict:
             layers.append(_layer(spec, archive.tensors[spec.name], bits))
     return {
         "bytes": len(data),
-        "version": VERSION,
+        "version": data[len(MAGIC)],
         "coder": header["coder"],
         "label": archive.architecture.label,
         "items": items,
@@ -136,7 +136,7 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
     length, which = divmod(number, len(CODERS))
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
-    architecture = Architecture.from_bytes(body[place : place + length])
+    architecture = Architecture.from_bytes(body[place : place + length], body[len(MAGIC)])
     if _decisions(architecture) > MAX_SYMBOLS_PER_BYTE * len(data):
         raise CorruptFile("the file declares more weights than its bytes can hold")
     body = memoryview(body)[place + length :]

@@ -85,6 +85,11 @@ def _usual_names(children: tuple[Layer | Chain, ...], naming: int) -> tuple[str,
     return tuple(names)
 
 
+def canonical_names(children: tuple[Layer | Chain, ...]) -> tuple[str, ...]:
+    """ "conv1", "relu1", ...: those of the reference networks."""
+    return _usual_names(children, _CANONICAL)
+
+
 def node_bytes(node: Layer | Chain) -> bytes:
     if isinstance(node, Layer):
         return node.to_bytes()

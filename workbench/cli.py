@@ -163,6 +163,10 @@ def compress(
     target_bytes: Annotated[
         int | None, typer.Option(help="rate: size of file to reach by moving beta.")
     ] = None,
+    target_error: Annotated[
+        float | None,
+        typer.Option(help="rate: validation error to reach by moving beta, in percent."),
+    ] = None,
     distill: Annotated[
         bool, typer.Option("--distill", help="rate: the network at the start teaches it.")
     ] = False,
@@ -224,6 +228,7 @@ def compress(
         coder=coder,
         beta=beta,
         target_bytes=target_bytes,
+        target_error=target_error,
         distill=distill,
         out=out,
         resume=resume,

@@ -24,7 +24,7 @@ from .fit import Options, fit
 from .networks import network
 from .progress import StatusLine
 from .settings import Settings
-from .target import Target
+from .target import Target, TargetBytes, TargetError
 from .trained import load_guide, load_weights, save_guide
 
 _OF_MODEL = ("beta", "coarseness")  # defaults that are the model's, different for each network
@@ -73,6 +73,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         lengths = code_lengths(result.archive, result.data, result.network, data.train)
         figures["description"] = {**lengths, "beta": guide.model.beta.item()}
         figures["target_bytes"] = settings.target_bytes
+        figures["target_error"] = settings.target_error
+        figures["validation_examples"] = validation.n
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
@@ -236,9 +238,8 @@ def _fit(
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
     )
     target = None
-    if settings.target_bytes is not None and phase == "train":
-        options_of = _compression(method, settings)
-        target = Target(settings.target_bytes, model, guide, data.validation, options, options_of)
+    if phase == "train":
+        target = _target(model, guide, method, data, settings, options)
     for number in range(guide.rounds):
         guide.before_round(number)
         share = replace(options, epochs=_epochs(options.epochs, guide.rounds, number))
@@ -260,6 +261,19 @@ def _fit(
         about = {"method": method.name, "network": settings.network, "data": settings.data}
         save_guide(settings.save_guide, model, guide, about)
     return _with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
+
+
+def _target(
+    model: nn.Module, guide: nn.Module, method: Method, data: Dataset, settings: Settings,
+    options: Options,
+) -> Target | None:  # fmt: skip
+    """What moves beta to the size or the error asked for, if one was."""
+    if settings.target_error is not None:
+        return TargetError(settings.target_error, model, guide, data.validation, options)
+    if settings.target_bytes is None:
+        return None
+    compression = _compression(method, settings)
+    return TargetBytes(settings.target_bytes, model, guide, data.validation, options, compression)
 
 
 def _epochs(total: int, rounds: int, number: int) -> int:

@@ -62,6 +62,8 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     console.print(table)
     if result.get("target_bytes") and abs(result["bytes"] / result["target_bytes"] - 1) > NEAR:
         _say(console, _missed(result))
+    if result.get("target_error") is not None:
+        _say(console, _error_reached(result))
     if not result["compression"]["within_margin"]:
         _say(
             console,
@@ -89,6 +91,18 @@ def _missed(result: Mapping[str, Any]) -> str:
         else "Beta had not settled when training ended: train longer (--epochs)"
     )
     return f"Not within {100 * NEAR:.0f} % of {wanted:,} bytes: the file has {found:,}. {why}."
+
+
+def _error_reached(result: Mapping[str, Any]) -> str:
+    """How near a file came to the validation error asked for, whose own standard error is said."""
+    wanted, found = result["target_error"], result["validation_error"]
+    stderr = math.sqrt(found * (100 - found) / result["validation_examples"])
+    said = f"Validation error {found:.2f} % (standard error {stderr:.2f}), {wanted:g} % asked for."
+    if abs(found - wanted) <= stderr:
+        return said
+    if found > wanted:
+        return f"{said} Train longer (--epochs), or another network may reach it."
+    return f"{said} Beta had not settled when training ended: train longer (--epochs)."
 
 
 def _description_length(result: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ class Settings:
     :param threads: torch's threads; None: one for a small network, else as many as torch takes.
     :param beta: of method rate: what a bit of the weights costs in bits of labels.
     :param target_bytes: of method rate: the size of file that beta is moved to reach.
+    :param target_error: of method rate: the validation error to reach by moving beta, percent.
     :param distill: of method rate: whether the network it starts from teaches it.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
@@ -68,6 +69,7 @@ class Settings:
     coder: str = "range"
     beta: float | None = None
     target_bytes: int | None = None
+    target_error: float | None = None
     distill: bool = False
     out: Path | None = None
     resume: Path | None = None
@@ -109,6 +111,10 @@ class Settings:
                 raise ValueError(f"{option} {value}: must be at most {most}")
         if self.beta is not None and not 0 < self.beta < float("inf"):
             raise ValueError(f"--beta {self.beta}: must be positive and finite")
+        if self.target_error is not None and not 0 < self.target_error < 100:
+            raise ValueError(f"--target-error {self.target_error}: must be within 0 and 100")
+        if self.target_error is not None and self.target_bytes is not None:
+            raise ValueError("--target-error: beta cannot reach --target-bytes too; give one")
         for option, given in _of_rate(self).items():
             if given and self.method != "rate":
                 raise ValueError(f"{option}: only --method rate has it, not {self.method}")
@@ -132,6 +138,7 @@ def _of_rate(settings: Settings) -> dict[str, object]:
     return {
         "--beta": settings.beta,
         "--target-bytes": settings.target_bytes,
+        "--target-error": settings.target_error,
         "--distill": settings.distill,
     }
 

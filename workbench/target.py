@@ -1,53 +1,104 @@
-"""--target-bytes: a dual variable moves beta until the file has the size that was asked for."""
+"""--target-bytes, --target-error: a dual variable moves beta until the file is as was asked for."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..compression.compress import compress
 from .data import Split
+from .evaluate import evaluate
 from .options import Options
 
 MEASUREMENTS = 75  # of the file over a training
 # Of log beta, for each unit of log(bytes / target). Not less later on: as the learning rate falls,
 # pruned weights no longer come back, and the file shrinks at a beta that held it before.
 GAIN = 2.0
+# The same for the error, which answers to log beta much less than the bytes do and is far noisier.
+ERROR_GAIN = 0.5
 LARGEST_MOVE = 0.5  # of log beta at once
 
 
-class Target:
-    """Called after each epoch of `fit`: ascends the dual of "at most so many bytes".
+class Target(ABC):
+    """Called after each epoch of `fit`: moves log beta by `move`, within `LARGEST_MOVE`.
 
-    log beta rises by steps of log(bytes / target), bytes those of the file that the integers would
-    make as they are; from the end of the KL's warm-up on, about `MEASUREMENTS` times. beta is in
-    the model's state_dict, so that a resumed run goes on as it was.
+    From the end of the KL's warm-up on, about `MEASUREMENTS` times. beta is in the model's
+    state_dict, so that a resumed run goes on as it was.
+
+    :param options: of the training.
+    """
+
+    def __init__(self, model: nn.Module, guide: nn.Module, validation: Split, options: Options):
+        self.model, self.guide, self.validation = model, guide, validation
+        self.first = math.ceil(options.kl_warmup[1])
+        self.every = max(1, (options.epochs - self.first) // MEASUREMENTS)
+
+    @abstractmethod
+    def move(self) -> float:
+        """By how much log beta should rise as things stand."""
+
+    def __call__(self, epoch: int) -> None:
+        if epoch < self.first or (epoch - self.first) % self.every:
+            return
+        move = min(max(self.move(), -LARGEST_MOVE), LARGEST_MOVE)
+        self.model.beta.mul_(math.exp(move))
+
+
+class TargetBytes(Target):
+    """Ascends the dual of "at most so many bytes": by steps of log(bytes / wanted).
 
     :param wanted: bytes of the file.
-    :param options: of the training.
     :param compression: options of `compress`.
+
+    The other parameters are those of `Target`.
     """
 
     def __init__(
         self, wanted: int, model: nn.Module, guide: nn.Module, validation: Split,
         options: Options, compression: dict[str, Any],
     ):  # fmt: skip
-        self.wanted, self.model, self.guide = wanted, model, guide
-        self.validation = (validation.x, validation.y)
-        self.first = math.ceil(options.kl_warmup[1])
-        self.every = max(1, (options.epochs - self.first) // MEASUREMENTS)
-        self.compression = compression
+        super().__init__(model, guide, validation, options)
+        self.wanted, self.compression = wanted, compression
 
     def bytes(self) -> int:
         """The size of the file as things stand, biases not retrained."""
         net = self.model.trained().cpu()
-        result = compress(
-            net, self.guide.posterior(), validation=self.validation, **self.compression
-        )
+        validation = (self.validation.x, self.validation.y)
+        result = compress(net, self.guide.posterior(), validation=validation, **self.compression)
         return len(result.data)
 
-    def __call__(self, epoch: int) -> None:
-        if epoch < self.first or (epoch - self.first) % self.every:
-            return
-        move = GAIN * math.log(self.bytes() / self.wanted)
-        self.model.beta.mul_(math.exp(min(max(move, -LARGEST_MOVE), LARGEST_MOVE)))
+    def move(self) -> float:
+        return GAIN * math.log(self.bytes() / self.wanted)
+
+
+class TargetError(Target):
+    """Descends the dual of "at most so many percent wrong": by steps of log(wanted / error).
+
+    One wrong example is added to both, so that no error has a logarithm.
+
+    :param wanted: validation error of the rounded network, percent.
+
+    The other parameters are those of `Target`.
+    """
+
+    def __init__(
+        self, wanted: float, model: nn.Module, guide: nn.Module, validation: Split,
+        options: Options,
+    ):  # fmt: skip
+        super().__init__(model, guide, validation, options)
+        self.wanted = wanted
+
+    @torch.no_grad()
+    def error(self) -> float:
+        """Validation error of the rounded network as things stand, percent."""
+        net = self.model.trained().cpu().eval()
+        state = net.state_dict()
+        for name, weight in self.guide.posterior().weights.items():
+            state[name].copy_(weight.loc)
+        return evaluate(net, self.validation).error
+
+    def move(self) -> float:
+        one = 100 / len(self.validation.x)
+        return ERROR_GAIN * math.log((self.wanted + one) / (self.error() + one))

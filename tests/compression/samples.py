@@ -1,5 +1,7 @@
 """Archives for the codec's tests, from arithmetic alone: the same on every machine and version."""
 
+from collections import OrderedDict
+
 import numpy as np
 import torch
 from bitsback.compression.architecture import describe
@@ -71,3 +73,11 @@ def conv_net() -> nn.Module:
         nn.Flatten(),
         nn.Linear(24, 3),
     )
+
+
+def short_net() -> nn.Module:
+    """What is left of network digits-mlp, which has a short form: 3 inputs, 4 and 3 units."""
+    layers = {"flatten": nn.Flatten(), "select": Select(torch.arange(64) % 30 == 1)}
+    layers |= {"fc1": nn.Linear(3, 4), "relu1": nn.ReLU(), "fc2": nn.Linear(4, 3)}
+    layers |= {"relu2": nn.ReLU(), "fc3": nn.Linear(3, 10)}
+    return nn.Sequential(OrderedDict(layers))

@@ -229,7 +229,7 @@ def test_altered_bytes_are_refused_or_mean_something(data, changes):
     ("hexadecimal", "message"),
     [
         ("00" "7f", "kind 127"),
-        ("10", r"0\.\.15"),
+        ("30", r"0\.\.47"),
         ("00" "01ffffffff07ffffffff07", "more than"),  # 2^62 weights
         ("00" + "0004" * 17 + "0000", "nested"),
         ("00" "000b" "0a" "0a", "way of naming"),

@@ -6,12 +6,13 @@ import pytest
 import torch
 from bitsback.methods import METHODS
 from bitsback.workbench import noise_library
+from bitsback.workbench.networks import network
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings
 from bitsback.workbench.steps import CompiledStep, EagerStep, Pair
-from bitsback.workbench.target import Target
+from bitsback.workbench.target import TargetBytes, TargetError
 from rich.console import Console
 from torch import nn
 
@@ -44,7 +45,7 @@ def test_a_compiled_step_sees_the_tables_and_beta_that_change_between_steps():
 def test_beta_moves_until_the_size_is_the_one_asked_for():
     """A file whose size falls with beta as those on digits do."""
 
-    class Toy(Target):
+    class Toy(TargetBytes):
         def bytes(self) -> int:
             return round(200 * self.model.beta.item() ** -0.35)
 
@@ -91,7 +92,55 @@ def test_target_bytes_are_met_on_digits(tmp_path):
     assert figures["test_error"] < 6
 
 
-@pytest.mark.parametrize("given", [{"beta": 0.5}, {"target_bytes": 300}, {"distill": True}])
+def test_beta_moves_until_the_error_is_the_one_asked_for():
+    """An error that rises with beta; one wrong example of 64 is 1.6 percent."""
+
+    class Toy(TargetError):
+        def error(self) -> float:
+            return 5 * self.model.beta.item() ** 0.3
+
+    model = nn.Module()
+    model.register_buffer("beta", torch.tensor(0.2))
+    x, y = data()
+    split = type("Split", (), {"x": x, "y": y})
+    target = Toy(7.0, model, None, split, Options(epochs=80, kl_warmup=(0.0, 5.0)))
+    for epoch in range(1, 81):
+        target(epoch)
+    assert target.error() == pytest.approx(7.0, rel=0.02)
+    assert model.beta.item() == pytest.approx((7 / 5) ** (1 / 0.3), rel=0.1)
+
+
+@pytest.mark.parametrize("given", [{"target_error": 0.0}, {"target_error": 100.0}])
+def test_a_target_error_is_a_percentage(given):
+    with pytest.raises(ValueError, match="--target-error"):
+        Settings(method="rate", **given)
+
+
+def test_only_one_target():
+    with pytest.raises(ValueError, match="give one"):
+        Settings(method="rate", target_error=1.0, target_bytes=300)
+
+
+def test_it_starts_from_a_posterior_of_another_method():
+    """Its means, rounded, to within half a step."""
+    torch.manual_seed(0)
+    net = network("digits-mlp")
+    _, other = METHODS["gaussian"].pair(net, 100)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    posterior = other.posterior()
+    model, guide = METHODS["rate"].pair(net, 100, start=posterior)
+    for name, weight in guide.posterior().weights.items():
+        moved = (weight.loc - posterior.weights[name].loc).abs()
+        assert (moved <= 0.501 * model.step(name)).all()
+        assert not posterior.weights[name].loc.equal(net.state_dict()[name])
+
+
+OF_RATE = [{"beta": 0.5}, {"target_bytes": 300}, {"target_error": 2.0}, {"distill": True}]
+
+
+@pytest.mark.parametrize("given", OF_RATE)
 def test_options_of_rate_are_refused_elsewhere(given):
     with pytest.raises(ValueError, match="only --method rate"):
         Settings(method="gaussian", **given)

@@ -1,0 +1,105 @@
+"""Reference networks in a few bytes: which of a fixed table, and the widths that are left.
+
+`TABLE` is part of the file format: a place in it and its bytes never change, whatever networks the
+workbench has. The first number is 16 + 8 * place + which Linear layers have a Select before them (a
+bit each, the first the lowest); then, layer by layer, what the Select lets through, and the output
+units, but for those of the last layer, which are the table's. Names are the canonical ones.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+
+from torch import nn
+
+from .layers import BY_CLASS, Layer
+from .nodes import Chain, canonical_names, read_node
+from .select import Select
+from .wire import Reader, varint
+
+FIRST = 16  # the numbers below are flags of the long form
+# Labels, and `nodes.node_bytes` of the whole networks.
+TABLE = (
+    ("digits-mlp", "0019080140640a0164320a01320a"),
+    ("lenet-300-100", "001908019006ac020a01ac02640a01640a"),
+    ("lenet-5-caffe", "00210301140a1d040314320a1d040801a006f4030a01f4030a"),
+    ("lenet-5-caffe-relu", "00290301140a0a1d040314320a0a1d040801a006f4030a01f4030a"),
+)
+LARGEST = FIRST + 8 * len(TABLE) - 1
+
+
+def short_form(root: Layer | Chain | None, label: str | None) -> bytes | None:
+    """The bytes of a network of the table with some units left out; None if it is no such."""
+    place = next((i for i, (name, _) in enumerate(TABLE) if name == label), None)
+    if place is None or not isinstance(root, Chain):
+        return None
+    selects, sizes, linear, selected = 0, [], 0, False
+    weights = [layer for layer in root.children if _widths(layer)]
+    for layer in root.children:
+        if isinstance(layer, Layer) and layer.kind is BY_CLASS[Select]:
+            selected = True
+        elif names := _widths(layer):
+            if selected:
+                selects |= 1 << linear
+                sizes.append(layer.options[names[0]])
+            if layer is not weights[-1]:
+                sizes.append(layer.options[names[1]])
+            linear += layer.kind is BY_CLASS[nn.Linear]
+            selected = False
+    try:
+        same = selects < 8 and _reduced(place, selects, iter(sizes)) == root
+    except ValueError:  # wider than the table's
+        return None
+    return varint(FIRST + 8 * place + selects) + b"".join(map(varint, sizes)) if same else None
+
+
+def read_short_form(reader: Reader, number: int) -> tuple[Chain, str]:
+    """The network and its label, of a first number of at least `FIRST`; for untrusted bytes.
+
+    :raises ValueError: for a width beyond the table's.
+    """
+    place, selects = divmod(number - FIRST, 8)
+    sizes = (reader.varint() for _ in repeat(None))
+    return _reduced(place, selects, sizes), TABLE[place][0]
+
+
+def _reduced(place: int, selects: int, sizes: Iterator[int]) -> Chain:
+    whole = read_node(Reader(bytes.fromhex(TABLE[place][1])))
+    layers = tuple(_layers(whole.children, selects, sizes))
+    return Chain(canonical_names(layers), layers)
+
+
+def _layers(whole: Iterable[Layer], selects: int, sizes: Iterator[int]) -> Iterator[Layer]:
+    """The layers of a network of the table at other widths, Selects among them."""
+    last = [layer for layer in whole if _widths(layer)][-1]
+    before = now = 1  # output units of the layer before: the table's, and those left
+    for layer in whole:
+        names = _widths(layer)
+        if not names:
+            yield layer
+            continue
+        inputs, outputs = (layer.options[name] for name in names)
+        left = inputs // before * now
+        if layer.kind is BY_CLASS[nn.Linear]:
+            if selects & 1:
+                yield Layer(BY_CLASS[Select], {"of": left})
+                left = _size(sizes, left)
+            selects >>= 1
+        before, now = outputs, outputs if layer is last else _size(sizes, outputs)
+        yield Layer(layer.kind, {**layer.options, names[0]: left, names[1]: now})
+
+
+def _size(sizes: Iterator[int], most: int) -> int:
+    size = next(sizes, 0)
+    if not 1 <= size <= most:
+        raise ValueError(f"a width of {size} is not within 1..{most}")
+    return size
+
+
+def _widths(layer: Layer | Chain) -> tuple[str, str] | None:
+    """The options that hold a layer's inputs and outputs, if it has weights."""
+    if not isinstance(layer, Layer):
+        return None
+    return {
+        BY_CLASS[nn.Linear].number: ("in_features", "out_features"),
+        BY_CLASS[nn.Conv2d].number: ("in_channels", "out_channels"),
+    }.get(layer.kind.number)
