@@ -272,7 +272,8 @@ def _target(
         return TargetError(settings.target_error, model, guide, data.validation, options)
     if settings.target_bytes is None:
         return None
-    compression = _compression(method, settings)
+    # With the label, as the names of reference networks make their files shorter.
+    compression = {**_compression(method, settings), "label": settings.network}
     return TargetBytes(settings.target_bytes, model, guide, data.validation, options, compression)
 
 

@@ -102,7 +102,7 @@ def _error_reached(result: Mapping[str, Any]) -> str:
         return said
     if found > wanted:
         return f"{said} Train longer (--epochs), or another network may reach it."
-    return f"{said} Beta had not settled when training ended: train longer (--epochs)."
+    return f"{said} Ask for more, or use --target-bytes, which is met more exactly."
 
 
 def _description_length(result: Mapping[str, Any]) -> str:

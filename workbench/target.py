@@ -16,7 +16,9 @@ MEASUREMENTS = 75  # of the file over a training
 # Of log beta, for each unit of log(bytes / target). Not less later on: as the learning rate falls,
 # pruned weights no longer come back, and the file shrinks at a beta that held it before.
 GAIN = 2.0
-# The same for the error, which answers to log beta much less than the bytes do and is far noisier.
+# What to aim at, in sizes asked for: as the learning rate falls to 0, the file still shrinks.
+ABOVE = 1.03
+# As GAIN: the error answers to log beta much less than the bytes do, and is far noisier.
 ERROR_GAIN = 0.5
 LARGEST_MOVE = 0.5  # of log beta at once
 
@@ -47,7 +49,7 @@ class Target(ABC):
 
 
 class TargetBytes(Target):
-    """Ascends the dual of "at most so many bytes": by steps of log(bytes / wanted).
+    """Ascends the dual of "at most so many bytes": by steps of log(bytes / (1.03 wanted)).
 
     :param wanted: bytes of the file.
     :param compression: options of `compress`.
@@ -70,7 +72,7 @@ class TargetBytes(Target):
         return len(result.data)
 
     def move(self) -> float:
-        return GAIN * math.log(self.bytes() / self.wanted)
+        return GAIN * math.log(self.bytes() / (ABOVE * self.wanted))
 
 
 class TargetError(Target):
