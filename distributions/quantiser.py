@@ -75,11 +75,10 @@ def quantise(
     return total
 
 
-def codes_of(x: Tensor, reach: Tensor, width: int, signed: bool) -> Tensor:
-    """The integers of x on the grid of one width, int64."""
+def codes_of(x: Tensor, step: Tensor, width: int, signed: bool) -> Tensor:
+    """The integers of x on a grid of one width, int64: the nearest that there are."""
     most = largest_code(width, signed)
-    levels = (clipped(x, reach, signed).detach() / step_of(reach, width, signed)).round().long()
-    return levels.clamp(-most if signed else 0, most)
+    return (x.detach() / step).round().clamp(-most if signed else 0, most).long()
 
 
 def quantised_relu(x: Tensor, step: Tensor | float, width: int) -> Tensor:

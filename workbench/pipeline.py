@@ -11,11 +11,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ..compression.compress import Compressed, compress
+from ..compression.rewrites import quantise_activations
 from ..diagnostics import draw
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
 from .augment import shifted
+from .bops import bops_figures
 from .code_lengths import code_lengths
 from .data import Dataset, load_data
 from .errors import CheckFailed
@@ -23,11 +25,15 @@ from .evaluate import Score, check_fits, evaluate
 from .fit import Options, fit
 from .networks import network
 from .progress import StatusLine
-from .settings import Settings
-from .target import Target
+from .settings import ARMS, Settings
+from .target import BopsTarget, Target
 from .trained import load_guide, load_weights, save_guide
 
-_OF_MODEL = ("beta", "coarseness")  # defaults that are the model's, different for each network
+_OF_MODEL = (
+    "beta",
+    "coarseness",
+    "cost",
+)  # defaults that are the model's, different for each network
 _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
@@ -59,7 +65,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     posterior = guide.posterior()
     result = _compress(net.cpu(), posterior, data, settings, console)
     result.save(settings.out)
-    before = evaluate(_with_means(net, posterior), data.test)
+    unpruned = quantise_activations(_with_means(net, posterior), posterior)
+    before = evaluate(unpruned, data.test)
     after = evaluate(_reread(settings.out, net, result), data.test)
     validation = evaluate(result.network, data.validation)
     figures = _figures(settings, result, before, after, validation)
@@ -73,6 +80,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         lengths = code_lengths(result.archive, result.data, result.network, data.train)
         figures["description"] = {**lengths, "beta": guide.model.beta.item()}
         figures["target_bytes"] = settings.target_bytes
+    if method.name == "bayesian-bits":
+        figures["bops"] = bops_figures(guide, settings.target_bops)
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
@@ -124,6 +133,9 @@ def _with_options(method: Method, settings: Settings) -> Method:
         options["beta"] = settings.beta
     if settings.distill:
         options["teacher"] = True
+    if settings.cost is not None:
+        options["cost"] = settings.cost
+    options |= ARMS.get(settings.arm, {})
     return replace(method, model_options={**method.model_options, **options})
 
 
@@ -239,6 +251,10 @@ def _fit(
     if settings.target_bytes is not None and phase == "train":
         options_of = _compression(method, settings)
         target = Target(settings.target_bytes, model, guide, data.validation, options, options_of)
+    if method.name == "bayesian-bits":
+        model.measure(train[0])
+    if settings.target_bops is not None and phase == "train":
+        target = BopsTarget(settings.target_bops, model, guide, options)
     for number in range(guide.rounds):
         guide.before_round(number)
         share = replace(options, epochs=_epochs(options.epochs, guide.rounds, number))

@@ -1,4 +1,4 @@
-"""--target-bytes: a dual variable moves beta until the file has the size that was asked for."""
+"""--target-bytes, --target-bops: a dual variable moves beta until what was asked for is met."""
 
 import math
 from typing import Any
@@ -51,3 +51,28 @@ class Target:
             return
         move = GAIN * math.log(self.bytes() / self.wanted)
         self.model.beta.mul_(math.exp(min(max(move, -LARGEST_MOVE), LARGEST_MOVE)))
+
+
+BOPS_GAIN = 0.5  # of log beta, for each unit of log(BOPs / target), an epoch
+BOPS_MOVE = 0.2  # of log beta at most, an epoch
+
+
+class BopsTarget:
+    """Called after each epoch of `fit`: ascends the dual of "at most so many BOPs".
+
+    log beta, the price of all gates, rises by steps of log(BOPs / target), BOPs those of the gates
+    by which compression goes. beta is in the model's state_dict.
+
+    :param wanted: BOPs over those of the network at 32 bits, within (0, 1).
+    """
+
+    def __init__(self, wanted: float, model: nn.Module, guide: nn.Module, options: Options):
+        self.wanted, self.model, self.guide = wanted, model, guide
+        self.first = math.ceil(options.kl_warmup[1])
+
+    def __call__(self, epoch: int) -> None:
+        if epoch < self.first:
+            return
+        found = sum(self.guide.bops().values()).item()
+        move = BOPS_GAIN * math.log(found / self.wanted)
+        self.model.beta.mul_(math.exp(min(max(move, -BOPS_MOVE), BOPS_MOVE)))

@@ -32,12 +32,13 @@ def test_each_width_is_a_direct_rounding(widths, signed):
         low = -0.83 if signed else 0.0
         step = (0.83 - low) / (2**width - 1)
         most = 2 ** (width - 1) - 1 if signed else 2**width - 1
-        direct = (x.clamp(low, 0.83) / step * (1 - 1e-7)).round().clamp(-most, most) * step
-        # At 32 bits the clip's 1e-7 and the rounding of float64 are steps of the grid.
+        inside = x.clamp(low * (1 - 1e-7), 0.83 * (1 - 1e-7))
+        direct = (inside / step).round().clamp(-most, most) * step
+        # At 32 bits the clip's 1e-7 is many steps of the grid.
         tolerance = 1e-12 if width <= 16 else 3e-7
         torch.testing.assert_close(found, direct, rtol=0, atol=tolerance)
         if width <= 16:
-            codes = codes_of(x, REACH, width, signed)
+            codes = codes_of(x, step_of(REACH, width, signed), width, signed)
             assert codes.abs().max() == most == largest_code(width, signed)
             torch.testing.assert_close(codes.double() * step, found, rtol=0, atol=1e-12)
 
