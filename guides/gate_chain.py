@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from .bops import relative_bops
 from .hard_concrete import BOUND
 from .noise import standard_normal
 
-OPEN = 0.66  # a gate at least this probable to be open is open in the end, as published
+OPEN = 0.66  # a gate more probable to be open than this is open in the end, as published
 MOST_BITS = 16  # of what a file holds as integers
 
 
@@ -27,7 +26,8 @@ class GateChain(NetworkGuide):
     """q = prod GateChain(gate) prod delta(base - loc): gates are drawn once a step.
 
     log_alpha = B tanh(parameter / B), B = log 100, so that no gate closes for good: at the bound it
-    is open in 4.7 % of the draws. Gates by which compression goes are open where q(z > 0) > 0.66;
+    is open in 4.7 % of the draws. Gates by which compression goes are open where q(z > 0) is above
+    `threshold`, a buffer, 0.66 as published unless `meet` has moved it;
     `settle()` tells the model those of its ReLUs, and `fit()` calls it after each step. After each
     epoch `fit()` adds an entry to `trajectory`: BOPs (see `bops`), beta, and for each tensor how
     many units are open and q(z > 0) of each width. A resumed run's begins where it was resumed.
@@ -54,6 +54,7 @@ class GateChain(NetworkGuide):
         self._sites = tuple(s for s in (*self._names, *model.relus) if model.gates(s))
         gates = {f"{s}.gate": model.macs.new_full((model.gates(s),), start) for s in self._sites}
         self._add("gate", gates)
+        self.register_buffer("threshold", model.macs.new_tensor(OPEN))
 
     @property
     def model(self) -> nn.Module:
@@ -69,8 +70,7 @@ class GateChain(NetworkGuide):
         draws = {}
         for site in (*self._names, *self.model.relus):
             if site in self._sites:
-                with poutine.scale(scale=self.model.beta):
-                    draws[f"{site}.gate"] = pyro.sample(f"{site}.gate", self.chain(site))
+                draws[f"{site}.gate"] = pyro.sample(f"{site}.gate", self.chain(site))
             if site in self._names:
                 loc = self._get("loc", f"{site}.base")
                 base = Delta(loc, event_dim=loc.dim())
@@ -86,7 +86,7 @@ class GateChain(NetworkGuide):
         """Which units are open (bool; none where they have no gates), and bits, by site."""
         result, found = {}, self.inclusions()
         for site in (*self._names, *self.model.relus):
-            gate = (found[site] > OPEN).to(self.model.macs) if site in found else None
+            gate = (found[site] > self.threshold).to(self.model.macs) if site in found else None
             units, widths = self.model.split(site, gate)
             result[site] = units > 0, self.model.widths[int(widths.cumprod(0).sum())]
         return result
@@ -99,8 +99,24 @@ class GateChain(NetworkGuide):
         if expected:
             gates = self.inclusions()
         else:
-            gates = {s: (v > OPEN).to(v.dtype) for s, v in self.inclusions().items()}
+            gates = {s: (v > self.threshold).to(v.dtype) for s, v in self.inclusions().items()}
         return relative_bops(self.model, gates)
+
+    @torch.no_grad()
+    def meet(self, wanted: float) -> None:
+        """Move the threshold of open gates to where relative BOPs are nearest to `wanted`."""
+        found = torch.cat(list(self.inclusions().values())).unique()
+        between = (found[1:] + found[:-1]) / 2
+        best = float("inf")
+        for threshold in (*between.tolist(), OPEN):
+            before = self.threshold.clone()
+            self.threshold.fill_(threshold)
+            miss = abs(math.log(sum(self.bops().values()).item() / wanted))
+            if miss < best:
+                best = miss
+            else:
+                self.threshold.copy_(before)
+        self.settle()
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -124,7 +140,7 @@ class GateChain(NetworkGuide):
         for site, found in self.inclusions().items():
             n = self.model.units(site)
             entry["gates"][site] = {
-                "units_open": int((found[:n] > OPEN).sum()) if n else None,
+                "units_open": int((found[:n] > self.threshold).sum()) if n else None,
                 "widths": [round(p, 4) for p in found[n:].tolist()],
             }
         self.trajectory.append(entry)

@@ -34,8 +34,8 @@ class BayesianBits(NetworkModel):
     prior is no density (see `distributions.ChainPrior`): other guides than METHODS' are refused.
 
     The price of b bits is num_data * cost * b * MACs / (MACs of the largest layer) nats, with a
-    ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start. MACs are
-    counted at the first call, or by `measure`.
+    ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start, which
+    `--target-bops` moves, below 0 too. MACs are counted at the first call, or by `measure`.
 
     :param cost: the published mu, nats for each example, of a bit of the largest layer.
     :param widths: bits; each divides the next. Default 2, 4, 8: the published search on MNIST.
@@ -88,6 +88,7 @@ class BayesianBits(NetworkModel):
         for path in self.relus:
             self.log_range[_key(path)] = nn.Parameter(like.new_zeros(()))
         self.register_buffer("beta", like.new_tensor(1.0))
+        self.register_buffer("level", like.new_tensor(1.0))  # the slow part of beta
         self.register_buffer("macs", like.new_zeros(len(initial)))
         full = like.new_tensor([self.widths[-1]] * len(self.relus), dtype=torch.long)
         self.register_buffer("relu_bits", full)
@@ -117,7 +118,7 @@ class BayesianBits(NetworkModel):
     def prior(self, name: str, weight: Tensor | None = None) -> ChainPrior:
         """The prior of the gates of a weight or a ReLU."""
         macs = self.macs[self.weight_names.index(self.relus.get(name, name))]
-        nats = self.num_data * self.cost * macs / self.macs.max().clamp(min=1)
+        nats = self.num_data * self.cost * self.beta * macs / self.macs.max().clamp(min=1)
         prices = nats * self.macs.new_tensor(self.widths)
         units = self.units(name)
         if not self.bits:
@@ -132,8 +133,7 @@ class BayesianBits(NetworkModel):
         prior = self.prior(site)
         if poutine.get_mask() is False:
             prior = or_point(prior, ones).to_event(1)
-        with poutine.scale(scale=self.beta):
-            return pyro.sample(f"{site}.gate", prior)
+        return pyro.sample(f"{site}.gate", prior)
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
         gate = self.gate(name)

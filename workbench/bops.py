@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from ..guides.bops import relative_bops
-from ..guides.gate_chain import OPEN, GateChain
+from ..guides.gate_chain import GateChain
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def bops_figures(guide: GateChain, target: float | None) -> dict[str, Any]:
     model, states = guide.model, guide.states()
     layers, all_units = guide.bops(), {}
     for site, found in guide.inclusions().items():
-        gate = (found > OPEN).to(found.dtype)
+        gate = (found > guide.threshold).to(found.dtype)
         gate[: model.units(site)] = 1
         all_units[site] = gate
     share = {}
@@ -38,6 +38,7 @@ def bops_figures(guide: GateChain, target: float | None) -> dict[str, Any]:
         "by_bits": sum(relative_bops(model, all_units).values()).item(),
         "target": target,
         "beta": model.beta.item(),
+        "threshold": guide.threshold.item(),
         "layers": share,
         "trajectory": guide.trajectory,
     }

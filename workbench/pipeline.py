@@ -272,6 +272,8 @@ def _fit(
             each_epoch=target,
         )
     guide.after_training(*train)
+    if isinstance(target, BopsTarget):
+        guide.meet(settings.target_bops)
     if settings.save_guide is not None and phase == "train":
         about = {"method": method.name, "network": settings.network, "data": settings.data}
         save_guide(settings.save_guide, model, guide, about)

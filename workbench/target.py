@@ -53,15 +53,18 @@ class Target:
         self.model.beta.mul_(math.exp(min(max(move, -LARGEST_MOVE), LARGEST_MOVE)))
 
 
-BOPS_GAIN = 0.5  # of log beta, for each unit of log(BOPs / target), an epoch
-BOPS_MOVE = 0.2  # of log beta at most, an epoch
+# Of beta, for each unit of log(BOPs / target): at once, and what stays of it an epoch. Adam moves
+# gates at one speed whatever their price, so that the sign counts most and has to turn at once.
+BOPS_GAIN, BOPS_STAYS = 4.0, 0.2
 
 
 class BopsTarget:
-    """Called after each epoch of `fit`: ascends the dual of "at most so many BOPs".
+    """Called after each epoch of `fit`: ascends the dual of "so many BOPs, no more, no fewer".
 
-    log beta, the price of all gates, rises by steps of log(BOPs / target), BOPs those of the gates
-    by which compression goes. beta is in the model's state_dict.
+    beta, the factor of all prices, is `level` + BOPS_GAIN log(BOPs / target), where `level` rises
+    by BOPS_STAYS log(BOPs / target) an epoch; BOPs are those of the gates by which compression
+    goes. A closed gate that the labels hardly miss opens again only where beta is below 0. Both are
+    in the model's state_dict, so that a resumed run goes on as it was.
 
     :param wanted: BOPs over those of the network at 32 bits, within (0, 1).
     """
@@ -73,6 +76,6 @@ class BopsTarget:
     def __call__(self, epoch: int) -> None:
         if epoch < self.first:
             return
-        found = sum(self.guide.bops().values()).item()
-        move = BOPS_GAIN * math.log(found / self.wanted)
-        self.model.beta.mul_(math.exp(min(max(move, -BOPS_MOVE), BOPS_MOVE)))
+        miss = math.log(sum(self.guide.bops().values()).item() / self.wanted)
+        self.model.level.add_(BOPS_STAYS * miss)
+        self.model.beta.copy_(self.model.level + BOPS_GAIN * miss)
