@@ -166,7 +166,7 @@ METHODS: dict[str, Method] = {
             paper="van Baalen et al. 2020, Bayesian Bits: Unifying Quantization and Pruning",
             proper=False,
             defaults=_training(100, 1e-3, **_BITS),
-            networks=_digits(200, 5e-3, 0.0, **_BITS),
+            networks=_digits(80, 1e-2, 0.0, **_BITS),
         ),
         Method(
             name="normal-jeffreys",

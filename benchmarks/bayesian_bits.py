@@ -3,9 +3,9 @@
     python benchmarks/bayesian_bits.py [--seeds 0 1 2] [--runs published target-0.003 ...]
         --work DIR --json FILE
 
-Each run is one `bitsback compress` with checkpoints in DIR, as in mnist.py: an interrupted benchmark
-goes on where it was, and a run that this very commit has finished is not run again. The JSON is
-written anew after each run. Other options go to `bitsback compress`.
+Each run is one `bitsback compress` with checkpoints in DIR, as in mnist.py: an interrupted
+benchmark goes on where it was, and a run that this very commit has finished is not run again. The
+JSON is written anew after each kind of run. Other options go to `bitsback compress`.
 """
 
 import argparse

@@ -111,7 +111,7 @@ class GateChain(NetworkGuide):
         for threshold in (*between.tolist(), OPEN):
             before = self.threshold.clone()
             self.threshold.fill_(threshold)
-            miss = abs(math.log(sum(self.bops().values()).item() / wanted))
+            miss = abs(sum(self.bops().values()).item() - wanted)
             if miss < best:
                 best = miss
             else:

@@ -55,7 +55,8 @@ class Target:
 
 # Of beta, for each unit of log(BOPs / target): at once, and what stays of it an epoch. Adam moves
 # gates at one speed whatever their price, so that the sign counts most and has to turn at once.
-BOPS_GAIN, BOPS_STAYS = 4.0, 0.2
+BOPS_GAIN, BOPS_STAYS = 4.0, 0.05
+LARGEST_MISS = 10.0  # as a factor below the target
 
 
 class BopsTarget:
@@ -76,6 +77,7 @@ class BopsTarget:
     def __call__(self, epoch: int) -> None:
         if epoch < self.first:
             return
-        miss = math.log(sum(self.guide.bops().values()).item() / self.wanted)
+        found = sum(self.guide.bops().values()).item()  # 0 if a layer's units are all closed
+        miss = math.log(max(found, self.wanted / LARGEST_MISS) / self.wanted)
         self.model.level.add_(BOPS_STAYS * miss)
         self.model.beta.copy_(self.model.level + BOPS_GAIN * miss)
