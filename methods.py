@@ -102,6 +102,7 @@ _MIXTURE = {"weight": 0.02, "zero_proportion": 0.999}
 # Base of an unneeded weight in a living unit returns to N(0, 1), noise that costs accuracy.
 _CAPPED = {"max_scale": 0.4}
 _RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
+_BITS = {"quantiser": "grid", "prune": "none", "cost": 0.1}
 _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"
 _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"
 
@@ -159,6 +160,16 @@ METHODS: dict[str, Method] = {
             networks=_digits(200, 1e-2),
             # The published price, 0.1, keeps half of all weights of LeNet-300-100 in 30 epochs.
             model_options={"cost": 1.0},
+        ),
+        Method(
+            name="bayesian-bits",
+            model="BayesianBits",
+            guide="GateChain",
+            prior="chains of gates: 0.1 nats for each example, bit and share of the largest MACs",
+            paper="van Baalen et al. 2020, Bayesian Bits: Unifying Quantization and Pruning",
+            proper=False,
+            defaults=_training(100, 1e-3, **_BITS),
+            networks=_digits(80, 1e-2, 0.0, **_BITS),
         ),
         Method(
             name="normal-jeffreys",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .quantised_relu import QuantisedReLU
 from .select import Select
 
 CONVS = (nn.Conv1d, nn.Conv2d)
@@ -22,6 +23,7 @@ _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 _ELEMENTWISE = (
     nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid,
     nn.Softplus, nn.Hardtanh, nn.ReLU6, nn.Mish, nn.Hardswish,
+    QuantisedReLU,
 )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .options import Axis, Choice, Count, Flag, Padding, Real, Shape, Sizes
+from .options import Axis, Choice, Count, Flag, Padding, Real, Shape, Sizes, Step
+from .quantised_relu import MAX_BITS, QuantisedReLU
 from .select import Select
 from .wire import Reader, varint
 
@@ -232,6 +233,7 @@ _FLATTEN = (Option("start_dim", Axis(), 1), Option("end_dim", Axis(), -1))
 _SOFTPLUS = (Option("beta", Real(), 1.0), Option("threshold", Real(), 20.0))
 _HARDTANH = (Option("min_val", Real(), -1.0), Option("max_val", Real(), 1.0))
 _DIM = (Option("dim", Axis()),)
+_QUANTISED = (Option("step", Step()), Option("bits", Count(1, MAX_BITS)))
 
 
 def _make_select(of: int) -> Select:
@@ -274,6 +276,7 @@ KINDS = (
     Kind(33, nn.AdaptiveAvgPool2d, "pool", (Option("output_size", Sizes(2)),)),
     Kind(34, nn.AdaptiveMaxPool1d, "pool", (Option("output_size", Sizes(1)),)),
     Kind(35, nn.AdaptiveMaxPool2d, "pool", (Option("output_size", Sizes(2)),)),
+    Kind(36, QuantisedReLU, "relu", _QUANTISED),
 )  # fmt: skip
 BY_NUMBER = {kind.number: kind for kind in KINDS}
 BY_CLASS = {Select if kind.stem == "select" else kind.make: kind for kind in KINDS}

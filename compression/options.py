@@ -5,6 +5,7 @@ ValueError, and `write`/`read`, inverse to each other. `read` checks what it has
 """
 
 import math
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,14 @@ from .wire import MAX_COUNT, Reader, real, varint
 
 @dataclass(frozen=True)
 class Count:
-    """An integer from `least` to 2^31 - 1."""
+    """An integer from `least` to `most`."""
 
     least: int = 1
+    most: int = MAX_COUNT
 
     def check(self, value: Any) -> int:
-        if type(value) is not int or not self.least <= value <= MAX_COUNT:
-            raise ValueError(f"{value!r} is not an integer within {self.least}..{MAX_COUNT}")
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise ValueError(f"{value!r} is not an integer within {self.least}..{self.most}")
         return value
 
     def write(self, value: int) -> bytes:
@@ -83,6 +85,34 @@ class Real:
     def read(self, reader: Reader) -> float | None:
         value = reader.real()
         return self.check(None if self.optional and math.isnan(value) else value)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A positive, normal, finite bfloat16 number: the upper half of a float32, little-endian."""
+
+    def check(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{value!r} is not a number")
+        pattern = _pattern(value)
+        if pattern & 0xFFFF or not 0x0080_0000 <= pattern < 0x7F80_0000:
+            raise ValueError(f"{value!r} is not a positive, normal bfloat16 number")
+        return float(value)
+
+    def write(self, value: float) -> bytes:
+        return (_pattern(value) >> 16).to_bytes(2, "little")
+
+    def read(self, reader: Reader) -> float:
+        return self.check(struct.unpack("<f", b"\0\0" + reader.take(2))[0])
+
+
+def _pattern(value: float) -> int:
+    """The bits of a float32; 0 for what is none."""
+    try:
+        data = struct.pack("<f", value)
+    except OverflowError:
+        return 0
+    return int.from_bytes(data, "little") if struct.unpack("<f", data)[0] == value else 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Layers that a method replaces: a factorised weight as two layers, in the network itself.
+"""Layers that a method replaces: a factorised weight as two layers, in the network itself, and a
+ReLU by one that quantises.
 
     Linear           ->  Linear to `rank` features without bias, then Linear with the bias
     Conv of any size ->  Conv of that size, stride, padding and dilation to `rank` channels without
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ..posterior import Factorisation, Posterior, WeightPosterior
+from .quantised_relu import QuantisedReLU
 
 _CONVS = (nn.Conv1d, nn.Conv2d)
 
 
 def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]:
-    """A copy of the network with `posterior.rewrites` made, and the posterior of its weights.
+    """A copy of the network with rewrites and activations made, and the posterior of its weights.
 
     A file of a network that is described by its tensors alone is loaded into such a copy:
     `load(path, into=rewrite(net, posterior)[0])`.
@@ -30,6 +32,7 @@ def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]
     :raises ValueError: for a weight of another kind of layer, a grouped convolution, a shared
         weight, or factors of the wrong shape.
     """
+    net, posterior = quantise_activations(net, posterior), replace(posterior, activations={})
     if not posterior.rewrites:
         return net, posterior
     net, weights = copy.deepcopy(net), dict(posterior.weights)
@@ -44,6 +47,27 @@ def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]
             weights[_join(path, "1.bias")] = weights.pop(bias)
         net = _replace(net, path, pair)
     return net, replace(posterior, weights=weights, rewrites={})
+
+
+def quantise_activations(net: nn.Module, posterior: Posterior) -> nn.Module:
+    """A copy of the network whose ReLUs of `posterior.activations` quantise their outputs.
+
+    :returns: the network as it came if there are none.
+    :raises ValueError: for a module that is no ReLU of the network, or a grid that is no step (a
+        bfloat16 number) and bits.
+    """
+    if not posterior.activations:
+        return net
+    net = copy.deepcopy(net)
+    modules = dict(net.named_modules(remove_duplicate=False))
+    for path, grid in posterior.activations.items():
+        if type(modules.get(path)) is not nn.ReLU:
+            raise ValueError(f"activations: {path!r} is no ReLU of the network")
+        if grid.step is None or grid.bits is None or grid.step.dim() or grid.bits.dim():
+            raise ValueError(f"activations: the grid of {path!r} must be one step and its bits")
+        layer = QuantisedReLU(grid.step.item(), int(grid.bits))
+        net = _replace(net, path, layer.train(modules[path].training))
+    return net
 
 
 def _layer(net: nn.Module, name: str) -> tuple[str, nn.Module]:

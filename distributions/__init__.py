@@ -1,5 +1,6 @@
 """Densities that Pyro lacks, each with its KL divergences registered at the foot of its file."""
 
+from .gate_chain import ChainPrior, GateChain
 from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
 from .half_cauchy_product import exceeds, product_log_prob, tau0_for_units
@@ -10,7 +11,9 @@ from .row_normal import RowMultivariateNormal
 from .scale_mixture import ScaleMixture
 
 __all__ = [
+    "ChainPrior",
     "Gamma",
+    "GateChain",
     "GatePrior",
     "GaussianMixture",
     "HardConcrete",

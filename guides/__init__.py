@@ -4,6 +4,7 @@ from .base import NetworkGuide
 from .dropout import BernoulliDropout
 from .elbo import ELBO
 from .factorised import LowRank, RandomProjection
+from .gate_chain import GateChain
 from .hard_concrete import HardConcreteGates
 from .horseshoe import Horseshoe
 from .horseshoe_family import HorseshoeFamily
@@ -22,6 +23,7 @@ __all__ = [
     "SWAG",
     "BernoulliDropout",
     "DiagonalLaplace",
+    "GateChain",
     "HardConcreteGates",
     "Horseshoe",
     "HorseshoeFamily",

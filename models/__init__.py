@@ -1,5 +1,6 @@
 """Priors over the weights of any network, one a file, as Pyro models `model(x, y=None)`."""
 
+from .bayesian_bits import BayesianBits
 from .gaussian import Gaussian
 from .hard_concrete import HardConcrete
 from .horseshoe import Horseshoe
@@ -14,6 +15,7 @@ from .soft_sharing import SoftSharing
 
 __all__ = [
     "LIKELIHOODS",
+    "BayesianBits",
     "Gaussian",
     "HardConcrete",
     "Horseshoe",

@@ -102,7 +102,8 @@ def compress(
         str | None,
         typer.Option(
             metavar="N",
-            help="Network: digits-mlp, lenet-300-100, lenet-5-caffe or lenet-5-caffe-relu. "
+            help="Network: digits-mlp, lenet-300-100, lenet-5-caffe, lenet-5-caffe-relu or "
+            "lenet-5-bayesian-bits. "
             "Default: digits-mlp for digits, else lenet-300-100.",
         ),
     ] = None,
@@ -170,6 +171,17 @@ def compress(
     distill: Annotated[
         bool, typer.Option("--distill", help="rate: the network at the start teaches it.")
     ] = False,
+    cost: Annotated[
+        float | None,
+        typer.Option(help="bayesian-bits: nats an example for a bit of the largest layer."),
+    ] = None,
+    target_bops: Annotated[
+        float | None,
+        typer.Option(help="bayesian-bits: bit operations to reach, a share of those at 32 bits."),
+    ] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="bayesian-bits: gates, both, quantisation or pruning.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The compressed file. Default: NETWORK-METHOD.bb"),
@@ -230,6 +242,9 @@ def compress(
         target_bytes=target_bytes,
         target_error=target_error,
         distill=distill,
+        cost=cost,
+        target_bops=target_bops,
+        arm=arm,
         out=out,
         resume=resume,
         force_resume=force_resume,

@@ -87,9 +87,31 @@ def _lenet_5_caffe_relu() -> nn.Sequential:
     )
 
 
+def _lenet_5_bayesian_bits() -> nn.Sequential:
+    """32C5-MP2-64C5-MP2-512-10, 582,026 parameters, for 1 x 28 x 28 images, with ReLUs.
+
+    The network of van Baalen et al. 2020 for MNIST.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 32, 5),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(32, 64, 5),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(1024, 512),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(512, 10),
+        )
+    )
+
+
 NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
     "digits-mlp": _digits_mlp,
     "lenet-300-100": _lenet_300_100,
     "lenet-5-caffe": _lenet_5_caffe,
     "lenet-5-caffe-relu": _lenet_5_caffe_relu,
+    "lenet-5-bayesian-bits": _lenet_5_bayesian_bits,
 }

@@ -11,11 +11,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ..compression.compress import Compressed, compress
+from ..compression.rewrites import quantise_activations
 from ..diagnostics import draw
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
 from .augment import shifted
+from .bops import bops_figures
 from .code_lengths import code_lengths
 from .data import Dataset, load_data
 from .errors import CheckFailed
@@ -23,11 +25,11 @@ from .evaluate import Score, check_fits, evaluate
 from .fit import Options, fit
 from .networks import network
 from .progress import StatusLine
-from .settings import Settings
-from .target import Target, TargetBytes, TargetError
+from .settings import ARMS, Settings
+from .target import BopsTarget, Target, TargetBytes, TargetError
 from .trained import load_guide, load_weights, save_guide
 
-_OF_MODEL = ("beta", "coarseness")  # defaults that are the model's, different for each network
+_OF_MODEL = ("beta", "coarseness", "cost")  # defaults of the model's, for each network
 _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
@@ -59,7 +61,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     posterior = guide.posterior()
     result = _compress(net.cpu(), posterior, data, settings, console)
     result.save(settings.out)
-    before = evaluate(_with_means(net, posterior), data.test)
+    unpruned = quantise_activations(_with_means(net, posterior), posterior)
+    before = evaluate(unpruned, data.test)
     after = evaluate(_reread(settings.out, net, result), data.test)
     validation = evaluate(result.network, data.validation)
     figures = _figures(settings, result, before, after, validation)
@@ -75,6 +78,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         figures["target_bytes"] = settings.target_bytes
         figures["target_error"] = settings.target_error
         figures["validation_examples"] = validation.n
+    if method.name == "bayesian-bits":
+        figures["bops"] = bops_figures(guide, settings.target_bops)
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
@@ -126,6 +131,9 @@ def _with_options(method: Method, settings: Settings) -> Method:
         options["beta"] = settings.beta
     if settings.distill:
         options["teacher"] = True
+    if settings.cost is not None:
+        options["cost"] = settings.cost
+    options |= ARMS.get(settings.arm, {})
     return replace(method, model_options={**method.model_options, **options})
 
 
@@ -238,6 +246,8 @@ def _fit(
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
     )
     target = None
+    if method.name == "bayesian-bits":
+        model.measure(train[0])
     if phase == "train":
         target = _target(model, guide, method, data, settings, options)
     for number in range(guide.rounds):
@@ -257,6 +267,8 @@ def _fit(
             each_epoch=target,
         )
     guide.after_training(*train)
+    if isinstance(target, BopsTarget):
+        guide.meet(settings.target_bops)
     if settings.save_guide is not None and phase == "train":
         about = {"method": method.name, "network": settings.network, "data": settings.data}
         save_guide(settings.save_guide, model, guide, about)
@@ -266,8 +278,10 @@ def _fit(
 def _target(
     model: nn.Module, guide: nn.Module, method: Method, data: Dataset, settings: Settings,
     options: Options,
-) -> Target | None:  # fmt: skip
-    """What moves beta to the size or the error asked for, if one was."""
+) -> Target | BopsTarget | None:  # fmt: skip
+    """What moves beta to the size, the error or the BOPs asked for, if any were."""
+    if settings.target_bops is not None:
+        return BopsTarget(settings.target_bops, model, guide, options)
     if settings.target_error is not None:
         return TargetError(settings.target_error, model, guide, data.validation, options)
     if settings.target_bytes is None:

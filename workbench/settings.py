@@ -9,6 +9,7 @@ QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
+ARMS = {"both": {}, "quantisation": {"prune": False}, "pruning": {"bits": False}}
 MAX_SEED = 2**31 - 1
 MAX_THREADS = 1024
 MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training
@@ -38,6 +39,9 @@ class Settings:
     :param target_bytes: of method rate: the size of file that beta is moved to reach.
     :param target_error: of method rate: the validation error to reach by moving beta, percent.
     :param distill: of method rate: whether the network it starts from teaches it.
+    :param cost: of method bayesian-bits: nats for each example of a bit of the largest layer.
+    :param target_bops: of method bayesian-bits: BOPs to reach, a share of those at 32 bits.
+    :param arm: of method bayesian-bits: which gates there are, one of `ARMS`.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
@@ -71,6 +75,9 @@ class Settings:
     target_bytes: int | None = None
     target_error: float | None = None
     distill: bool = False
+    cost: float | None = None
+    target_bops: float | None = None
+    arm: str | None = None
     out: Path | None = None
     resume: Path | None = None
     force_resume: bool = False
@@ -115,9 +122,14 @@ class Settings:
             raise ValueError(f"--target-error {self.target_error}: must be within 0 and 100")
         if self.target_error is not None and self.target_bytes is not None:
             raise ValueError("--target-error: beta cannot reach --target-bytes too; give one")
-        for option, given in _of_rate(self).items():
-            if given and self.method != "rate":
-                raise ValueError(f"{option}: only --method rate has it, not {self.method}")
+        _one_of("--arm", self.arm, tuple(ARMS))
+        if self.cost is not None and not 0 < self.cost < float("inf"):
+            raise ValueError(f"--cost {self.cost}: must be positive and finite")
+        if self.target_bops is not None and not 0 < self.target_bops < 1:
+            raise ValueError(f"--target-bops {self.target_bops}: must be a share within (0, 1)")
+        for option, (given, method) in _of_one_method(self).items():
+            if given and self.method != method:
+                raise ValueError(f"{option}: only --method {method} has it, not {self.method}")
             if given and self.load_guide is not None:
                 raise ValueError(f"{option}: no training with --load-guide to use it in")
         if self.lr is not None and not 0 < self.lr < float("inf"):
@@ -133,13 +145,16 @@ class Settings:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
 
 
-def _of_rate(settings: Settings) -> dict[str, object]:
-    """The options that method rate alone has."""
+def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
+    """The options that one method alone has, and which."""
     return {
-        "--beta": settings.beta,
-        "--target-bytes": settings.target_bytes,
-        "--target-error": settings.target_error,
-        "--distill": settings.distill,
+        "--beta": (settings.beta, "rate"),
+        "--target-bytes": (settings.target_bytes, "rate"),
+        "--target-error": (settings.target_error, "rate"),
+        "--distill": (settings.distill, "rate"),
+        "--cost": (settings.cost, "bayesian-bits"),
+        "--target-bops": (settings.target_bops, "bayesian-bits"),
+        "--arm": (settings.arm, "bayesian-bits"),
     }
 
 

@@ -1,4 +1,4 @@
-"""--target-bytes, --target-error: a dual variable moves beta until the file is as was asked for."""
+"""--target-bytes, -error, -bops: a dual variable moves beta until what was asked for is met."""
 
 import math
 from abc import ABC, abstractmethod
@@ -104,3 +104,33 @@ class TargetError(Target):
     def move(self) -> float:
         one = 100 / len(self.validation.x)
         return ERROR_GAIN * math.log((self.wanted + one) / (self.error() + one))
+
+
+# Of beta, for each unit of log(BOPs / target): at once, and what stays of it an epoch. Adam moves
+# gates at one speed whatever their price, so that the sign counts most and has to turn at once.
+BOPS_GAIN, BOPS_STAYS = 4.0, 0.05
+LARGEST_MISS = 10.0  # as a factor below the target
+
+
+class BopsTarget:
+    """Called after each epoch of `fit`: ascends the dual of "so many BOPs, no more, no fewer".
+
+    beta, the factor of all prices, is `level` + BOPS_GAIN log(BOPs / target), where `level` rises
+    by BOPS_STAYS log(BOPs / target) an epoch; BOPs are those of the gates by which compression
+    goes. A closed gate that the labels hardly miss opens again only where beta is below 0. Both are
+    in the model's state_dict, so that a resumed run goes on as it was.
+
+    :param wanted: BOPs over those of the network at 32 bits, within (0, 1).
+    """
+
+    def __init__(self, wanted: float, model: nn.Module, guide: nn.Module, options: Options):
+        self.wanted, self.model, self.guide = wanted, model, guide
+        self.first = math.ceil(options.kl_warmup[1])
+
+    def __call__(self, epoch: int) -> None:
+        if epoch < self.first:
+            return
+        found = sum(self.guide.bops().values()).item()  # 0 if a layer's units are all closed
+        miss = math.log(max(found, self.wanted / LARGEST_MISS) / self.wanted)
+        self.model.level.add_(BOPS_STAYS * miss)
+        self.model.beta.copy_(self.model.level + BOPS_GAIN * miss)

@@ -5,6 +5,7 @@ import torch
 from bitsback.compression.architecture import Architecture, describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.layers import KINDS
+from bitsback.compression.quantised_relu import QuantisedReLU
 from bitsback.compression.select import Select
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,6 +67,7 @@ ONE_OF_EACH = [
     nn.AdaptiveAvgPool2d((1, 2)),
     nn.AdaptiveMaxPool1d(3),
     nn.AdaptiveMaxPool2d(4),
+    QuantisedReLU(0.75, 4),
 ]
 
 

@@ -11,6 +11,7 @@ EXPECTED = {  # parameters, image shape
     "lenet-300-100": (266_610, (1, 28, 28)),
     "lenet-5-caffe": (431_080, (1, 28, 28)),
     "lenet-5-caffe-relu": (431_080, (1, 28, 28)),
+    "lenet-5-bayesian-bits": (582_026, (1, 28, 28)),
 }
 
 

@@ -1,0 +1,94 @@
+"""Bayesian Bits on MNIST: error, BOPs and bytes of the published network, its arms and its targets.
+
+    python benchmarks/bayesian_bits.py [--seeds 0 1 2] [--runs published target-0.003 ...]
+        --work DIR --json FILE
+
+Each run is one `bitsback compress` with checkpoints in DIR, as in mnist.py: an interrupted
+benchmark goes on where it was, and a run that this very commit has finished is not run again. The
+JSON is written anew after each kind of run. Other options go to `bitsback compress`.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+RUNS: dict[str, list[str]] = {
+    "published": [],
+    "quantisation": ["--arm", "quantisation"],
+    "pruning": ["--arm", "pruning"],
+    "target-0.01": ["--target-bops", "0.01"],
+    "target-0.005": ["--target-bops", "0.005"],
+    "target-0.003": ["--target-bops", "0.003"],
+}
+SUMMARISED = ("test_error", "test_error_before", "validation_error", "bytes", "relative_bops")
+
+
+def one(options: argparse.Namespace, name: str, seed: int) -> dict:
+    """One run of the command."""
+    stem = f"{options.work}/{options.data}-{options.network}-{name}-{seed}"
+    done, figures = Path(f"{stem}.done.json"), Path(f"{stem}.json")
+    if done.exists() and (result := json.loads(done.read_text()))["commit"] == commit():
+        return result
+    command = [
+        *("bitsback", "compress", "--data", options.data, "--network", options.network),
+        *("--method", "bayesian-bits", "--seed", str(seed), *RUNS[name], *options.rest),
+    ]
+    files = ["--resume", f"{stem}.run", "--out", f"{stem}.bb", "--json", str(figures)]
+    subprocess.run([sys.executable, "-m", *command, *files], check=True)
+    result = json.loads(figures.read_text())
+    result["relative_bops"] = result["bops"]["relative"]
+    result["command"], result["commit"] = " ".join(command), commit()
+    # A path of the machine that ran it, and a time that leaves out what was resumed.
+    del result["file"], result["seconds"]
+    done.write_text(json.dumps(result))
+    return result
+
+
+def commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    folder = Path(__file__).parent
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
+
+
+def summary(runs: list[dict]) -> dict:
+    spread = statistics.stdev if len(runs) > 1 else lambda values: None
+    return {
+        "mean": {key: statistics.mean(run[key] for run in runs) for key in SUMMARISED},
+        "standard_deviation": {key: spread([run[key] for run in runs]) for key in SUMMARISED},
+        "runs": runs,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--network", default="lenet-5-bayesian-bits")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--work", type=Path, required=True, help="folder for files and checkpoints")
+    parser.add_argument("--json", type=Path, required=True)
+    options, options.rest = parser.parse_known_args()  # the rest goes to `bitsback compress`
+    options.work.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "command": f"python benchmarks/bayesian_bits.py --data {options.data} "
+        f"--network {options.network} --runs {' '.join(options.runs)} "
+        f"--seeds {' '.join(map(str, options.seeds))} " + " ".join(options.rest),
+        "commit": commit(),
+        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+        "results": {},
+    }
+    for name in options.runs:
+        runs = [one(options, name, seed) for seed in options.seeds]
+        figures["results"][name] = summary(runs)
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        print(name, json.dumps(figures["results"][name]["mean"]))
+
+
+if __name__ == "__main__":
+    main()

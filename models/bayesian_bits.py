@@ -1,0 +1,227 @@
+"""Gates that choose bits and units together (van Baalen et al. 2020, Bayesian Bits)."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Normal
+from torch import Tensor, nn
+
+from ..distributions.gate_chain import OBJECTIVES, ChainPrior
+from ..distributions.parameters import state_parameters
+from ..distributions.quantiser import check_widths, quantise, quantised_relu, stored_step
+from .deterministic import deterministic
+from .gated_relu import GatedReLU, inputs_of
+from .network import NetworkModel
+from .prediction import or_point
+
+START = 512  # examples at most that the first ranges of activations are read off
+
+
+class BayesianBits(NetworkModel):
+    """w = z0 (x2 + z4 (e4 + z8 e8)): weights and ReLU outputs on grids that gates refine.
+
+    Each weight tensor has a gate for each output unit (but none in the layer of the network's
+    outputs) and one for each width beyond the first; each ReLU between two layers has the latter.
+    Ranges are point parameters: [-r, r] of weights, [0, r] of ReLUs. ReLUs are quantised in an
+    nn.Sequential alone, and where nothing but pooling by maxima and flattening follows.
+
+    Sites: for each latent weight `<name>.gate`, shape `(units + widths - 1,)`, `<name>.base`, and
+    `<name>`, deterministic; for each ReLU `<path>.gate`. A site without gates is left out. The
+    prior is no density (see `distributions.ChainPrior`): other guides than METHODS' are refused.
+
+    The price of b bits is num_data * cost * b * MACs / (MACs of the largest layer) nats, with a
+    ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start, which
+    `--target-bops` moves, below 0 too. MACs are counted at the first call, or by `measure`.
+
+    :param cost: the published mu, nats for each example, of a bit of the largest layer.
+    :param widths: bits; each divides the next. Default 2, 4, 8: the published search on MNIST.
+    :param prune: whether units have gates; without them precision is all that is learned.
+    :param bits: whether widths have gates; without them all are open, and units are pruned alone.
+    :param objective: "published" (default) or "exact"; see `distributions.ChainPrior`.
+    :param slab: prior standard deviation of base (default 1), L2 regularisation.
+
+    The other parameters are those of `NetworkModel`.
+
+    :raises ValueError: for a cost or slab out of range, widths that do not nest, no gates at all,
+        or an unknown objective.
+    """
+
+    proper = False
+
+    def __init__(
+        self,
+        net: nn.Module,
+        num_data: int,
+        cost: float = 0.1,
+        widths: Sequence[int] = (2, 4, 8),
+        prune: bool = True,
+        bits: bool = True,
+        objective: str = "published",
+        slab: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(net, num_data, **kwargs)
+        if not 0 < cost < math.inf:
+            raise ValueError(f"cost, nats for each example, must be positive; got {cost}")
+        if not slab > 0:
+            raise ValueError(f"slab, a prior standard deviation, must be positive; got {slab}")
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
+        if not (prune or bits):
+            raise ValueError("prune and bits are both False, so there are no gates to learn")
+        self.widths = check_widths(widths)
+        self.cost, self.prune, self.bits = cost, prune, bits
+        self.objective, self.slab = objective, slab
+        self.inputs = inputs_of(net, self.weight_names)
+        self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
+        for path in self.relus:
+            above, _, leaf = path.rpartition(".")
+            setattr(self.net.get_submodule(above), leaf, GatedReLU())
+        initial = self.initial_weights()
+        like, self.log_range = next(iter(initial.values())), nn.ParameterDict()
+        for name, value in initial.items():
+            self.log_range[_key(name)] = nn.Parameter(start_range(value).log())
+        for path in self.relus:
+            self.log_range[_key(path)] = nn.Parameter(like.new_zeros(()))
+        self.register_buffer("beta", like.new_tensor(1.0))
+        self.register_buffer("level", like.new_tensor(1.0))  # the slow part of beta
+        self.register_buffer("macs", like.new_zeros(len(initial)))
+        full = like.new_tensor([self.widths[-1]] * len(self.relus), dtype=torch.long)
+        self.register_buffer("relu_bits", full)
+        self._measured = False
+
+    def units(self, site: str) -> int:
+        """Gates of units of a weight (by name) or a ReLU (by path; 0)."""
+        if site not in self.inputs or not self.prune or site == self.weight_names[-1]:
+            return 0
+        return len(self.get_buffer("initial_" + site.replace(".", "__")))
+
+    def gates(self, site: str) -> int:
+        """All gates of a weight or a ReLU."""
+        return self.units(site) + (len(self.widths) - 1 if self.bits else 0)
+
+    def reach(self, site: str) -> Tensor:
+        """The end of the range of a weight or a ReLU, scalar, with its gradient."""
+        return self.log_range[_key(site)].exp()
+
+    def split(self, site: str, gate: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Gates of units and of widths; where there are none of widths, ones."""
+        like = self.macs
+        gate = like.new_ones(0) if gate is None else gate
+        first, rest = gate[: self.units(site)], gate[self.units(site) :]
+        return first, (rest if self.bits else like.new_ones(len(self.widths) - 1))
+
+    def prior(self, name: str, weight: Tensor | None = None) -> ChainPrior:
+        """The prior of the gates of a weight or a ReLU."""
+        macs = self.macs[self.weight_names.index(self.relus.get(name, name))]
+        nats = self.num_data * self.cost * self.beta * macs / self.macs.max().clamp(min=1)
+        prices = nats * self.macs.new_tensor(self.widths)
+        units = self.units(name)
+        if not self.bits:
+            return ChainPrior(prices.sum(), prices[:0], units, self.objective)
+        return ChainPrior(prices[0], prices[1:], units, self.objective)
+
+    def gate(self, site: str) -> Tensor | None:
+        """The sample statement of a site's gates, None if it has none."""
+        if not self.gates(site):
+            return None
+        ones = self.macs.new_ones(self.gates(site))
+        prior = self.prior(site)
+        if poutine.get_mask() is False:
+            prior = or_point(prior, ones).to_event(1)
+        return pyro.sample(f"{site}.gate", prior)
+
+    def weight(self, name: str, initial: Tensor) -> Tensor:
+        gate = self.gate(name)
+        zeros = torch.zeros_like(initial)
+        slab = Normal(zeros, torch.full_like(zeros, self.slab))
+        base = pyro.sample(f"{name}.base", slab.to_event(initial.dim()))
+        units, widths = self.split(name, gate)
+        value = quantise(base, self.reach(name), self.widths, widths, signed=True)
+        if self.units(name):
+            value = value * units.reshape(-1, *[1] * (value.dim() - 1))
+        return deterministic(name, value)
+
+    def sample_weights(self) -> dict[str, Tensor]:
+        state_parameters("log_range", self.log_range)
+        weights = super().sample_weights()
+        for path in self.relus:
+            gate = self.gate(path)
+            weights[f"{path}.gate"] = self.macs.new_ones(0) if gate is None else gate
+        return weights
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        if not self._measured and not bool(self.macs.any()):
+            self.measure(x)
+        self._measured = True
+        return super().forward(x, y)
+
+    def output(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """The network's output at given weights and gates of ReLUs.
+
+        ReLUs without gates among `weights` quantise as `relu_bits` say, on the steps that a file
+        holds: their state at the guide's last `settle()`.
+        """
+        if self._shared is None:
+            self._shared = self._find_shared(x)
+        relus = [self.net.get_submodule(path) for path in self.relus]
+        try:
+            for relu, path in zip(relus, self.relus, strict=True):
+                relu.quantiser = self._quantiser(path, weights.get(f"{path}.gate"))
+            return super().output(x, {name: weights[name] for name in self.weight_names})
+        finally:
+            for relu in relus:
+                relu.quantiser = None
+
+    def _quantiser(self, path: str, gate: Tensor | None):
+        if gate is not None:
+            reach, (_, widths) = self.reach(path), self.split(path, gate)
+            return lambda x: quantise(x, reach, self.widths, widths, signed=False)
+        width = int(self.relu_bits[list(self.relus).index(path)])
+        step = stored_step(self.reach(path), width, signed=False)
+        return lambda x: quantised_relu(x, step, width)
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> None:
+        """Count each layer's MACs, and start each ReLU's range at its largest output on x.
+
+        :param x: inputs, shape `(N, ...)`, of which the first `START` are taken.
+        """
+        net = copy.deepcopy(self._original[0]).to(x.device).eval()
+        found: dict[str, float] = {}
+
+        def count(name: str, weight: Tensor):
+            def hook(module, given, output) -> None:
+                found[name] = weight.numel() * output[0].numel() / weight.shape[0]
+
+            return hook
+
+        def largest(path: str):
+            def hook(module, given, output) -> None:
+                value = output.max().clamp(min=1e-3).log()
+                self.log_range[_key(path)].copy_(value)
+
+            return hook
+
+        for name, weight in self.initial_weights().items():
+            owner = net.get_submodule(name.rpartition(".")[0])
+            owner.register_forward_hook(count(name, weight))
+        for path in self.relus:
+            net.get_submodule(path).register_forward_hook(largest(path))
+        net(x[:START])
+        self.macs.copy_(self.macs.new_tensor([found.get(n, 0.0) for n in self.weight_names]))
+        self._measured = True
+
+
+def start_range(value: Tensor) -> Tensor:
+    """A range that holds all of a weight on a step that is then rounded by 2^-9, scalar."""
+    return 1.01 * value.abs().max().clamp(min=1e-6)
+
+
+def _key(name: str) -> str:
+    """A name as a key of nn.ParameterDict, which takes no dots."""
+    return name.replace(".", "__") or "net"

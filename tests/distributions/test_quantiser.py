@@ -1,0 +1,86 @@
+"""Nested quantisers: adding rounded residuals is rounding at once, at each width."""
+
+import pytest
+import torch
+from bitsback.distributions.quantiser import (
+    check_widths,
+    codes_of,
+    largest_code,
+    quantise,
+    quantised_relu,
+    step_of,
+    stored_step,
+)
+
+WIDTHS = [(2, 4, 8, 16, 32), (3, 6, 12), (2, 10), (5,)]
+REACH = torch.tensor(0.83, dtype=torch.float64)
+
+
+def inputs(signed: bool) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4000, generator=generator, dtype=torch.float64)
+    return torch.cat([x, torch.tensor([0.0, 0.83, -0.83, 5.0, -5.0])]).mul(1 if signed else 2)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("widths", WIDTHS)
+def test_each_width_is_a_direct_rounding(widths, signed):
+    x = inputs(signed)
+    for k, width in enumerate(widths):
+        gates = (torch.arange(len(widths) - 1) < k).double()
+        found = quantise(x, REACH, widths, gates, signed)
+        low = -0.83 if signed else 0.0
+        step = (0.83 - low) / (2**width - 1)
+        most = 2 ** (width - 1) - 1 if signed else 2**width - 1
+        inside = x.clamp(low * (1 - 1e-7), 0.83 * (1 - 1e-7))
+        direct = (inside / step).round().clamp(-most, most) * step
+        # At 32 bits the clip's 1e-7 is many steps of the grid.
+        tolerance = 1e-12 if width <= 16 else 3e-7
+        torch.testing.assert_close(found, direct, rtol=0, atol=tolerance)
+        if width <= 16:
+            codes = codes_of(x, step_of(REACH, width, signed), width, signed)
+            assert codes.abs().max() == most == largest_code(width, signed)
+            torch.testing.assert_close(codes.double() * step, found, rtol=0, atol=1e-12)
+
+
+def test_a_closed_gate_closes_all_above_it():
+    x, widths = inputs(True), (2, 4, 8)
+    closed = quantise(x, REACH, widths, torch.tensor([0.0, 1.0]), True)
+    assert closed.equal(quantise(x, REACH, widths, torch.tensor([0.0, 0.0]), True))
+
+
+def test_two_bits_are_ternary():
+    values = quantise(inputs(True), REACH, (2,), torch.zeros(0), True).unique()
+    torch.testing.assert_close(values, torch.tensor([-1, 0, 1]).double() * 2 * REACH / 3)
+
+
+def test_gradients_are_straight_through():
+    """Of inputs inside 1; of the range what LSQ's is, and 1 where inputs are clipped."""
+    x = torch.tensor([0.3, 2.0], dtype=torch.float64, requires_grad=True)
+    reach = REACH.clone().requires_grad_()
+    step = step_of(REACH, 4, True)
+    quantise(x, reach, (4,), torch.zeros(0), True)[0].backward()
+    assert x.grad.tolist() == [1.0, 0.0]
+    lsq = ((x[0] / step).round() - x[0] / step) * step / REACH
+    torch.testing.assert_close(reach.grad, lsq.detach())
+    reach.grad = None
+    quantise(x, reach, (4,), torch.zeros(0), True)[1].backward()
+    torch.testing.assert_close(reach.grad, 7 * step / REACH, rtol=1e-5, atol=0)
+
+
+def test_stored_grids():
+    """Within 2^-9 of the grid that was trained, on bfloat16 steps."""
+    x, reach = inputs(False).float(), REACH.float()
+    step = stored_step(reach, 4, False)
+    assert step == step.to(torch.bfloat16).float()
+    near = quantised_relu(x, step, 4)
+    assert near.unique().numel() == 16 and near.min() == 0
+    most = (near - quantise(x, reach, (4,), torch.zeros(0), False)).abs().max()
+    assert most <= 2**-8 * reach + 1.01 * step  # one code more where rounding tips over
+
+
+@pytest.mark.parametrize("widths", [(), (1, 2), (2, 3), (4, 2), (2, 2), (2, 64), (2.0, 4)])
+def test_refuses_widths_that_do_not_nest(widths):
+    with pytest.raises(ValueError, match="width"):
+        check_widths(widths)
+    assert check_widths([2, 4, 8, 16, 32]) == (2, 4, 8, 16, 32)

@@ -1,0 +1,91 @@
+"""--target-bops and what the JSON says of BOPs."""
+
+import json
+import math
+
+import pytest
+import torch
+from bitsback.workbench.bops import bops_figures
+from bitsback.workbench.options import Options
+from bitsback.workbench.pipeline import run
+from bitsback.workbench.settings import Settings
+from bitsback.workbench.target import BopsTarget
+from rich.console import Console
+
+from .nets import data, pair
+
+QUIET = Console(quiet=True)
+
+
+def test_beta_rises_above_the_target_and_falls_below_it():
+    model, guide = pair(method="bayesian-bits")
+    model.measure(data()[0])
+    full = sum(guide.bops().values()).item()
+    for wanted, sign in ((full / 2, 1), (full * 2, -1)):
+        model.beta.fill_(1.0)
+        model.level.fill_(1.0)
+        target = BopsTarget(wanted, model, guide, Options(kl_warmup=(0.0, 2.0)))
+        target(1)
+        assert model.beta == 1  # not before the warm-up is over
+        target(2)
+        assert sign * (model.level.item() - 1) > 0 and sign * (model.beta.item() - 1) > 1
+
+
+def test_the_threshold_moves_to_what_was_asked_for():
+    """To within half a unit of one in eight, though all gates are open at 0.66."""
+    model, guide = pair(method="bayesian-bits")
+    model.measure(data()[0])
+    full = sum(guide.bops().values()).item()
+    with torch.no_grad():
+        guide.get_parameter("gate.fc1.weight.gate")[:8] = torch.linspace(0, 1, 8)
+    assert sum(guide.bops().values()).item() == pytest.approx(full)
+    guide.meet(5 / 8 * full)
+    assert sum(guide.bops().values()).item() == pytest.approx(5 / 8 * full)
+    figures = json.loads(json.dumps(bops_figures(guide, 0.1)))
+    assert figures["relative"] == pytest.approx(5 / 8 * figures["by_bits"])
+    assert figures["layers"]["fc1.weight"]["units_open"] == 5
+    assert figures["layers"]["fc2.weight"]["input_bits"] == 8 and figures["target"] == 0.1
+
+
+def test_a_short_run(tmp_path):
+    settings = Settings(
+        method="bayesian-bits", network="digits-mlp", epochs=3, pretrain_epochs=2, arm="pruning",
+        target_bops=0.04, cost=0.2, out=tmp_path / "net.bb",
+    )  # fmt: skip
+    figures = run(settings, QUIET)
+    found = figures["bops"]
+    assert [set(e) for e in found["trajectory"]] == 3 * [
+        {"relative_bops", "expected_bops", "beta", "gates"}
+    ]
+    assert all(layer["weight_bits"] == 8 for layer in found["layers"].values())
+    assert found["target"] == 0.04 and found["by_bits"] == pytest.approx(1 / 16, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_target_bops_are_met_on_digits(tmp_path):
+    settings = Settings(
+        method="bayesian-bits", network="digits-mlp", target_bops=0.01, out=tmp_path / "net.bb"
+    )
+    figures = run(settings, QUIET)
+    assert figures["bops"]["relative"] == pytest.approx(0.01, rel=0.05)
+    assert figures["test_error"] < 6 and figures["compression"]["within_margin"]
+
+
+@pytest.mark.parametrize(
+    "given, match",
+    [
+        ({"target_bops": 1.5}, "--target-bops"),
+        ({"cost": -1.0}, "--cost"),
+        ({"arm": "none"}, "--arm"),
+        ({"target_bops": math.nan}, "--target-bops"),
+    ],
+)
+def test_options_out_of_range_are_refused(given, match):
+    with pytest.raises(ValueError, match=match):
+        Settings(method="bayesian-bits", **given)
+
+
+@pytest.mark.parametrize("given", [{"cost": 0.1}, {"target_bops": 0.1}, {"arm": "pruning"}])
+def test_options_of_bayesian_bits_are_refused_elsewhere(given):
+    with pytest.raises(ValueError, match="only --method bayesian-bits"):
+        Settings(method="gaussian", **given)
