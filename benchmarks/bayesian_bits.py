@@ -10,13 +10,12 @@ JSON is written anew after each kind of run. Other options go to `bitsback compr
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
+from record import commit, made_by
 
 RUNS: dict[str, list[str]] = {
     "published": [],
@@ -50,12 +49,6 @@ def one(options: argparse.Namespace, name: str, seed: int) -> dict:
     return result
 
 
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    folder = Path(__file__).parent
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout.strip()
-
-
 def summary(runs: list[dict]) -> dict:
     spread = statistics.stdev if len(runs) > 1 else lambda values: None
     return {
@@ -75,14 +68,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     options, options.rest = parser.parse_known_args()  # the rest goes to `bitsback compress`
     options.work.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "command": f"python benchmarks/bayesian_bits.py --data {options.data} "
-        f"--network {options.network} --runs {' '.join(options.runs)} "
-        f"--seeds {' '.join(map(str, options.seeds))} " + " ".join(options.rest),
-        "commit": commit(),
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
-        "results": {},
-    }
+    figures = {**made_by(), "results": {}}
     for name in options.runs:
         runs = [one(options, name, seed) for seed in options.seeds]
         figures["results"][name] = summary(runs)
