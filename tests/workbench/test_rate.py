@@ -12,7 +12,7 @@ from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings
 from bitsback.workbench.steps import CompiledStep, EagerStep, Pair
-from bitsback.workbench.target import TargetBytes, TargetError
+from bitsback.workbench.target import ABOVE, TargetBytes, TargetError
 from rich.console import Console
 from torch import nn
 
@@ -60,7 +60,8 @@ def test_beta_moves_until_the_size_is_the_one_asked_for():
     assert model.beta.item() == pytest.approx(0.2)  # not before the warm-up is over
     for epoch in range(10, 61):
         target(epoch)
-    assert target.bytes() == pytest.approx(250, rel=0.02)
+    # What the last epochs of a real training take is aimed at above it.
+    assert target.bytes() == pytest.approx(ABOVE * 250, rel=0.02)
 
 
 def test_the_description_of_a_run(tmp_path):
