@@ -54,6 +54,8 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
     table.add_row("bytes", f"{result['bytes']:,}")
     table.add_row("ratio", f"{result['ratio']:.1f}x")
+    if "bops" in result:
+        table.add_row("bit operations", _bops(result["bops"]))
     if "description" in result:
         table.add_row("description", _description(result["description"]))
     else:
@@ -91,6 +93,17 @@ def _missed(result: Mapping[str, Any]) -> str:
         else "Beta had not settled when training ended: train longer (--epochs)"
     )
     return f"Not within {100 * NEAR:.0f} % of {wanted:,} bytes: the file has {found:,}. {why}."
+
+
+def _bops(found: Mapping[str, Any]) -> str:
+    """Relative BOPs, what the bits alone would give, and the layers' bits of weights and inputs."""
+    said = f"{100 * found['relative']:.3g} % of those at 32 bits"
+    if found["target"] is not None:
+        said += f" ({100 * found['target']:.3g} % asked for)"
+    widths = ", ".join(
+        f"{layer['weight_bits']}x{layer['input_bits'] or '-'}" for layer in found["layers"].values()
+    )
+    return f"{said}; bits of weights x inputs: {widths}"
 
 
 def _error_reached(result: Mapping[str, Any]) -> str:

@@ -42,6 +42,19 @@ def test_the_table_says_what_was_reached():
     assert "Not within" not in text
 
 
+def test_bit_operations_are_said_where_a_method_counts_them():
+    layers = {
+        "fc1.weight": {"weight_bits": 2, "input_bits": None},
+        "fc2.weight": {"weight_bits": 4, "input_bits": 8},
+    }
+    bops = {"relative": 0.0094, "target": 0.01, "layers": layers}
+    stream = io.StringIO()
+    report.print_compressed(Console(file=stream, width=200), result(True) | {"bops": bops})
+    assert "0.94 % of those at 32 bits (1 % asked for)" in stream.getvalue()
+    assert "inputs: 2x-, 4x8" in stream.getvalue()
+    assert "bit operations" not in printed(within=True)
+
+
 def test_a_file_beyond_the_margins_is_said_loudly():
     assert "Not within the margins" in printed(within=False)
     assert "0.003 nats and 0.2 points" in printed(within=False)
