@@ -38,7 +38,7 @@ def test_a_decodable_file(method, trained, tmp_path, monkeypatch):
     data = bitsback.load_data("mnist")
     parts = {
         part: replace(getattr(data, part), x=getattr(data, part).x[:n], y=getattr(data, part).y[:n])
-        for part, n in (("train", 8_000), ("validation", 2_000))
+        for part, n in (("train", 4_000), ("validation", 1_000))
     }
     monkeypatch.setattr(pipeline, "load_data", lambda *args, **kwargs: replace(data, **parts))
     settings = Settings(
