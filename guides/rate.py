@@ -20,6 +20,7 @@ class Rounding(NetworkGuide):
     The loss is then the price of the integers, a number of nats, and the gradient of the price is
     the slope between the two levels around loc / step. Tables of the prior follow the integers:
     `fit()` refreshes them every `every` steps; a loop of one's own calls `refresh()` that often.
+    After each epoch it calls `after_epoch()`, which removes units that have died.
 
     :param model: a `Rate` model; loc starts at its network's weights.
     :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
@@ -45,7 +46,12 @@ class Rounding(NetworkGuide):
     @torch.no_grad()
     def levels(self) -> dict[str, Tensor]:
         """The integers, by name, as floats of the weights' shapes."""
-        return {k: (self._get("loc", k) / self.model.step(k)).round() for k in self._names}
+        return {k: self._level(k).round() for k in self._names}
+
+    def _level(self, name: str) -> Tensor:
+        """loc / step, zero for what has been removed."""
+        level, mask = self._get("loc", name) / self.model.step(name), self.model.mask(name)
+        return level if mask is None else level * mask
 
     def refresh(self) -> None:
         """Fit the tables of the prior to the integers as they are now."""
@@ -54,6 +60,11 @@ class Rounding(NetworkGuide):
     def after_step(self, number: int) -> None:
         if number % self.every == 0:
             self.refresh()
+
+    def after_epoch(self) -> None:
+        """Remove units that have died, and refresh the tables."""
+        self.model.remove_dead(self.levels())
+        self.refresh()
 
     @torch.no_grad()
     def start_from(self, posterior: Posterior) -> None:
@@ -67,12 +78,12 @@ class Rounding(NetworkGuide):
         draws = {}
         with poutine.scale(scale=self.model.beta):
             for name in self._names:
-                loc, step = self._get("loc", name), self.model.step(name)
+                level, step = self._level(name), self.model.step(name)
                 dither = None
                 if self.noise:
-                    dither = torch.special.ndtr(standard_normal(loc.shape, loc)) - 0.5
-                q = Rounded(loc / step, step, dither)
-                draws[name] = pyro.sample(name, q.to_event(loc.dim()))
+                    dither = torch.special.ndtr(standard_normal(level.shape, level)) - 0.5
+                q = Rounded(level, step, dither)
+                draws[name] = pyro.sample(name, q.to_event(level.dim()))
         return draws
 
     @torch.no_grad()

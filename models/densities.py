@@ -1,10 +1,10 @@
 """How dense a quantised tensor's rows and columns are, and how large its levels: a code's tables.
 
 A static version of what the range coder learns as it goes (docs/format.md). The log odds of a
-nonzero level are a sum over its row, its column, its channel and the number of nonzeros among the
-neighbours coded before it; each of these tables has a Gaussian prior whose precision is the coder's
-stiffness, and is put at its mode for the levels at hand. Signs, given those of the neighbours, and
-magnitudes go by counts plus 1/2.
+nonzero level are a sum over its row, its column, its channel and the numbers of nonzeros among the
+neighbours coded before it; those of its sign a sum over its row and the neighbours' signs. Each of
+these tables has a Gaussian prior whose precision is the coder's stiffness, and is put at its mode
+for the levels at hand. Magnitudes go by counts plus 1/2.
 
 The coder has to learn all that from the file, which costs bits. Here these are `own_nats`: for log
 odds the negative log evidence of the tables by Laplace's approximation, with a diagonal Hessian,
@@ -19,14 +19,22 @@ from torch.nn.functional import conv2d, pad, softplus
 
 from ..distributions.lattice import Lattice
 
-# Precisions of the tables' priors, those of the coder, and the mean of the prior of `common`.
-STIFFNESS = {"common": 0.8, "row": 5.0, "column": 7.0, "channel": 1.5, "near": 1.2}
-DENSITY, NEAR = -2.0, 0.7  # log odds of a nonzero level; what each neighbour adds to them
+# Precisions of the tables' priors, those of the coder.
+STIFFNESS = {
+    "common": 0.8, "row": 5.0, "column": 7.0, "channel": 1.5, "near": 1.2, "far": 3.5,
+    "sign": 1.0, "sign_row": 20.0, "sign_near": 0.35,
+}  # fmt: skip
+# Prior means: log odds of a nonzero level, what each neighbour adds to them, nearest or beyond; and
+# what each neighbour's sign adds to those of +.
+DENSITY, NEAR, FAR, SIGN_NEAR, SIGN_FAR = -2.0, 0.7, 0.1, 1.8, 0.3
 AROUND = 0.9  # a column's prior mean over the mean of the 8 around it
+DEGREE = 0.8  # log odds that the log weights of a column's unit add
 MAGNITUDES = 16  # with a price of their own; beyond them it rises by as much for each
 SWEEPS = 4  # of Newton's method over the tables at each refresh, from where they were
 LARGEST_MOVE = 2.0  # of a table's entry in one of its steps, nats
+REMOVED = 14.0  # nats of a nonzero level where a unit has been removed
 BEFORE = ((0, -1), (-1, 0), (-1, -1), (-1, 1))  # (lines, places) to the neighbours coded before
+BEYOND = ((0, -2), (-2, 0), (-1, -2), (-1, 2), (-2, -1), (-2, 1), (-2, -2), (-2, 2))
 
 
 class Densities(nn.Module):
@@ -44,12 +52,14 @@ class Densities(nn.Module):
         self.columns = like.numel() // max(self.rows, 1)
         self.channels, self.lines = _geometry(tuple(like.shape), self.columns, units)
         sizes = {"common": 1, "row": self.rows, "column": self.columns}
+        signs = {"sign": 1, "sign_row": self.rows}
         if self.lines:
-            sizes["near"] = 10
+            sizes |= {"near": 10, "far": 5}
+            signs |= {"sign_near": 25}
         if self.lines and self.channels > 1:
             sizes["channel"] = self.channels
-        self.tables = tuple(sizes)
-        for name, size in sizes.items():
+        self.tables, self.sign_tables = tuple(sizes), tuple(signs)
+        for name, size in {**sizes, **signs}.items():
             self.register_buffer(name, like.new_zeros(size))
         self.common.fill_(DENSITY)
         zero = like.new_tensor([[-DENSITY], [0.0], [-DENSITY]])
@@ -63,50 +73,82 @@ class Densities(nn.Module):
         return Lattice(step, self.sides, self.magnitude)
 
     @torch.no_grad()
-    def refresh(self, levels: Tensor) -> None:
-        """Fit the tables to the tensor's levels (whole numbers, its shape); in place."""
-        matrix = levels.to(self.sides.dtype).reshape(self.rows, self.columns)
-        log_odds, positions = self._fit_positions((matrix != 0).to(matrix.dtype))
-        signs, learning = self._fit_signs(matrix.sign())
-        there = softplus(-log_odds)
-        sides = torch.stack([there + signs[..., 0], softplus(log_odds), there + signs[..., 1]])
-        self.sides.copy_(sides.reshape(self.sides.shape))
-        self.own_nats.copy_(positions + learning + self._fit_magnitudes(matrix.abs().flatten()))
+    def refresh(
+        self,
+        levels: Tensor,
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
+        degree: Tensor | None = None,
+    ) -> None:
+        """Fit the tables to the tensor's levels (whole numbers, its shape); in place.
 
-    def _fit_positions(self, there: Tensor) -> tuple[Tensor, Tensor]:
+        :param rows: which rows have not been removed, bool, shape (rows,); default all.
+        :param columns: likewise, shape (columns,).
+        :param degree: log of how many weights the unit behind each column has, over their mean,
+            shape (columns,); default zeros.
+        """
+        matrix = levels.to(self.sides.dtype).reshape(self.rows, self.columns)
+        rows = _chosen(rows, self.rows, matrix)[:, None]
+        columns = _chosen(columns, self.columns, matrix)
+        offset = 0.0 if degree is None else DEGREE * degree[columns]
+        living, places = matrix[rows, columns], self._places(matrix, rows, columns)
+        there = (living != 0).to(living)
+        everywhere = torch.ones_like(there)
+        log_odds, spent = self._fit(self.tables, places, there, everywhere, offset)
+        plus, learning = self._fit(self.sign_tables, places, (living > 0).to(living), there)
+        present = softplus(-log_odds)
+        sides = self.sides.reshape(3, self.rows, self.columns)
+        absent = -math.log1p(-2 * math.exp(-REMOVED))
+        sides.copy_(sides.new_tensor([REMOVED, absent, REMOVED])[:, None, None].expand_as(sides))
+        sides[:, rows, columns] = torch.stack(
+            [present + softplus(plus), softplus(log_odds), present + softplus(-plus)]
+        )
+        self.own_nats.copy_(spent + learning + self._fit_magnitudes(living.abs().flatten()))
+
+    def _places(self, matrix: Tensor, rows: Tensor, columns: Tensor) -> dict[str, Tensor]:
+        """Which entry of each table each weight uses: int64, of a shape that expands to theirs."""
+        none = torch.zeros_like(columns)
+        channel = columns // (self.columns // self.channels)
+        places = {"common": none, "row": rows, "column": columns, "channel": channel}
+        places |= {"sign": none, "sign_row": rows}
+        if self.lines:
+            there, signs = (matrix != 0).to(matrix), matrix.sign()
+            around, beyond = self._before(there, BEFORE), self._before(there, BEYOND)
+            near, far = (self._before(signs, of).clamp(-2, 2) + 2 for of in (BEFORE, BEYOND))
+            known = around + 5 * self._channel_before(there)
+            states = {"near": known, "far": beyond.clamp(max=4), "sign_near": 5 * near + far}
+            places |= {name: state[rows, columns].long() for name, state in states.items()}
+        return places
+
+    def _fit(
+        self,
+        tables: tuple[str, ...],
+        places: dict[str, Tensor],
+        yes: Tensor,
+        counted: Tensor,
+        offset: Tensor | float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
         """Newton's method on one table after the other; the Hessian of each is diagonal.
 
-        :returns: log odds of each entry, shape (rows, columns), and the nats of the tables.
+        :param yes: 0 or 1, what the log odds are of; counted where `counted` is 1 and not 0.
+        :returns: log odds of each entry, and the nats of the tables.
         """
-        number = torch.arange(self.columns, device=there.device)
-        places = {
-            "common": torch.zeros_like(number),
-            "row": torch.arange(self.rows, device=there.device)[:, None],
-            "column": number,
-            "channel": number // (self.columns // self.channels),
-        }
-        if self.lines:
-            known, before = self._before(there)
-            places["near"] = (known + 5 * before).long()
-        places = {name: places[name].expand(there.shape) for name in self.tables}
+        total = offset + sum(getattr(self, name)[places[name]] for name in tables)
         for _ in range(SWEEPS):
-            spent = there.new_zeros(())
-            for name in self.tables:
-                log_odds = sum(getattr(self, k)[place] for k, place in places.items())
-                spent += self._newton(name, places[name], there, torch.sigmoid(log_odds))
-        log_odds = sum(getattr(self, k)[place] for k, place in places.items())
-        return log_odds, spent
+            spent = yes.new_zeros(())
+            for name in tables:
+                table = getattr(self, name)
+                p = torch.sigmoid(total)
+                error, information = counted * (yes - p), counted * p * (1 - p)
+                sums = [_sum(part, places[name], len(table)) for part in (error, information)]
+                before = table[places[name]]
+                spent += self._newton(name, *sums)
+                total = total + (table[places[name]] - before)
+        return total, spent
 
-    def _newton(self, name: str, place: Tensor, there: Tensor, p: Tensor) -> Tensor:
-        """One step of a table; returns what it costs: its prior and its evidence's curvature.
-
-        :param place: which entry of the table each weight uses, int64.
-        """
+    def _newton(self, name: str, gain: Tensor, information: Tensor) -> Tensor:
+        """One step of a table; returns what it costs: its prior and its evidence's curvature."""
         table, stiffness, mean = getattr(self, name), STIFFNESS[name], self._mean(name)
-        gain, information = (
-            torch.zeros_like(table).index_add_(0, place.flatten(), part.flatten())
-            for part in (there - p, p * (1 - p))
-        )
         move = (gain - stiffness * (table - mean)) / (information + stiffness)
         table.add_(move.clamp(-LARGEST_MOVE, LARGEST_MOVE))
         price = stiffness * (table - mean).square() + torch.log1p(information / stiffness)
@@ -114,10 +156,15 @@ class Densities(nn.Module):
 
     def _mean(self, name: str) -> Tensor | float:
         """The prior mean of a table."""
+        state = torch.arange(25, device=self.common.device)
         if name == "common":
             return DENSITY
         if name == "near":
-            return NEAR * (torch.arange(10, device=self.common.device) % 5)
+            return NEAR * (state[:10] % 5)
+        if name == "far":
+            return FAR * state[:5]
+        if name == "sign_near":
+            return SIGN_NEAR * (state // 5 - 2) + SIGN_FAR * (state % 5 - 2)
         if name != "column" or not self.lines:
             return 0.0
         kernel = self.column.new_full((1, 1, 3, 3), AROUND / 8)
@@ -125,24 +172,18 @@ class Densities(nn.Module):
         field = self.column.reshape(self.channels, 1, self.lines, -1)
         return conv2d(field, kernel, padding=1).reshape(-1)
 
-    def _before(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each entry, the sum over `BEFORE`, and the same place of the channel before."""
+    def _before(self, matrix: Tensor, steps: tuple[tuple[int, int], ...]) -> Tensor:
+        """Of each entry, the sum over those so many lines and places from it, in its channel."""
         maps = matrix.reshape(self.rows, self.channels, self.lines, -1)
         lines, width = maps.shape[2:]
-        framed = pad(maps, (1, 1, 1, 0))
-        near = sum(framed[..., 1 + y : 1 + y + lines, 1 + x : 1 + x + width] for y, x in BEFORE)
-        last = pad(maps, (0, 0, 0, 0, 1, 0))[:, :-1]
-        return near.reshape(matrix.shape), last.reshape(matrix.shape)
+        framed = pad(maps, (2, 2, 2, 0))
+        total = sum(framed[..., 2 + y : 2 + y + lines, 2 + x : 2 + x + width] for y, x in steps)
+        return total.reshape(matrix.shape)
 
-    def _fit_signs(self, signs: Tensor) -> tuple[Tensor, Tensor]:
-        """Nats of - and + at each entry, shape (rows, columns, 2), and what learning them costs."""
-        near = self._before(signs)[0] if self.lines else torch.zeros_like(signs)
-        state = (near.clamp(-2, 2) + 2).long()
-        counts = signs.new_zeros(10)
-        counts.index_add_(0, (2 * state + (signs > 0)).flatten(), signs.abs().flatten())
-        counts = counts.reshape(5, 2)
-        nats = _half_more(counts)
-        return nats[state], _learning(counts, nats)
+    def _channel_before(self, matrix: Tensor) -> Tensor:
+        """Of each entry, the same place of the channel before; 0 in the first."""
+        maps = matrix.reshape(self.rows, self.channels, -1)
+        return pad(maps, (0, 0, 1, 0))[:, :-1].reshape(matrix.shape)
 
     def _fit_magnitudes(self, size: Tensor) -> Tensor:
         """Magnitudes in unary: each decision is to stop or to go on, the last one for all after.
@@ -154,17 +195,41 @@ class Densities(nn.Module):
         go = stop.flip(0).cumsum(0).flip(0) - stop
         go[-1] = (size - last).clamp(min=0).sum()
         decisions = torch.stack([stop, go], 1)
-        nats = _half_more(decisions)
+        more = decisions + 0.5
+        nats = more.sum(-1, keepdim=True).log() - more.log()
         before = torch.cat([nats.new_zeros(1), nats[:, 1].cumsum(0)])
         self.magnitude[1:-1].copy_(before[:-1] + nats[:, 0])
         self.magnitude[-1].copy_(before[-1] + nats[-1, 0])
         return _learning(decisions, nats)
 
 
-def _half_more(counts: Tensor) -> Tensor:
-    """-log of the probabilities that counts, shape (..., 2), have with 1/2 added to each."""
-    more = counts + 0.5
-    return more.sum(-1, keepdim=True).log() - more.log()
+def degrees(levels: Tensor, rows: Tensor) -> Tensor:
+    """Of each unit of a layer, log of its nonzero weights, over their mean: shape (rows,).
+
+    Two more for each, as in the coder.
+
+    :param levels: the layer's integers, rows first.
+    :param rows: units that have not been removed, bool, shape (rows,), which the mean is of.
+    """
+    more = 2 + (levels != 0).flatten(1).sum(1).to(levels.dtype)
+    return more.log() - more[rows].mean().log()
+
+
+def _chosen(which: Tensor | None, count: int, like: Tensor) -> Tensor:
+    """The numbers of the chosen ones, of all for None."""
+    if which is None:
+        return torch.arange(count, device=like.device)
+    return which.nonzero()[:, 0]
+
+
+def _sum(part: Tensor, place: Tensor, size: int) -> Tensor:
+    """Sums of `part`, a matrix, over the entries that share a place, shape (size,)."""
+    if place.dim() == 1:
+        part = part.sum(0)
+    elif place.shape[1] == 1:
+        part = part.sum(1)
+    total = part.new_zeros(size)
+    return total.index_add_(0, place.flatten(), part.flatten())
 
 
 def _learning(counts: Tensor, nats: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def inputs_of(net: nn.Module, names: tuple[str, ...]) -> dict[str, tuple[str | N
     result: dict[str, tuple[str | None, str | None]] = dict.fromkeys(names, (None, None))
     relu = before = None
     seen: set[int] = set()
-    for path, module in _leaves(net):
+    for path, module in leaves_of(net):
         name = f"{path}.weight" if path else "weight"
         if isinstance(module, _WEIGHTED):
             if name in result:
@@ -50,7 +50,7 @@ def inputs_of(net: nn.Module, names: tuple[str, ...]) -> dict[str, tuple[str | N
     return result
 
 
-def _leaves(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
+def leaves_of(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
     """Layers in the order of computation; none unless all is nn.Sequential."""
     if not module._modules:
         return [(path, module)]
@@ -58,7 +58,7 @@ def _leaves(module: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
         return []
     found = []
     for name, child in module._modules.items():
-        leaves = _leaves(child, f"{path}.{name}" if path else name)
+        leaves = leaves_of(child, f"{path}.{name}" if path else name)
         if not leaves:
             return []
         found += leaves

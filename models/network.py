@@ -120,7 +120,11 @@ class NetworkModel(nn.Module):
         # A shared weight must be one draw in all its places: an operation on a lazy weight makes
         # it an ordinary tensor.
         values = {k: torch.clone(v) if k in self._shared else v for k, v in weights.items()}
-        with self._installed(self.net, values):
+        return self.compute(x, values)
+
+    def compute(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """The network's output with these weights in their places."""
+        with self._installed(self.net, weights):
             return self.net(x)
 
     @torch.no_grad()

@@ -9,9 +9,14 @@ from torch import Tensor, nn
 
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
-from .densities import Densities
+from .densities import Densities, degrees
+from .living import chain_of, indices, inputs_of, living, smaller
 from .network import NetworkModel
 from .teacher import Teacher
+
+# Units are removed once a layer would have fewer than this share of its weights left: each time a
+# compiled step has to be compiled anew.
+WORTH_REMOVING = 0.7
 
 
 class Rate(NetworkModel):
@@ -20,6 +25,10 @@ class Rate(NetworkModel):
     One step for each tensor, a point parameter; the tables that predict the integers
     (`Densities`) are buffers, which `refresh` fits to the integers at hand. Given them the prior is
     a probability distribution over step * Z.
+
+    Units that have died of the price can be removed, see `remove_dead`: their weights are zero from
+    then on, free of charge, and the network is computed without them. In a network that is no chain
+    for `living.chain_of` they stay.
 
     :param coarseness: the first step of each tensor, in root mean squares of its weights.
     :param beta: what multiplies log p of all weights: the price of a bit of the file in bits of
@@ -61,12 +70,17 @@ class Rate(NetworkModel):
         initial = self.initial_weights()
         self.register_buffer("beta", next(iter(initial.values())).new_tensor(beta))
         self.log_step, self.densities = nn.ParameterDict(), nn.ModuleDict()
+        self.chain = chain_of(net, self.weight_names)
+        self._indices: dict[str, tuple[Tensor | None, Tensor | None]] | None = None
+        self.register_load_state_dict_post_hook(_forget_indices)
         units = 0
         for name, value in initial.items():
             size = value.square().mean().sqrt().clamp(min=1e-6)
             self.log_step[_key(name)] = nn.Parameter((coarseness * size).log())
             self.densities[_key(name)] = Densities(value, units)
             units = value.shape[0]
+            alive = torch.ones(units, dtype=torch.bool, device=value.device)
+            self.register_buffer("alive_" + _key(name), alive)
         self.refresh({k: (v / self.step(k)).round() for k, v in initial.items()})
 
     def step(self, name: str) -> Tensor:
@@ -89,10 +103,91 @@ class Rate(NetworkModel):
         pyro.factor("teacher", self.teacher(x, output))
         return y
 
+    def compute(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        if self._indices is None:
+            self._indices = self._find_indices()
+        weights, biases = dict(weights), {}
+        for link in self.chain:
+            rows, columns = self._indices[link.weight]
+            if columns is not None:
+                weights[link.weight] = weights[link.weight][:, columns]
+            if rows is not None:
+                weights[link.weight] = weights[link.weight][rows]
+                bias = self.net.get_submodule(link.module).bias
+                biases |= {} if bias is None else {link.module: bias[rows]}
+        with smaller(self.net, biases):
+            return super().compute(x, weights)
+
+    def mask(self, name: str) -> Tensor | None:
+        """1 where a weight is between living units, else 0, of a shape that expands to its own.
+
+        None for networks that are no chain.
+        """
+        if not self.chain:
+            return None
+        value, alive = self.initial_weights()[name], self.alive()
+        rows = alive[name].to(value.dtype).reshape(-1, *[1] * (value.dim() - 1))
+        columns = inputs_of(self.chain, name, alive, value.shape[1])
+        if columns is None:
+            return rows
+        return rows * columns.to(value.dtype).reshape(1, -1, *[1] * (value.dim() - 2))
+
+    def alive(self) -> dict[str, Tensor]:
+        """Which output units have not been removed: bool, by the weights' names."""
+        return {name: self.get_buffer("alive_" + _key(name)) for name in self.weight_names}
+
+    def arithmetic(self) -> tuple[int, ...]:
+        """What changes when units are removed: how many of each weight are left."""
+        return tuple(int(units.sum()) for units in self.alive().values())
+
+    @torch.no_grad()
+    def remove_dead(self, levels: dict[str, Tensor]) -> None:
+        """Remove the units that no longer matter, for good, if a layer shrinks enough by it.
+
+        :param levels: whole numbers of steps, by the weights' names.
+        """
+        if not self.chain:
+            return
+        bias = {link.module: self.net.get_submodule(link.module).bias for link in self.chain}
+        bias = {path: value for path, value in bias.items() if value is not None}
+        before = self.alive()
+        found = living(self.chain, levels, bias, before)
+        if not any(
+            self._left(name, found) < WORTH_REMOVING * self._left(name, before) for name in found
+        ):
+            return
+        for name, units in found.items():
+            self.get_buffer("alive_" + _key(name)).copy_(units)
+        self._indices = None
+
+    def _left(self, name: str, alive: dict[str, Tensor]) -> int:
+        """How many rows times inputs a weight has between living units."""
+        columns = self.initial_weights()[name].shape[1]
+        read = inputs_of(self.chain, name, alive, columns)
+        return int(alive[name].sum()) * (columns if read is None else int(read.sum()))
+
+    def _find_indices(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+        """Living rows and columns of each weight of the chain."""
+        alive, initial, result = self.alive(), self.initial_weights(), {}
+        for link in self.chain:
+            read = inputs_of(self.chain, link.weight, alive, initial[link.weight].shape[1])
+            result[link.weight] = indices(alive[link.weight]), indices(read)
+        return result
+
+    @torch.no_grad()
     def refresh(self, levels: dict[str, Tensor]) -> None:
         """Fit the tables to whole numbers of steps, by the weights' names; in place."""
+        alive, before, degree = self.alive(), None, None
         for name, value in levels.items():
-            self.densities[_key(name)].refresh(value.detach())
+            rows, columns = alive[name], None
+            taps = value[0].numel() // len(before) if before is not None else 0
+            if degree is not None and taps * len(before) == value[0].numel():
+                degree = degree.repeat_interleave(taps)
+                columns = before.repeat_interleave(taps) if self.chain else None
+            else:
+                degree = None
+            self.densities[_key(name)].refresh(value, rows, columns, degree)
+            before, degree = rows, degrees(value, rows)
 
     @torch.no_grad()
     def weight_nats(self, levels: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -105,6 +200,11 @@ class Rate(NetworkModel):
             price = self.prior(name, value).price(value).sum()
             result[name] = price + self.densities[_key(name)].own_nats
         return result
+
+
+def _forget_indices(model: Rate, keys) -> None:
+    """After a state_dict was loaded, with other units alive."""
+    model._indices = None
 
 
 def _key(name: str) -> str:

@@ -3,12 +3,13 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..compression.archive import Archive
 from ..compression.file import inspect
-from ..models.densities import Densities
+from ..models.densities import Densities, degrees
 from .data import Split
 from .evaluate import evaluate
 
@@ -21,16 +22,27 @@ def predicted_bits(archive: Archive) -> float:
     The price of the integers and of the tables that predict them; steps, biases and shapes are not
     in it. It knows nothing of the coder's own statistics.
     """
-    nats, units = 0.0, 0
+    nats, units, degree, kept = 0.0, 0, None, None
     for spec in archive.architecture.tensors():
+        if spec.role == "mask":
+            kept = torch.from_numpy(np.asarray(archive.tensors[spec.name]))
         if spec.role != "weight":
             continue
         levels = torch.from_numpy(archive.tensors[spec.name].codes).float()
-        tables = Densities(levels, units)
+        if kept is not None and int(kept.sum()) == levels.shape[1]:
+            levels = torch.zeros(len(levels), len(kept)).index_copy_(
+                1, kept.nonzero()[:, 0], levels
+            )
+        else:
+            kept = None
+        tables, columns = Densities(levels, units), levels[0].numel()
+        shared = units and kept is None and columns % units == 0
+        degree = degree.repeat_interleave(columns // units) if shared else None
         for _ in range(REFRESHES):
-            tables.refresh(levels)
+            tables.refresh(levels, columns=kept, degree=degree)
         nats += tables.lattice(torch.ones(())).price(levels).sum().item() + tables.own_nats.item()
-        units = len(levels)
+        units, kept = len(levels), None
+        degree = degrees(levels, torch.ones(units, dtype=torch.bool))
     return nats / math.log(2)
 
 

@@ -94,6 +94,7 @@ def fit(
         step = _make_step(pair, x[:batch], y[:batch], options, line)
         run = _describe(pair, train, options, step.kind)
         position = _start(pair, step, run, checkpoint_file, force_resume)
+        step.follow()
         loop = _Loop(pair, step, train, validation, options, position, each_epoch)
         saved = time.monotonic()
         # An interrupted step leaves parameters half updated, so that nothing is saved but here.
@@ -135,6 +136,7 @@ class _Loop:
                 self._close_epoch(total)
                 self.pair.after_epoch()
                 self.each_epoch(self.position.step // self.steps_an_epoch)
+                self.step.follow()
                 order = self._order()
             yield end
 

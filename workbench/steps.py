@@ -46,6 +46,10 @@ class Pair(nn.Module):
         """What a guide of the zoo does after each step; others have no such hook."""
         getattr(self.guide, "after_step", lambda number: None)(number)
 
+    def arithmetic(self) -> tuple[int, ...]:
+        """What a captured step depends on beside parameters and buffers: see `models.Rate`."""
+        return getattr(self.model, "arithmetic", tuple)()
+
     def after_epoch(self) -> None:
         """What a guide of the zoo does at the end of an epoch; others have no such hook."""
         getattr(self.guide, "after_epoch", lambda: None)()
@@ -78,6 +82,9 @@ class EagerStep:
             self.optimizer.step()
         return Outcome(log_likelihood.detach(), kl.detach(), finite)
 
+    def follow(self) -> None:
+        """Called when the pair's arithmetic may have changed, which this step does not mind."""
+
     def state(self) -> dict:
         return self.optimizer.state_dict()
 
@@ -105,7 +112,7 @@ class CompiledStep:
         self._seed = torch.zeros((), dtype=torch.int64)
         self._lr, self._kl_weight = torch.zeros(()), torch.ones(())
         self._x, self._y = x.clone(), y.clone()
-        self._compiled = self._capture()
+        self._compiled, self._arithmetic = self._capture(), pair.arithmetic()
 
     def _arguments(self) -> tuple:
         return (
@@ -172,6 +179,11 @@ class CompiledStep:
         self._kl_weight.fill_(kl_weight)
         with torch.no_grad():
             return Outcome(*self._compiled(*self._arguments()))
+
+    def follow(self) -> None:
+        """Capture the step again if the pair's arithmetic has changed."""
+        if self.pair.arithmetic() != self._arithmetic:
+            self._compiled, self._arithmetic = self._capture(), self.pair.arithmetic()
 
     def state(self) -> dict:
         return {"first": self.first, "second": self.second, "count": self.count}

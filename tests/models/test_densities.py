@@ -8,7 +8,7 @@ import torch
 from bitsback.compression.archive import Quantised, Uniform
 from bitsback.compression.context import Model
 from bitsback.compression.range_coder import Stream
-from bitsback.models.densities import BEFORE, STIFFNESS, Densities
+from bitsback.models.densities import BEFORE, BEYOND, STIFFNESS, Densities, degrees
 
 SHAPES = {(6, 2, 3, 3): 0, (7, 16): 0, (5, 12): 3, (4, 5): 5, (9,): 0}
 
@@ -74,6 +74,74 @@ def test_tables_are_at_their_mode():
     assert surprise[:, 1, 1, 0].sum() == pytest.approx(pull, abs=1e-6)
 
 
+def test_signs_are_at_their_mode():
+    """As above, of the signs of nonzero levels: by row, and by the neighbours' signs."""
+    levels = sample((6, 2, 3, 3))
+    tables = fitted(levels, 0, refreshes=100)
+    negative, _, positive = torch.exp(-tables.sides).numpy()
+    there, plus = (levels != 0).numpy(), (levels > 0).numpy()
+    surprise = there * (plus - positive / (negative + positive))
+    for row in range(6):
+        expected = STIFFNESS["sign_row"] * tables.sign_row[row].item()
+        assert surprise[row].sum() == pytest.approx(expected, abs=1e-6)
+    state = np.zeros(levels.shape, int)
+    for row, channel, y, x in np.ndindex(*levels.shape):
+        near, far = (
+            sum(
+                np.sign(levels[row, channel, y + dy, x + dx].item())
+                for dy, dx in steps
+                if y + dy >= 0 and 0 <= x + dx < 3
+            )
+            for steps in (BEFORE, BEYOND)
+        )
+        state[row, channel, y, x] = 12 + 5 * np.clip(near, -2, 2) + np.clip(far, -2, 2)
+    assert len(np.unique(state[there])) > 5
+    for k in range(25):
+        mean = 1.8 * (k // 5 - 2) + 0.3 * (k % 5 - 2)
+        pull = STIFFNESS["sign_near"] * (tables.sign_near[k].item() - mean)
+        assert surprise[state == k].sum() == pytest.approx(pull, abs=1e-6)
+
+
+def test_removed_rows_and_columns_are_free():
+    """The tables are those of the rest alone, and what is removed costs nothing."""
+    levels = sample((6, 8))
+    rows, columns = torch.arange(6) != 2, torch.arange(8) % 3 != 1
+    levels[~rows] = 0
+    levels[:, ~columns] = 0
+    part = fitted(levels[rows][:, columns], 5)
+    whole = Densities(levels, 8)
+    for _ in range(30):
+        whole.refresh(levels, rows, columns)
+    torch.testing.assert_close(whole.own_nats, part.own_nats)
+    torch.testing.assert_close(whole.sides[:, rows][:, :, columns], part.sides)
+    prices = whole.lattice(torch.ones((), dtype=torch.float64)).price(levels)
+    assert prices[~rows].sum() + prices[:, ~columns].sum() < 1e-4
+    assert (whole.sides[0, ~rows] > 13).all()
+
+
+def test_columns_of_heavy_units_are_likelier():
+    """Degrees by loops; a column's log odds move by 0.8 of its unit's."""
+    before, levels = sample((4, 9), 3), torch.zeros(3, 4, dtype=torch.float64)
+    alive = torch.tensor([True, True, False, True])
+    degree = degrees(before, alive)
+    counts = [2 + int((row != 0).sum()) for row in before]
+    mean = sum(c for c, there in zip(counts, alive.tolist(), strict=True) if there) / 3
+    expected = [math.log(c / mean) for c in counts]
+    torch.testing.assert_close(degree, torch.tensor(expected, dtype=torch.float64))
+    plain, tables = Densities(levels, 4), Densities(levels, 4)
+    for _ in range(30):
+        plain.refresh(levels)
+        tables.refresh(levels, degree=degree)
+
+    def log_odds(found: Densities) -> torch.Tensor:
+        column = found.common + found.column
+        return column + (0.8 * degree if found is tables else 0)
+
+    for found in (plain, tables):
+        absent = found.sides[1, 0].exp() - 1  # the rows' entries are all alike
+        torch.testing.assert_close(absent.log(), log_odds(found) + found.row[0])
+
+
 def adaptive(symbols: list[int]) -> float:
     """Nats of binary symbols, each by the counts of those before, plus 1/2 (the KT estimator)."""
     counts, nats = [0.5, 0.5], 0.0
@@ -83,33 +151,28 @@ def adaptive(symbols: list[int]) -> float:
     return nats
 
 
-def test_signs_and_magnitudes_cost_what_an_adaptive_code_charges():
-    """A tensor without zeros and neighbours: all but the positions, which are compared apart."""
-    levels = sample((4, 5))
-    levels[levels == 0] = 1
-    tables = fitted(levels, 5)
-    price = tables.lattice(torch.ones((), dtype=torch.float64)).price(levels).sum()
-    absent = torch.exp(-tables.sides[1])
-    signs = adaptive([int(k > 0) for k in levels.flatten().tolist()])
+def test_magnitudes_cost_what_an_adaptive_code_charges():
+    size = sample((4, 5)).abs().clamp(min=1).flatten()
+    tables = Densities(size, 0)
+    learning = tables._fit_magnitudes(size)
+    price = tables.magnitude[size.long()].sum()
     unary = [[] for _ in range(15)]
-    for size in levels.abs().flatten().int().tolist():
-        for decision in range(1, size + 1):
-            unary[min(decision, 15) - 1].append(int(decision < size))
-    expected = signs + sum(adaptive(decisions) for decisions in unary)
-    expected += -torch.log1p(-absent).sum().item()  # the positions, given the tables
-    positions, spent = tables._fit_positions(torch.ones(4, 5, dtype=torch.float64))
-    assert positions.shape == (4, 5)
-    assert (price + tables.own_nats - spent).item() == pytest.approx(expected, rel=1e-6)
+    for k in size.int().tolist():
+        for decision in range(1, k + 1):
+            unary[min(decision, 15) - 1].append(int(decision < k))
+    expected = sum(adaptive(decisions) for decisions in unary)
+    assert (price + learning).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_price_of_a_table_is_its_evidence():
     """With one table alone: -log of the integral over its entry, by the trapezoidal rule."""
     there = (torch.arange(200) % 5 == 0).double().reshape(1, -1)
-    tables = Densities(there, 0)
-    tables.tables = ("common",)
+    tables, place = Densities(there, 0), {"common": torch.zeros(200, dtype=torch.int64)}
     for _ in range(20):
-        log_odds, spent = tables._fit_positions(there)
-    priced = torch.nn.functional.binary_cross_entropy_with_logits(log_odds, there, reduction="sum")
+        log_odds, spent = tables._fit(("common",), place, there, torch.ones_like(there))
+    priced = torch.nn.functional.binary_cross_entropy_with_logits(
+        log_odds.expand_as(there), there, reduction="sum"
+    )
     theta = torch.linspace(-12, 8, 20_001, dtype=torch.float64)
     prior = torch.distributions.Normal(-2.0, STIFFNESS["common"] ** -0.5).log_prob(theta)
     likely = 40 * torch.nn.functional.logsigmoid(theta)
