@@ -181,8 +181,12 @@ def test_the_price_of_a_table_is_its_evidence():
     assert (priced + spent).item() == pytest.approx(-evidence.item(), abs=0.03)
 
 
-@pytest.mark.parametrize(("shape", "units"), [((60, 80), 80), ((12, 6, 5, 5), 0)])
-def test_within_three_percent_of_the_range_coder(shape, units):
+@pytest.mark.parametrize(
+    ("shape", "units", "within"),
+    [((60, 80), 80, 0.02), ((12, 6, 5, 5), 0, 0.02), ((40, 784), 0, 0.01)],
+)
+def test_near_the_range_coder(shape, units, within):
+    """Within one percent where there is enough to learn from; 0.99 times of it for small ones."""
     levels = sample(shape, 1)
     tables = fitted(levels, units)
     price = tables.lattice(torch.ones((), dtype=torch.float64)).price(levels).sum()
@@ -196,4 +200,4 @@ def test_within_three_percent_of_the_range_coder(shape, units):
     codes = levels.numpy().astype(np.int32)
     Model(stream, charge).tensor(shape, "weight", Quantised(codes, Uniform(0.25)))
     coded = spent["positions"] + spent["values"]
-    assert (price + tables.own_nats).item() / math.log(2) == pytest.approx(coded, rel=0.03)
+    assert (price + tables.own_nats).item() / math.log(2) == pytest.approx(coded, rel=within)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from bitsback.methods import METHODS
 from bitsback.workbench import noise_library
+from bitsback.workbench.fit import fit
 from bitsback.workbench.networks import network
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
@@ -16,7 +17,7 @@ from bitsback.workbench.target import ABOVE, TargetBytes, TargetError
 from rich.console import Console
 from torch import nn
 
-from .nets import data, pair, plain
+from .nets import data, pair, plain, same, state
 
 QUIET = Console(quiet=True)
 
@@ -152,3 +153,53 @@ def test_beta_of_the_network_is_the_default():
     assert METHODS["rate"].settings("digits-mlp")["beta"] > 0
     with pytest.raises(ValueError, match="--beta"):
         Settings(method="rate", beta=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
+@pytest.mark.skipif(not noise_library.available(), reason="needs a C++ compiler")
+def test_a_compiled_step_is_captured_anew_when_units_are_removed():
+    x, y = data()
+    terms, moved = {}, {}
+    for kind in (EagerStep, CompiledStep):
+        model, guide = pair(plain(), "rate")
+        with torch.no_grad():
+            guide._get("loc", "fc2.weight")[:, :5] = 0
+        both = Pair(model, guide)
+        step = kind(both, x, y) if kind is CompiledStep else kind(both)
+        both.after_epoch()
+        assert model.arithmetic() == (3, 3)
+        step.follow()
+        terms[kind] = [step(x, y, k, 1e-3, 1.0).kl.item() for k in range(1, 9)]
+        moved[kind] = guide._get("loc", "fc1.weight").detach().clone()
+    assert terms[CompiledStep] == pytest.approx(terms[EagerStep], rel=1e-3)
+    torch.testing.assert_close(moved[CompiledStep], moved[EagerStep], rtol=1e-3, atol=1e-5)
+    initial = pair(plain(), "rate")[1]._get("loc", "fc1.weight")
+    assert moved[EagerStep][:5].equal(initial[:5]) and not moved[EagerStep][5:].equal(initial[5:])
+
+
+def test_a_run_resumed_after_units_were_removed_ends_with_the_same_bits(tmp_path):
+    x, y = data()
+
+    def train(epochs: int, file):
+        model, guide = pair(plain(), "rate")
+        with torch.no_grad():
+            guide._get("loc", "fc2.weight")[:, :5] = 0
+        options = Options(epochs=6, batch_size=20, lr=1e-3, lr_schedule="constant")
+        stop = RuntimeError("stopped")
+
+        def each(number: int) -> None:
+            if number == epochs:
+                raise stop
+
+        try:
+            fit(model, guide, (x, y), options=options, checkpoint_file=file, each_epoch=each)
+        except RuntimeError as error:
+            assert error is stop
+        return model, guide
+
+    whole = train(7, None)
+    train(4, tmp_path / "run")
+    resumed = train(7, tmp_path / "run")
+    assert whole[0].arithmetic() == (3, 3)
+    assert same(state(*whole), state(*resumed))

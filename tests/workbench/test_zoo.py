@@ -13,6 +13,8 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 NETWORKS = ("lenet-300-100", "lenet-5-caffe")
+# Gates start open, at 8 bits a weight, and take some hundred steps to shut.
+LONGER = {"bayesian-bits": {"epochs": 15, "lr": 1e-2}}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -42,8 +44,8 @@ def test_a_decodable_file(method, trained, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(pipeline, "load_data", lambda *args, **kwargs: replace(data, **parts))
     settings = Settings(
-        data="mnist", network=name, method=method, epochs=2, clusters=8, weights=weights,
-        shift=0, out=tmp_path / "net.bb",
+        data="mnist", network=name, method=method, clusters=8, weights=weights, shift=0,
+        out=tmp_path / "net.bb", **{"epochs": 2} | LONGER.get(method, {}),
     )  # fmt: skip
     found = pipeline.run(resolve(settings), Console(quiet=True))
     assert found["bytes"] == Path(found["file"]).stat().st_size
