@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 NETWORKS = ("lenet-300-100", "lenet-5-caffe")
 # Gates start open, at 8 bits a weight, and take some hundred steps to shut.
-LONGER = {"bayesian-bits": {"epochs": 15, "lr": 1e-2}}
+LONGER = {"bayesian-bits": {"epochs": 30, "lr": 2e-2}}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
