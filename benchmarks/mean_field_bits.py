@@ -272,7 +272,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module="pyro")
-    runs, start = {"first": {}, "both": {}}, time.process_time()
+    runs, start, about = {"first": {}, "both": {}}, time.process_time(), made_by()
     for seed in options.seeds:
         for latent in runs:
             runs[latent][seed] = run(options.data, seed, latent)
@@ -281,7 +281,7 @@ def main() -> None:
             print(f"{time.process_time() - start:.0f} s", flush=True)
     if options.json:
         result = {
-            **made_by(),
+            **about,
             "data": options.data,
             "seeds": options.seeds,
             "cpu_seconds": round(time.process_time() - start),
