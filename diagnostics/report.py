@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -105,8 +106,11 @@ def _leave_one_out(draws: Draws) -> list[str]:
     if (draws.why and not draws.exact) or count > _MANY_EXAMPLES:
         return []
     if not correctable(draws):
-        said = "None: with a k-hat that is not below 1 no weights make it that of the posterior."
-        return [_head("Leave-one-out"), _text(said)]
+        few = psis(draws.log_ratio).khat == math.inf
+        said = (
+            "too few draws" if few else "with a k-hat of 1 or more no weights give the posterior's"
+        )
+        return [_head("Leave-one-out"), _text(f"None: {said}.")]
     result = loo(draws)
     limit = threshold(len(draws.log_likelihood))
     bad = int((result.khat > limit).sum())

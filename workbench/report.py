@@ -207,7 +207,10 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
         said += f"{found['khat_above']} examples not to be trusted"
         table.add_row("leave-one-out", said)
     elif not result["obstacle"] and result["khat"] >= 1:
-        table.add_row("leave-one-out", "none: its weights correct nothing")
+        few = result["khat"] == math.inf
+        table.add_row(
+            "leave-one-out", f"none: {'too few draws' if few else 'its weights correct nothing'}"
+        )
     for name, found in (result["calibration"] or {}).items():
         said = f"NLL {found['nll']:.4f} nats, Brier {found['brier']:.4f}, ECE {found['ece']:.4f}"
         table.add_row(f"validation, {name}", said)

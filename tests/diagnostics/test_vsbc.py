@@ -242,9 +242,9 @@ def test_nuts_is_calibrated():
 HORSESHOE = {"tau0": 0.5, "slab": 1.0}
 HORSESHOES = {
     # How to fit, whether the site is the weight itself, data sets.
-    "Horseshoe": (local("Horseshoe", 300), False, 48),
-    "HorseshoeFamily, log-normal": (local("HorseshoeFamily", 300), True, 48),
-    "HorseshoeFamily, Gamma": (local("HorseshoeFamily", 300, family="gamma"), True, 48),
+    "Horseshoe": (local("Horseshoe", 300), False, 24),
+    "HorseshoeFamily, log-normal": (local("HorseshoeFamily", 300), True, 24),
+    "HorseshoeFamily, Gamma": (local("HorseshoeFamily", 300, family="gamma"), True, 24),
     "NUTS": (nuts, False, 32),
 }
 
