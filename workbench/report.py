@@ -263,9 +263,14 @@ def _print_places(console: Console, result: Mapping[str, Any]) -> None:
             )
     _say(console, f"evidence over compression: {result['decades_apart']:+.1f} decades")
     learned = result["learned"]
+    ends = learned["figures"]["learned_tau0"]
+    if isinstance(ends, Mapping):
+        said = ", ".join(f"{name} {value:.3g}" for name, value in ends.items())
+    else:
+        said = f"{ends:.3g}"
     _say(
         console,
-        f"learned (type-II) from {learned['tau0']:g} on: {learned['figures']['learned_tau0']:.3g}, "
+        f"learned (type-II) from {learned['tau0']:g} on: {said}, "
         f"{learned['elbo']:.4f} nats per datum, {learned['figures']['bytes']:,} bytes",
     )
     _say(console, f"plot: {result['plot']}")
