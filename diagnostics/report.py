@@ -67,13 +67,13 @@ def report_html(
     """
     if draws is None:  # real labels for LOO-PIT
         draws = draw(model, source, x, y, num_samples, predict=y.is_floating_point())
-    about = f"{type(source).__name__} for {type(model).__name__}"
+    about = f"Guide {type(source).__name__} of model {type(model).__name__}"
     sections = [
         _text(
             f"{len(draws.log_likelihood)} draws of {draws.latent_values} values, {len(y)} examples."
         ),
         *_approximation(draws),
-        *_sites(site_khats or {}),
+        *_sites(site_khats or {}, draws),
         *_leave_one_out(draws),
         *_loo_pit(draws, y),
         *_posterior(draws),
@@ -139,12 +139,16 @@ def _posterior(draws: Draws) -> list[str]:
     return [_head("Small sites"), _table(("site", "mean", "stddev", "3 %", "97 %"), rows)]
 
 
-def _sites(khats: Mapping[str, float]) -> list[str]:
+def _sites(khats: Mapping[str, float], draws: Draws) -> list[str]:
     if not khats:
         return []
-    rows = [(name, f"{value:.2f}") for name, value in khats.items()]
-    limit = "One site drawn anew, all others held: it cannot see a correlation between sites."
-    return [_head("K-hat by site"), _text(limit, "limit"), _table(("site", "k-hat"), rows)]
+    rows = [(n, str(draws.values[n][0].numel()), f"{value:.2f}") for n, value in khats.items()]
+    said = (
+        "One site drawn anew, all others held: it cannot see a correlation between sites, and it "
+    )
+    said += "grows with a site's number of values even where each is right."
+    table = _table(("site", "values", "k-hat"), rows)
+    return [_head("K-hat by site"), _text(said, "limit"), table]
 
 
 def _forests(draws: Draws) -> list[str]:
@@ -166,13 +170,16 @@ def _forest(values: Tensor, title: str, names: list[str] | None = None) -> str:
     order = torch.arange(len(median)) if names else median.argsort()
     low, median, high = (part[order].numpy() for part in (low, median, high))
 
+    wide = low.min() > 0 and high.max() > 10 * low.min()  # less than a decade has no log ticks
+
     def plot(axes):
         place = range(len(median))
-        axes.hlines(place, low, high)
+        axes.hlines(place, low, high, lw=1)
         axes.plot(median, place, ".")
-        axes.set(xlabel=title, xscale="linear" if low.min() <= 0 else "log")
+        axes.set(xlabel=title, xscale="log" if wide else "linear")
         if names:
             axes.set_yticks(place, names)
+            axes.set_ylim(len(names) - 0.5, -0.5)
         else:
             axes.set_ylabel("unit, by its median")
 
@@ -215,7 +222,7 @@ def _held_out(model, source, x: Tensor, y: Tensor, network, found) -> list[str]:
             axes.plot(c.confidence[seen], c.accuracy[seen], lw=1)
             axes.scatter(c.confidence[seen], c.accuracy[seen], 4 * c.count[seen].sqrt(), label=name)
         axes.set(xlabel="confidence", ylabel="accuracy")
-        axes.legend()
+        axes.legend(loc="lower right")
 
     table = _table(("held-out", "NLL, nats", "Brier", "ECE"), rows)
     said = "Larger dots are bins of more examples; a bin of a few says nothing."

@@ -21,7 +21,13 @@ def test_regression_page():
         problem.model, problem.mean_field(), problem.x, problem.y, held_out, num_samples=100
     )
     said = words(page)
-    for part in ("MeanFieldNormal for Gaussian", "K-hat", "ELBO", "lower bound", "Leave-one-out"):
+    for part in (
+        "Guide MeanFieldNormal of model Gaussian",
+        "K-hat",
+        "ELBO",
+        "lower bound",
+        "Leave-one-out",
+    ):
         assert part in said
     assert "LOO-PIT values are" in said and "Held-out PIT values are" in said
     assert "weight [2]" in said and "100 draws of 3 values, 25 examples" in said
