@@ -15,7 +15,7 @@ from .draws import Draws, draw
 from .evidence import correctable, estimates
 from .loo import loo, loo_pit
 from .marginals import intervals, ranks, readable, scales
-from .psis import psis, threshold, verdict
+from .psis import MANY_VALUES, psis, threshold, verdict
 
 _MANY_EXAMPLES = 5000  # leave-one-out fits a tail for each
 _SMALL_SITE = 20
@@ -62,7 +62,7 @@ def report_html(
     :param num_samples: draws from a guide.
     :param draws: those to show, made before by `draw` on x and y; default: new ones.
     :param reference: draws by MCMC of the same model, for rank plots of what both have.
-    :param site_khats: k-hats by site, if they are known.
+    :param site_khats: k-hats by site, if they are known; empty if no site is small enough.
     :param classified: what `calibrations` found on `held_out`, if it is known.
     """
     if draws is None:  # real labels for LOO-PIT
@@ -73,7 +73,7 @@ def report_html(
             f"{len(draws.log_likelihood)} draws of {draws.latent_values} values, {len(y)} examples."
         ),
         *_approximation(draws),
-        *_sites(site_khats or {}, draws),
+        *([] if site_khats is None else _sites(site_khats, draws)),
         *_leave_one_out(draws),
         *_loo_pit(draws, y),
         *_posterior(draws),
@@ -141,7 +141,7 @@ def _posterior(draws: Draws) -> list[str]:
 
 def _sites(khats: Mapping[str, float], draws: Draws) -> list[str]:
     if not khats:
-        return []
+        return [_head("K-hat by site"), _text(f"None: no site has up to {MANY_VALUES} values.")]
     rows = [(n, str(draws.values[n][0].numel()), f"{value:.2f}") for n, value in khats.items()]
     said = (
         "One site drawn anew, all others held: it cannot see a correlation between sites, and it "
