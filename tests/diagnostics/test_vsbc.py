@@ -212,8 +212,8 @@ def test_guides_as_trained(name, correlated):
     fit, held = GUIDES[name]
     result = vsbc(model, fit, x, simulations=50, num_samples=100)
     spread = result.spread("weight")[0]
-    print(name, correlated, result.verdict("weight"), limits(x, held, 50), limits(x, FULL, 50))
     calibrated = limits(x, FULL, 50)
+    print(name, correlated, result.verdict("weight"))
     if correlated and held != FULL:
         assert spread > calibrated[1], result.verdict("weight")  # one-sided: it is not
     if held != OTHER or not correlated:
@@ -250,16 +250,27 @@ HORSESHOES = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.jit
 @pytest.mark.parametrize("name", HORSESHOES)
 def test_guides_of_the_horseshoe(name):
-    """Factors that make a scale together are too narrow under a factorised q, and not by NUTS."""
+    """Factors that make a scale together are too narrow under a factorised q, and not by NUTS.
+
+    Their posterior, unlike a normal one, has no known dependence: the standard error is that of the
+    simulations, and the limits Student's, at 1 % for guides that must be found too narrow.
+    """
     fit, centred, simulations = HORSESHOES[name]
     model = regression("Horseshoe", centred=centred, **HORSESHOE)
     result = vsbc(model, fit, inputs(True), simulations)
-    for site in result.quantiles:
-        print(name, result.verdict(site))
+    said = [result.verdict(site) for site in result.quantiles]
+    print(name, *said, sep="\n")
     factors = ("weight.local.gamma", "weight.local.inverse_gamma")
     both = Vsbc({"z": torch.cat([result.quantiles[f] for f in factors], 1)})
-    spread, stderr = both.spread("z")
-    print(name, spread, stderr)
+    for quantiles, site in ((both, "z"), (result, "weight")):
+        spread, stderr = quantiles.spread(site)
+        if name == "NUTS":
+            assert abs(spread - 1) < stats.t.ppf(1 - LEVEL / 2, simulations - 1) * stderr, said
+            assert 0.5 < spread < 1.35, said
+        else:
+            assert spread - 1 > stats.t.ppf(0.99, simulations - 1) * stderr, said
+    if name == "NUTS":
+        check_uniform(result.quantiles)
 
 
 def test_effective_weights_are_looked_at_too():
