@@ -10,7 +10,7 @@ from .draws import Draws
 from .evidence import correctable, estimates
 from .khat import khat_by_site
 from .loo import loo
-from .psis import psis, threshold, verdict
+from .psis import MANY_VALUES, psis, threshold, verdict
 
 
 def figures(
@@ -32,7 +32,7 @@ def figures(
         evidence, or None), `khat`, `verdict`, `site_khats` (name -> k-hat), `evidence` (name ->
         value, stderr in nats, direction), `loo` (elpd, stderr in nats, how many k-hats are above
         the threshold; None too where the joint k-hat is 1 or more), `calibration` (name -> nll in
-        nats, brier, ece).
+        nats, brier, ece, and the reliability `curve`: confidence, accuracy and count by bin).
     """
     count, examples = draws.log_likelihood.shape
     found: dict[str, Any] = {
@@ -62,12 +62,25 @@ def figures(
         found["loo"] = {"elpd": result.elpd, "stderr": result.stderr, "khat_above": above}
     if calibrations is not None:
         found["calibration"] = {
-            name: {"nll": c.nll.mean().item(), "brier": c.brier.mean().item(), "ece": float(c.ece)}
+            name: {
+                "nll": c.nll.mean().item(),
+                "brier": c.brier.mean().item(),
+                "ece": float(c.ece),
+                "curve": _curve(c),
+            }
             for name, c in calibrations.items()
         }
     return found
 
 
+def _curve(c: Calibration) -> list[dict[str, float]]:
+    """The reliability curve, without the bins that are empty."""
+    rows = zip(c.confidence.tolist(), c.accuracy.tolist(), c.count.tolist(), strict=True)
+    return [
+        dict(zip(("confidence", "accuracy", "count"), row, strict=True)) for row in rows if row[2]
+    ]
+
+
 def _site_khats(model: nn.Module, source: Any, x: Tensor, y: Tensor) -> dict[str, float]:
-    khats = khat_by_site(model, source, x, y, num_samples=100, contexts=1, largest=300)
+    khats = khat_by_site(model, source, x, y, num_samples=100, contexts=1, largest=MANY_VALUES)
     return {name: values.item() for name, values in khats.items()}

@@ -84,9 +84,6 @@ def verdict(khat: float, num_samples: int, values: int = 0) -> str:
 
     :param values: latent values, of which many make it large for their number alone.
     """
-    if values > MANY_VALUES:
-        said = f"; of {values} values it is large for their number alone: look at single sites"
-        return verdict(khat, num_samples) + (said if khat > threshold(num_samples) else "")
     limit = threshold(num_samples)
     if khat <= limit:
         return f"k-hat {khat:.2f} <= {limit:.2f}: averages over q can be corrected by its weights"
@@ -94,4 +91,9 @@ def verdict(khat: float, num_samples: int, values: int = 0) -> str:
         return f"{num_samples} draws are too few for a k-hat"
     if khat < 1:
         return f"k-hat {khat:.2f} > {limit:.2f}: {num_samples} draws are too few to correct q"
+    if values > MANY_VALUES:
+        return (
+            f"k-hat {khat:.2f} >= 1: its weights correct nothing, but of {values} values it is "
+            "large for their number alone and says little of q; look at single sites"
+        )
     return f"k-hat {khat:.2f} >= 1: q misses mass of the posterior; its weights correct nothing"

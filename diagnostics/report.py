@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -14,7 +15,7 @@ from .draws import Draws, draw
 from .evidence import correctable, estimates
 from .loo import loo, loo_pit
 from .marginals import intervals, ranks, readable, scales
-from .psis import psis, threshold, verdict
+from .psis import MANY_VALUES, psis, threshold, verdict
 
 _MANY_EXAMPLES = 5000  # leave-one-out fits a tail for each
 _SMALL_SITE = 20
@@ -61,18 +62,18 @@ def report_html(
     :param num_samples: draws from a guide.
     :param draws: those to show, made before by `draw` on x and y; default: new ones.
     :param reference: draws by MCMC of the same model, for rank plots of what both have.
-    :param site_khats: k-hats by site, if they are known.
+    :param site_khats: k-hats by site, if they are known; empty if no site is small enough.
     :param classified: what `calibrations` found on `held_out`, if it is known.
     """
     if draws is None:  # real labels for LOO-PIT
         draws = draw(model, source, x, y, num_samples, predict=y.is_floating_point())
-    about = f"{type(source).__name__} for {type(model).__name__}"
+    about = f"Guide {type(source).__name__} of model {type(model).__name__}"
     sections = [
         _text(
             f"{len(draws.log_likelihood)} draws of {draws.latent_values} values, {len(y)} examples."
         ),
         *_approximation(draws),
-        *_sites(site_khats or {}),
+        *([] if site_khats is None else _sites(site_khats, draws)),
         *_leave_one_out(draws),
         *_loo_pit(draws, y),
         *_posterior(draws),
@@ -105,8 +106,11 @@ def _leave_one_out(draws: Draws) -> list[str]:
     if (draws.why and not draws.exact) or count > _MANY_EXAMPLES:
         return []
     if not correctable(draws):
-        said = "None: with a k-hat that is not below 1 no weights make it that of the posterior."
-        return [_head("Leave-one-out"), _text(said)]
+        few = psis(draws.log_ratio).khat == math.inf
+        said = (
+            "too few draws" if few else "with a k-hat of 1 or more no weights give the posterior's"
+        )
+        return [_head("Leave-one-out"), _text(f"None: {said}.")]
     result = loo(draws)
     limit = threshold(len(draws.log_likelihood))
     bad = int((result.khat > limit).sum())
@@ -135,12 +139,16 @@ def _posterior(draws: Draws) -> list[str]:
     return [_head("Small sites"), _table(("site", "mean", "stddev", "3 %", "97 %"), rows)]
 
 
-def _sites(khats: Mapping[str, float]) -> list[str]:
+def _sites(khats: Mapping[str, float], draws: Draws) -> list[str]:
     if not khats:
-        return []
-    rows = [(name, f"{value:.2f}") for name, value in khats.items()]
-    limit = "One site drawn anew, all others held: it cannot see a correlation between sites."
-    return [_head("K-hat by site"), _text(limit, "limit"), _table(("site", "k-hat"), rows)]
+        return [_head("K-hat by site"), _text(f"None: no site has up to {MANY_VALUES} values.")]
+    rows = [(n, str(draws.values[n][0].numel()), f"{value:.2f}") for n, value in khats.items()]
+    said = (
+        "One site drawn anew, all others held: it cannot see a correlation between sites, and it "
+    )
+    said += "grows with a site's number of values even where each is right."
+    table = _table(("site", "values", "k-hat"), rows)
+    return [_head("K-hat by site"), _text(said, "limit"), table]
 
 
 def _forests(draws: Draws) -> list[str]:
@@ -162,13 +170,16 @@ def _forest(values: Tensor, title: str, names: list[str] | None = None) -> str:
     order = torch.arange(len(median)) if names else median.argsort()
     low, median, high = (part[order].numpy() for part in (low, median, high))
 
+    wide = low.min() > 0 and high.max() > 10 * low.min()  # less than a decade has no log ticks
+
     def plot(axes):
         place = range(len(median))
-        axes.hlines(place, low, high)
+        axes.hlines(place, low, high, lw=1)
         axes.plot(median, place, ".")
-        axes.set(xlabel=title, xscale="linear" if low.min() <= 0 else "log")
+        axes.set(xlabel=title, xscale="log" if wide else "linear")
         if names:
             axes.set_yticks(place, names)
+            axes.set_ylim(len(names) - 0.5, -0.5)
         else:
             axes.set_ylabel("unit, by its median")
 
@@ -211,7 +222,7 @@ def _held_out(model, source, x: Tensor, y: Tensor, network, found) -> list[str]:
             axes.plot(c.confidence[seen], c.accuracy[seen], lw=1)
             axes.scatter(c.confidence[seen], c.accuracy[seen], 4 * c.count[seen].sqrt(), label=name)
         axes.set(xlabel="confidence", ylabel="accuracy")
-        axes.legend()
+        axes.legend(loc="lower right")
 
     table = _table(("held-out", "NLL, nats", "Brier", "ECE"), rows)
     said = "Larger dots are bins of more examples; a bin of a few says nothing."

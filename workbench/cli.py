@@ -330,6 +330,9 @@ def tau0(
     level: Annotated[
         float | None, typer.Option(help="Scale of a unit, in the weights' units, for --units.")
     ] = None,
+    learn: Annotated[
+        str, typer.Option(help="The tau0 that is learned at the end: global, or one a layer.")
+    ] = "global",
     engine: Annotated[
         str,
         typer.Option(
@@ -362,7 +365,7 @@ def tau0(
         quiet=quiet,
     )
     numbers = None if values is None else positive_numbers("--values", values)
-    search = {"engine": engine, "jobs": jobs, "quick": quick}
+    search = {"engine": engine, "jobs": jobs, "quick": quick, "learn": learn}
     commands.tau0(settings, numbers, out, json, search, (units, level))
 
 

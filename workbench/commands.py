@@ -139,6 +139,8 @@ def tau0(
 
     settings = resolve(settings)
     check(search["engine"], search["jobs"])
+    if search["learn"] not in ("global", "layer"):
+        raise ValueError(f"--learn {search['learn']}: must be global or layer")
     if out.suffix != ".png":
         raise ValueError(f"--out {out}: the plot is a PNG; name a .png file")
     if (expected[0] is None) != (expected[1] is None):

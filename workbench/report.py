@@ -12,6 +12,7 @@ from rich.table import Table
 from .files import write_atomic
 
 STDOUT = "-"
+NOT_FINITE = "not_finite"
 NEAR = 0.05  # of --target-bytes, relative
 LEAST_BETA = 1e-3  # below it the size of the weights hardly counts
 
@@ -19,26 +20,37 @@ LEAST_BETA = 1e-3  # below it the size of the weights hardly counts
 def write_json(result: Any, target: str | None) -> None:
     """Write `result` as JSON to the file `target`, to stdout for "-", nowhere for None.
 
-    NaN and Inf, which JSON does not have, become null.
+    NaN and infinity, which JSON does not have, become null. `not_finite` then says what they were,
+    as "nan", "inf" or "-inf" by the dotted path of the number; there is none where all are finite.
 
     :raises OSError: if the file cannot be written.
+    :raises ValueError: for a number that is not finite in a list, which has no room to say so.
     """
     if target is None:
         return
-    text = json.dumps(_finite(result), indent=2, allow_nan=False) + "\n"
+    absent: dict[str, str] = {}
+    plain = _finite(result, "", absent)
+    if absent and isinstance(plain, dict):
+        plain[NOT_FINITE] = absent
+    elif absent:
+        raise ValueError(f"not finite: {absent}")
+    text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
     if target == STDOUT:
         print(text, end="")
     else:
         write_atomic(Path(target), text.encode())
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Any, path: str, absent: dict[str, str]) -> Any:
+    """`value` with None for what is not finite, which `absent` gets by its path."""
     if isinstance(value, float) and not math.isfinite(value):
+        absent[path] = str(float(value))
         return None
+    before = f"{path}." if path else ""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(k): _finite(item, f"{before}{k}", absent) for k, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_finite(item, f"{before}{i}", absent) for i, item in enumerate(value)]
     return value
 
 
@@ -195,7 +207,10 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
         said += f"{found['khat_above']} examples not to be trusted"
         table.add_row("leave-one-out", said)
     elif not result["obstacle"] and result["khat"] >= 1:
-        table.add_row("leave-one-out", "none: its weights correct nothing")
+        few = result["khat"] == math.inf
+        table.add_row(
+            "leave-one-out", f"none: {'too few draws' if few else 'its weights correct nothing'}"
+        )
     for name, found in (result["calibration"] or {}).items():
         said = f"NLL {found['nll']:.4f} nats, Brier {found['brier']:.4f}, ECE {found['ece']:.4f}"
         table.add_row(f"validation, {name}", said)
@@ -248,9 +263,14 @@ def _print_places(console: Console, result: Mapping[str, Any]) -> None:
             )
     _say(console, f"evidence over compression: {result['decades_apart']:+.1f} decades")
     learned = result["learned"]
+    ends = learned["figures"]["learned_tau0"]
+    if isinstance(ends, Mapping):
+        said = ", ".join(f"{name} {value:.3g}" for name, value in ends.items())
+    else:
+        said = f"{ends:.3g}"
     _say(
         console,
-        f"learned (type-II) from {learned['tau0']:g} on: {learned['figures']['learned_tau0']:.3g}, "
+        f"learned (type-II) from {learned['tau0']:g} on: {said}, "
         f"{learned['elbo']:.4f} nats per datum, {learned['figures']['bytes']:,} bytes",
     )
     _say(console, f"plot: {result['plot']}")

@@ -17,6 +17,7 @@ from ..diagnostics.tau0 import Pair
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from .data import Dataset, load_data
+from .errors import CheckFailed
 from .evaluate import Score, evaluate
 from .evaluate import predict as logits_of
 from .files import write_atomic
@@ -41,11 +42,13 @@ class Search:
     :param jobs: processes at a time; default: one a core.
     :param quick: 20 draws for the bound and for predictions instead of 100 and 50; compress with
         codebooks of 16 values and without retraining what is left. Larger files, less time.
+    :param learn: tau0 in the row that learns it: "global", one of all, or "layer", one a tensor.
     """
 
     engine: str = "processes"
     jobs: int | None = None
     quick: bool = False
+    learn: str = "global"
 
 
 class Sweep:
@@ -95,11 +98,15 @@ class Sweep:
         return self._select(values, None)
 
     def learned(self, tau0: float) -> Tau0:
-        """tau0 as a parameter that starts there; `figures["learned_tau0"]` is where it ends."""
-        return self._select([tau0], "global")[0]
+        """tau0 as a parameter that starts there; `figures["learned_tau0"]` is where it ends.
+
+        A number, or one by weight tensor where each has its own.
+        """
+        return self._select([tau0], self.search.learn)[0]
 
     def _select(self, values: Iterable[float], learn: str | None) -> list[Tau0]:
-        names = {value: f"{'learned-' if learn else ''}{value!r}" for value in values}
+        kind = {None: "", "global": "learned-", "layer": "learned-layer-"}[learn]
+        names = {value: f"{kind}{value!r}" for value in values}
         done = {v: row for v, name in names.items() if (row := self._kept(name)) is not None}
         count = len(done)
 
@@ -217,7 +224,9 @@ class Sweep:
             "units": report["units"],
         }
         if model.learn_tau0:
-            figures["learned_tau0"] = model.learned.log_tau0.exp().item()
+            ends = {name: model.log_tau0(name).exp().item() for name in model.weight_names}
+            one = model.learn_tau0 == "global"
+            figures["learned_tau0"] = next(iter(ends.values())) if one else ends
         return figures
 
     def _compress(self, model: nn.Module, guide: nn.Module) -> Compressed:
@@ -246,7 +255,12 @@ class Sweep:
         about = {k: str(v) for k, v in self.about.items()} | {"tau0": repr(row.tau0)}
         save_guide(folder / f"{name}.safetensors", model, guide, about)
         # Last: a value is finished when this is there.
-        write_atomic(folder / f"{name}.json", json.dumps(asdict(row), indent=2).encode())
+        try:
+            text = json.dumps(asdict(row), indent=2, allow_nan=False)
+        except ValueError:
+            said = {**row.figures, "elbo": row.elbo, "elbo_stderr": row.elbo_stderr}
+            raise CheckFailed(f"tau0 {row.tau0:g}: a figure is not finite: {said}") from None
+        write_atomic(folder / f"{name}.json", text.encode())
 
 
 @torch.no_grad()

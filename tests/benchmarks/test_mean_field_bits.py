@@ -9,7 +9,10 @@ import pytest
 from ..project import ROOT
 
 PAGE = (ROOT / "docs" / "guides.md").read_text()
-FILE = json.loads((ROOT / "benchmarks" / "results" / "mean-field-bits.json").read_text())
+RESULTS = ROOT / "benchmarks" / "results"
+FILE, WINE = (
+    json.loads((RESULTS / f"mean-field-bits{data}.json").read_text()) for data in ("", "-wine")
+)
 FIGURES = ("stddev_over_nuts", "bits_per_weight", "nats_per_weight", "error")
 CURVE = ("bits_per_weight", "nats_per_weight", "error")
 
@@ -28,29 +31,33 @@ def cell(rows: list[dict], key: str) -> str:
     return f"{statistics.mean(values):.2f}"
 
 
+@pytest.mark.parametrize("file", [FILE, WINE], ids=["digits", "wine"])
 @pytest.mark.parametrize("name", FILE["runs"]["first"]["0"]["guides"])
-def test_the_table_of_guides(name):
-    rows = [run["guides"][name] for run in FILE["runs"]["first"].values()]
+def test_the_table_of_guides(name, file):
+    rows = [run["guides"][name] for run in file["runs"]["first"].values()]
     row(name, [cell(rows, key) for key in FIGURES])
 
 
+@pytest.mark.parametrize("file", [FILE, WINE], ids=["digits", "wine"])
 @pytest.mark.parametrize("name", FILE["runs"]["first"]["0"]["curves"])
-def test_the_curves(name):
-    curves = [run["curves"][name] for run in FILE["runs"]["first"].values()]
+def test_the_curves(name, file):
+    curves = [run["curves"][name] for run in file["runs"]["first"].values()]
     for points in zip(*curves, strict=True):
         c = points[0]["c"]
         if c in (0.25, 0.5, 1.0, 2.0, 4.0):
             row(f"{name}, {c:g}", [cell(points, key) for key in CURVE])
 
 
-def test_the_whole_network():
-    for name in FILE["runs"]["both"]["0"]["guides"]:
-        rows = [run["guides"][name] for run in FILE["runs"]["both"].values()]
+@pytest.mark.parametrize("file", [FILE, WINE], ids=["digits", "wine"])
+def test_the_whole_network(file):
+    for name in file["runs"]["both"]["0"]["guides"]:
+        rows = [run["guides"][name] for run in file["runs"]["both"].values()]
         row(f"{name}, both layers", [cell(rows, key) for key in FIGURES[1:]])
 
 
-def test_seeds_and_chains_are_as_said():
-    assert FILE["seeds"] == [0, 1, 2] and FILE["commit"] and FILE["command"]
-    nuts = [run["nuts"] for run in FILE["runs"]["first"].values()]
+@pytest.mark.parametrize("file", [FILE, WINE], ids=["digits", "wine"])
+def test_seeds_and_chains_are_as_said(file):
+    assert file["seeds"] == [0, 1, 2] and file["commit"] and file["command"]
+    nuts = [run["nuts"] for run in file["runs"]["first"].values()]
     assert f"R-hat at most {max(n['rhat_max'] for n in nuts):.2f}" in PAGE
     assert f"{min(n['ess_min'] for n in nuts):.0f} at least" in PAGE

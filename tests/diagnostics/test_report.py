@@ -21,7 +21,13 @@ def test_regression_page():
         problem.model, problem.mean_field(), problem.x, problem.y, held_out, num_samples=100
     )
     said = words(page)
-    for part in ("MeanFieldNormal for Gaussian", "K-hat", "ELBO", "lower bound", "Leave-one-out"):
+    for part in (
+        "Guide MeanFieldNormal of model Gaussian",
+        "K-hat",
+        "ELBO",
+        "lower bound",
+        "Leave-one-out",
+    ):
         assert part in said
     assert "LOO-PIT values are" in said and "Held-out PIT values are" in said
     assert "weight [2]" in said and "100 draws of 3 values, 25 examples" in said
@@ -53,10 +59,19 @@ def test_ratios_without_a_mean_estimate_nothing():
     draws = draw(problem.model, problem.mean_field(0.1), problem.x, problem.y, 200)
     said = words(report_html(problem.model, None, problem.x, problem.y, draws=draws))
     assert "correct nothing" in said and "ELBO" in said and "PSIS" not in said
-    assert "Leave-one-out" in said and "no weights make it" in said and "log predictive" not in said
+    assert "Leave-one-out" in said and "no weights give" in said and "log predictive" not in said
     found = figures(problem.model, None, draws)
     assert found["khat"] > 1 and found["loo"] is None and found["values"] == D
     assert [e["direction"] for e in found["evidence"].values()] == ["lower bound"] * 2
+
+
+def test_too_few_draws_are_no_verdict():
+    """k-hat is inf where there is no tail to fit, which says nothing of the guide."""
+    problem = Regression()
+    draws = draw(problem.model, problem.exact_guide(), problem.x, problem.y, 22)
+    said = words(report_html(problem.model, None, problem.x, problem.y, draws=draws))
+    assert "too few for a k-hat" in said and "None: too few draws." in said
+    assert "no weights" not in said
 
 
 def test_draws_of_mcmc_need_no_ratio():

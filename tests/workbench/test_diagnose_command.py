@@ -39,6 +39,10 @@ def test_page_and_figures(method, proper, tmp_path):
     for c in found["calibration"].values():  # of the same draws as the page's
         for key in ("nll", "brier", "ece"):
             assert f"<td>{c[key]:.3f}</td>" in text
+        seen = [(b["count"], abs(b["accuracy"] - b["confidence"])) for b in c["curve"]]
+        assert sum(count for count, _ in seen) == 300
+        assert c["ece"] == pytest.approx(sum(count * gap for count, gap in seen) / 300)
+    assert ("no site has up to 300 values" in text) == proper
     assert text.startswith("<!DOCTYPE html>") and "Calibration" in text
 
 

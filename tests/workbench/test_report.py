@@ -60,13 +60,31 @@ def test_a_file_beyond_the_margins_is_said_loudly():
     assert "0.003 nats and 0.2 points" in printed(within=False)
 
 
+def strict(text: str):
+    """JSON as other languages read it: Python would take NaN and Infinity, which are none."""
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
 def test_json_has_no_nan(tmp_path, capsys):
-    figures = {"a": math.nan, "b": [math.inf, 1.0], "c": {"d": (2, None)}}
-    expected = {"a": None, "b": [None, 1.0], "c": {"d": [2, None]}}
+    figures = {"a": math.nan, "b": [math.inf, 1.0], "c": {"d": (2, None), "x.weight": -math.inf}}
+    expected = {"a": None, "b": [None, 1.0], "c": {"d": [2, None], "x.weight": None}}
+    expected["not_finite"] = {"a": "nan", "b.0": "inf", "c.x.weight": "-inf"}
     report.write_json(figures, "-")
-    assert json.loads(capsys.readouterr().out) == expected
+    assert strict(capsys.readouterr().out) == expected
     report.write_json(figures, str(tmp_path / "figures.json"))
-    assert json.loads((tmp_path / "figures.json").read_text()) == expected
+    assert strict((tmp_path / "figures.json").read_text()) == expected
     report.write_json(figures, None)
     with pytest.raises(OSError):
         report.write_json(figures, str(tmp_path / "missing" / "figures.json"))
+
+
+def test_json_of_finite_numbers_says_no_more(capsys):
+    for figures in ({"a": 1.0, "b": None}, [{"a": 2}]):
+        report.write_json(figures, "-")
+        assert strict(capsys.readouterr().out) == figures
+    with pytest.raises(ValueError, match="not finite"):
+        report.write_json([math.inf], "-")

@@ -11,6 +11,7 @@ from bitsback.distributions.half_cauchy_product import exceeds
 from bitsback.workbench import sweep as sweeps
 from bitsback.workbench import tau0
 from bitsback.workbench.cli import app
+from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.settings import Settings, positive_numbers
 from torch import nn
 from typer.testing import CliRunner
@@ -79,6 +80,25 @@ def test_table_plot_json_and_resume(quick, tmp_path):
     assert again["learned"] == found["learned"]
     message = invoke("--seed", 1, *common, code=2).output
     assert "sweep.json: is of a sweep with seed 0, not 1" in " ".join(message.split())
+
+
+def test_one_tau0_a_layer(quick, tmp_path):
+    common = ("--epochs", 2, "--out", tmp_path / "a.png", "--json", tmp_path / "a.json")
+    shown = invoke("--values", "0.1", *common, "--learn", "layer").output
+    ends = json.loads((tmp_path / "a.json").read_text())["learned"]["figures"]["learned_tau0"]
+    assert list(ends) == ["fc1.weight", "fc2.weight", "fc3.weight"]
+    assert len(set(ends.values())) == 3 and all(value > 0 for value in ends.values())
+    assert f"from 0.1 on: fc1.weight {ends['fc1.weight']:.3g}, fc2.weight" in " ".join(
+        shown.split()
+    )
+
+
+def test_a_figure_that_is_not_finite_is_not_kept(quick, tmp_path):
+    settings = Settings(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
+    sweep = sweeps.Sweep(settings, HERE)
+    with pytest.raises(CheckFailed, match=r"tau0 0.1: a figure is not finite: .*'elbo': nan"):
+        sweep._keep("0.1", row(0.1, float("nan"), 0.2, 500), *sweep.pair(0.1))
+    assert not (tmp_path / "0.1.json").exists()
 
 
 def test_a_kept_value_is_what_a_new_run_gives(quick, tmp_path):
@@ -151,6 +171,7 @@ def test_values_that_are_not(text):
 def test_errors_come_first(quick, tmp_path):
     assert "name a .png file" in invoke("--out", tmp_path / "page.html", code=2).output
     assert "go together" in invoke("--units", 5, code=2).output
+    assert "must be global or layer" in invoke("--learn", "unit", code=2).output
     assert "unknown engine" in invoke("--engine", "dask", code=2).output
     assert "at least 1" in invoke("--jobs", 0, code=2).output
     assert "numbers above 0" in invoke("--values", "1,0", code=2).output
