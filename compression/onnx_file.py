@@ -67,13 +67,22 @@ def save_onnx(
     path: str | os.PathLike,
     inputs: IntegerInput | None = None,
     shape: Sequence[int] | None = None,
-) -> None:
-    """Write `to_onnx` to a file, whole or not at all.
+) -> onnx.ModelProto:
+    """Write `to_onnx` to a file, whole or not at all; returns it.
 
     :raises ValueError: as there.
     :raises OSError: the file cannot be written.
     """
-    save(to_onnx(network, inputs, shape).SerializeToString(), path)
+    model = to_onnx(network, inputs, shape)
+    save(model.SerializeToString(), path)
+    return model
+
+
+def integer_weights(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
+    """The names of the weights that a model of `to_onnx` holds as int8, and of those as floats."""
+    names = [value.name for value in model.graph.initializer]
+    integers = [name.removesuffix(".codes") for name in names if name.endswith(".weight.codes")]
+    return integers, [name for name in names if name.endswith(".weight")]
 
 
 def _import_onnx() -> Any:
