@@ -53,9 +53,9 @@ def quantised(bits: int) -> nn.Sequential:
     net, x = original(), images(128)
     for name, layer in net.named_children():
         if isinstance(layer, WEIGHTED):
-            step = layer.weight.abs().max() / (2 ** (bits - 1) - 0.5)
-            step = float(storable(step.item()))
-            layer.weight.copy_((layer.weight / step).round() * step)
+            most = 2 ** (bits - 1) - 1
+            step = float(storable(layer.weight.abs().max().item() / (most + 0.5)))
+            layer.weight.copy_((layer.weight / step).round().clamp(-most, most) * step)
         elif isinstance(layer, nn.ReLU):
             step = float(storable(layer(x).max().item() / (2**bits - 1)))
             setattr(net, name, QuantisedReLU(step, bits).eval())
