@@ -69,15 +69,15 @@ def test_sums_are_those_of_true_integers(bits):
 
 
 def test_the_bound_is_reached_and_proven():
-    """Inputs of the largest code where weights are positive reach it but for the bias's sign."""
+    """By inputs of the largest codes with the signs of the weights and of the bias."""
     layer = nn.Linear(3, 2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[3.0, -1.0, 2.0], [1.0, 1.0, 1.0]]))
-        layer.bias.copy_(torch.tensor([0.0, 7.0]))
+        layer.bias.copy_(torch.tensor([7.0, -4.0]))
     whole = to_integer(nn.Sequential(layer), IntegerInput(Fraction(1), -127, 127))
     made = accumulators(whole)["0"]
-    assert made.fraction == 8 and made.bound == 256 * 127 * 6
-    assert whole(torch.tensor([[127.0, -127.0, 127.0]])).tolist() == [[127 * 6, 127 + 7]]
+    assert made.fraction == 8 and made.bound == 256 * (127 * 6 + 7)
+    assert whole(torch.tensor([[127.0, -127.0, 127.0]])).tolist() == [[127 * 6 + 7, 127 - 4]]
 
 
 def constant(count: int) -> nn.Linear:
@@ -97,6 +97,14 @@ def test_a_sum_beyond_int32_names_its_layer():
     nested = nn.Sequential(nn.Identity(), nn.Sequential(nn.Identity(), constant(129)))
     with pytest.raises(ValueError, match=r"layer '1\.1' may sum to .* int32"):
         to_integer(nested)
+
+
+def test_a_bias_beyond_int32_names_its_layer():
+    layer = nn.Linear(1, 1)
+    nn.init.ones_(layer.weight)
+    nn.init.constant_(layer.bias, 2.0**24)
+    with pytest.raises(ValueError, match=r"layer '0' may sum to 42781\d+, beyond int32"):
+        to_integer(nn.Sequential(layer))
 
 
 def test_rounding_is_half_up_and_exact_but_near_halves():
@@ -170,7 +178,7 @@ def test_a_select_and_dropout_stay_and_the_network_is_not_changed():
     on_grid(net, 8, pixels())
     net.train()
     whole = to_integer(net)
-    assert net.training and net[3].training
+    assert all(module.training for module in net.modules())
     expected = net.eval()(pixels())
     assert torch.allclose(whole(pixels()).float(), expected, atol=1e-4)
 

@@ -28,7 +28,7 @@ def kinds(model) -> list[str]:
 
 @pytest.mark.parametrize("optimised", [False, True])
 @pytest.mark.parametrize("inputs", [None, IntegerInput()])
-@pytest.mark.parametrize("bits", [2, 4, 8, 12])
+@pytest.mark.parametrize("bits", [2, 4, 8, 9, 12])
 def test_outputs_of_onnxruntime(bits, inputs, optimised):
     """Those of the network, to 2e-3 of the largest logit, which rounding of biases may take.
 

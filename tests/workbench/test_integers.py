@@ -90,9 +90,9 @@ def test_disagreement_is_counted(digits):
     whole = bitsback.to_integer(net, input_grid(digits))
     same = disagreement(net, whole, x)
     with torch.no_grad():
-        net.fc2.bias[3] += 2 * net.relu2.step
+        net.fc2.bias[3] += net.relu2.step
     moved = disagreement(net, whole, x)
-    assert moved["codes"] == same["codes"] == 50 * 150 and moved["codes_differ_by"] == 2
+    assert moved["codes"] == same["codes"] == 50 * 150 and moved["codes_differ_by"] == 1
     open_ = (whole[:6](x)[:, 3] > 0).sum().item()
     assert moved["codes_differ"] >= open_ > 0
     net.fc3.bias.data[0] = 1e6
@@ -112,6 +112,7 @@ def test_onnxruntime_predicts_as_the_network_does(done, digits, tmp_path):
     assert said["integer_weights"] == ["fc1.weight", "fc2.weight", "fc3.weight"]
     assert said["float_weights"] == [] and said["bytes"] == (tmp_path / "net.onnx").stat().st_size
     model = onnx.load(tmp_path / "net.onnx")
+    assert [n.op_type for n in model.graph.node].count("QuantizeLinear") == 3  # inputs, two ReLUs
     found = session(model).run(None, {"x": digits.test.x.numpy()})[0]
     expected = predict(bitsback.load(out), digits.test.x).numpy()
     assert np.array_equal(found.argmax(1), expected.argmax(1))
