@@ -20,6 +20,8 @@ _PUBLIC = {
     "network": "workbench.networks",
     "posterior_of": "guides.posterior_of",
     "save_guide": "workbench.trained",
+    "save_onnx": "compression.onnx_file",
+    "to_integer": "compression.integer",
 }
 _FOLDERS = ("compression", "diagnostics", "distributions", "guides", "models", "workbench")
 

@@ -15,7 +15,7 @@ import typer
 
 from . import commands
 from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
-from .settings import Settings, number_or_validation, positive_numbers
+from .settings import Settings, number_or_validation, positive_integers, positive_numbers
 
 app = typer.Typer(
     help="Bayesian compression of neural networks: from a network and data to one small file.",
@@ -276,6 +276,34 @@ def evaluate(
 def inspect(file: CompressedFile, json: Json = None) -> None:
     """Where the bytes of a compressed file are, and what is left of each layer."""
     commands.inspect(file, json)
+
+
+@app.command()
+@_one_line
+def export(
+    file: CompressedFile,
+    onnx: Annotated[
+        Path, typer.Option(metavar="OUT", help="The ONNX model, with integers where there are any.")
+    ],
+    levels: Annotated[
+        int | None,
+        typer.Option(
+            help="Make integers of inputs in [0, 1], too, multiples of 1/LEVELS: 255 for mnist, "
+            "16 for digits. Default: they stay floats."
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S",
+            help="Shape of an input, as in 1,28,28. Default: what the first layer says.",
+        ),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Write a compressed network as ONNX, for onnxruntime and others."""
+    sizes = None if shape is None else positive_integers("--shape", shape)
+    commands.export(file, onnx, levels, sizes, json)
 
 
 @app.command()

@@ -4,6 +4,7 @@ Torch and the rest load inside the functions, so that `bitsback --help` is fast.
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,38 @@ def inspect(file: Path, json_target: str | None) -> None:
     except CorruptFile as error:
         raise type(error)(f"{file}: {error}") from error
     report.print_inspected(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def export(
+    file: Path, out: Path, levels: int | None, shape: tuple[int, ...] | None,
+    json_target: str | None,
+) -> None:  # fmt: skip
+    """A compressed file as an ONNX model.
+
+    :param levels: inputs become integers, multiples of 1 / levels; None: they stay floats.
+    :param shape: of one input; None: see `onnx_file.to_onnx`.
+    :raises ValueError: for a network that has no such form; the message names the layer.
+    """
+    from ..compression.errors import CorruptFile
+    from ..compression.file import load
+    from ..compression.integer_layers import IntegerInput
+    from ..compression.onnx_file import integer_weights, save_onnx
+
+    if levels is not None and not 1 <= levels <= 255:
+        raise ValueError(f"--levels {levels}: must be within 1..255, so that codes are of 8 bits")
+    check_writable(out, "--onnx")
+    _check_json(json_target)
+    inputs = None if levels is None else IntegerInput(Fraction(1, levels), high=levels)
+    try:
+        model = save_onnx(load(file), out, inputs, shape)
+    except CorruptFile:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    result = {"file": str(file), "onnx": str(out), "bytes": out.stat().st_size}
+    result["integer_weights"], result["float_weights"] = integer_weights(model)
+    report.print_exported(consoles(json_target)[1], result)
     report.write_json(result, json_target)
 
 

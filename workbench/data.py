@@ -48,6 +48,7 @@ class Dataset:
 
     :param classes: number of classes; labels are 0 to `classes - 1`.
     :param input_shape: shape of one image, `(channels, height, width)`.
+    :param levels: pixels are multiples of 1 / levels, at most 255.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Dataset:
     test: Split
     classes: int
     input_shape: tuple[int, ...]
+    levels: int = 255
 
 
 def load_data(
@@ -86,7 +88,7 @@ def _digits(name: str, data_dir: Path | None, console: Console | None) -> Datase
     order = _permutation(len(labels))
     stops = (DIGITS_TRAIN, DIGITS_TRAIN + DIGITS_VALIDATION)
     parts = [_split(images[part], labels[part]) for part in np.split(order, stops)]
-    return Dataset(name, *parts, classes=10, input_shape=(1, 8, 8))
+    return Dataset(name, *parts, classes=10, input_shape=(1, 8, 8), levels=16)
 
 
 def _idx(name: str, data_dir: Path | None, console: Console | None) -> Dataset:

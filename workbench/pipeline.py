@@ -23,6 +23,7 @@ from .data import Dataset, load_data
 from .errors import CheckFailed
 from .evaluate import Score, check_fits, evaluate
 from .fit import Options, fit
+from .integers import integer_figures
 from .networks import network
 from .progress import StatusLine
 from .settings import ARMS, Settings
@@ -40,8 +41,9 @@ _STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
 def run(settings: Settings, console: Console) -> dict[str, Any]:
     """Train, compress and write `settings.out`; returns what `--json` writes (see the README).
 
-    The test part is looked at twice, at the very end: with the trained network and with the
-    decoded file. Everything else is decided on the validation part.
+    The test part is looked at at the very end alone: with the trained network, with the decoded
+    file, and with that file's integer form if the method is bayesian-bits. Everything else is
+    decided on the validation part.
 
     :param settings: resolved (see `settings.resolve`).
     :param console: for the progress line and notes.
@@ -63,7 +65,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     result.save(settings.out)
     unpruned = quantise_activations(_with_means(net, posterior), posterior)
     before = evaluate(unpruned, data.test)
-    after = evaluate(_reread(settings.out, net, result), data.test)
+    decoded = _reread(settings.out, net, result)
+    after = evaluate(decoded, data.test)
     validation = evaluate(result.network, data.validation)
     figures = _figures(settings, result, before, after, validation)
     obstacle = _no_code(method, guide, posterior)
@@ -80,6 +83,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         figures["validation_examples"] = validation.n
     if method.name == "bayesian-bits":
         figures["bops"] = bops_figures(guide, settings.target_bops)
+        figures["integer"] = integer_figures(decoded, data)
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 

@@ -68,6 +68,8 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("ratio", f"{result['ratio']:.1f}x")
     if "bops" in result:
         table.add_row("bit operations", _bops(result["bops"]))
+    if "integer" in result:
+        table.add_row("integer network", _integer(result["integer"]))
     if "description" in result:
         table.add_row("description", _description(result["description"]))
     else:
@@ -118,6 +120,17 @@ def _bops(found: Mapping[str, Any]) -> str:
     return f"{said}; bits of weights x inputs: {widths}"
 
 
+def _integer(found: Mapping[str, Any]) -> str:
+    """The error of the file's network in integers, and how often it is not the float one."""
+    if found["obstacle"]:
+        return f"none: {found['obstacle']}"
+    return (
+        f"test error {_percent(found['test_error'])}; differs from the float pass in "
+        f"{found['codes_differ']:,} of {found['codes']:,} codes and "
+        f"{found['predictions_differ']:,} of {found['predictions']:,} predictions"
+    )
+
+
 def _error_reached(result: Mapping[str, Any]) -> str:
     """How near a file came to the validation error asked for, whose own standard error is said."""
     wanted, found = result["target_error"], result["validation_error"]
@@ -165,6 +178,17 @@ def print_inspected(console: Console, result: Mapping[str, Any]) -> None:
         table.add_row(part, f"{size:,.1f}", f"{100 * size / total:.1f} %")
     console.print(table)
     print_layers(console, result["layers"])
+
+
+def print_exported(console: Console, result: Mapping[str, Any]) -> None:
+    """The table of `bitsback export`."""
+    _say(console, f"{result['file']} as ONNX")
+    table = _key_value()
+    table.add_row("weights of 8 bits", ", ".join(result["integer_weights"]) or "none")
+    table.add_row("weights as floats", ", ".join(result["float_weights"]) or "none")
+    table.add_row("bytes", f"{result['bytes']:,}")
+    table.add_row("file", result["onnx"])
+    console.print(table)
 
 
 def print_layers(console: Console, layers: Sequence[Mapping[str, Any]]) -> None:

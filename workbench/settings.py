@@ -220,6 +220,17 @@ def positive_numbers(option: str, text: str) -> tuple[float, ...]:
     return numbers
 
 
+def positive_integers(option: str, text: str) -> tuple[int, ...]:
+    """The value of an option that takes whole numbers above 0, with commas between them.
+
+    :raises ValueError: if `text` is anything else.
+    """
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
+        raise ValueError(f"{option} {text}: must be whole numbers above 0, such as 1,28,28")
+    return tuple(int(part) for part in parts)
+
+
 def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise ValueError(f"{option} {value}: must be one of {', '.join(known)}")
