@@ -47,6 +47,11 @@ def largest_code(width: int, signed: bool) -> int:
     return 2 ** (width - 1) - 1 if signed else 2**width - 1
 
 
+def with_scaled_gradient(value: Tensor, scale: float) -> Tensor:
+    """The same value, whose gradient is multiplied by `scale`."""
+    return value.detach() + scale * (value - value.detach())
+
+
 def clipped(x: Tensor, reach: Tensor, signed: bool) -> Tensor:
     """x within the range; what is clipped passes its gradient to `reach`."""
     high = reach * _INSIDE
@@ -54,8 +59,9 @@ def clipped(x: Tensor, reach: Tensor, signed: bool) -> Tensor:
 
 
 def quantise(
-    x: Tensor, reach: Tensor, widths: Sequence[int], gates: Tensor, signed: bool
-) -> Tensor:
+    x: Tensor, reach: Tensor, widths: Sequence[int], gates: Tensor, signed: bool,
+    clip_only: bool = False,
+) -> Tensor:  # fmt: skip
     """x on the grid whose gates are open, in between where gates are.
 
     x2 + z4 (e4 + z8 (e8 + ...)), e_b the residual rounded to the steps of b bits. Rounding passes
@@ -64,8 +70,11 @@ def quantise(
 
     :param reach: the end of the range, positive, scalar.
     :param gates: of each width beyond the first, within [0, 1], shape `(len(widths) - 1,)`.
+    :param clip_only: whether `reach` gets gradients of clipped values alone, 1 each (Choi et al.
+        2018, PACT, eq. 3): steps count as constants.
     """
     x = clipped(x, reach, signed)
+    reach = reach.detach() if clip_only else reach
     total = _round(x, step_of(reach, widths[0], signed))
     so_far, open_ = total, 1.0
     for gate, width in zip(gates, widths[1:], strict=True):

@@ -1,6 +1,5 @@
 """Gates that choose bits and units together (van Baalen et al. 2020, Bayesian Bits)."""
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -12,11 +11,18 @@ from torch import Tensor, nn
 
 from ..distributions.gate_chain import OBJECTIVES, ChainPrior
 from ..distributions.parameters import state_parameters
-from ..distributions.quantiser import check_widths, quantise, quantised_relu, stored_step
+from ..distributions.quantiser import (
+    check_widths,
+    quantise,
+    quantised_relu,
+    stored_step,
+    with_scaled_gradient,
+)
 from .deterministic import deterministic
 from .gated_relu import GatedReLU, inputs_of
 from .network import NetworkModel
 from .prediction import or_point
+from .ranges import RANGES, lsq_range, lsq_scale, measured, widest
 
 START = 512  # examples at most that the first ranges of activations are read off
 
@@ -41,13 +47,18 @@ class BayesianBits(NetworkModel):
     :param widths: bits; each divides the next. Default 2, 4, 8: the published search on MNIST.
     :param prune: whether units have gates; without them precision is all that is learned.
     :param bits: whether widths have gates; without them all are open, and units are pruned alone.
+        Without either all is quantised at the last width, and there is nothing to choose.
+    :param ranges: "published" (default), or one of two baselines at a fixed width, which need
+        `bits=False` and widths of one entry: "lsq" (Esser et al. 2020) starts where they start and
+        has their scale of gradients; "pact" (Choi et al. 2018) does so for weights alone, while
+        ReLUs' ranges get gradients of clipped values only.
     :param objective: "published" (default) or "exact"; see `distributions.ChainPrior`.
     :param slab: prior standard deviation of base (default 1), L2 regularisation.
 
     The other parameters are those of `NetworkModel`.
 
-    :raises ValueError: for a cost or slab out of range, widths that do not nest, no gates at all,
-        or an unknown objective.
+    :raises ValueError: for a cost or slab out of range, widths that do not nest, an unknown
+        objective, or ranges that are unknown or need a fixed width.
     """
 
     proper = False
@@ -62,6 +73,7 @@ class BayesianBits(NetworkModel):
         bits: bool = True,
         objective: str = "published",
         slab: float = 1.0,
+        ranges: str = "published",
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
@@ -71,10 +83,12 @@ class BayesianBits(NetworkModel):
             raise ValueError(f"slab, a prior standard deviation, must be positive; got {slab}")
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
-        if not (prune or bits):
-            raise ValueError("prune and bits are both False, so there are no gates to learn")
+        if ranges not in RANGES:
+            raise ValueError(f"ranges must be one of {', '.join(RANGES)}; got {ranges!r}")
         self.widths = check_widths(widths)
-        self.cost, self.prune, self.bits = cost, prune, bits
+        if ranges != "published" and (bits or len(self.widths) > 1):
+            raise ValueError(f"ranges={ranges!r} needs bits=False and one width; got {self.widths}")
+        self.cost, self.prune, self.bits, self.ranges = cost, prune, bits, ranges
         self.objective, self.slab = objective, slab
         self.inputs = inputs_of(net, self.weight_names)
         self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
@@ -84,7 +98,10 @@ class BayesianBits(NetworkModel):
         initial = self.initial_weights()
         like, self.log_range = next(iter(initial.values())), nn.ParameterDict()
         for name, value in initial.items():
-            self.log_range[_key(name)] = nn.Parameter(start_range(value).log())
+            reach = widest(value)
+            if ranges != "published":
+                reach = lsq_range(value.abs().mean(), self.widths[0], signed=True)
+            self.log_range[_key(name)] = nn.Parameter(reach.log())
         for path in self.relus:
             self.log_range[_key(path)] = nn.Parameter(like.new_zeros(()))
         self.register_buffer("beta", like.new_tensor(1.0))
@@ -107,6 +124,16 @@ class BayesianBits(NetworkModel):
     def reach(self, site: str) -> Tensor:
         """The end of the range of a weight or a ReLU, scalar, with its gradient."""
         return self.log_range[_key(site)].exp()
+
+    def quantised(self, site: str, x: Tensor, gates: Tensor) -> Tensor:
+        """A weight or a ReLU's inputs x on its grid, by the gates of its widths."""
+        reach, signed = self.reach(site), site in self.inputs
+        lsq = self.ranges == "lsq" or (self.ranges == "pact" and signed)
+        if lsq:
+            count = x.numel() if signed else x[0].numel()
+            reach = with_scaled_gradient(reach, lsq_scale(count, self.widths[0], signed))
+        clip_only = self.ranges == "pact" and not signed
+        return quantise(x, reach, self.widths, gates, signed, clip_only)
 
     def split(self, site: str, gate: Tensor | None) -> tuple[Tensor, Tensor]:
         """Gates of units and of widths; where there are none of widths, ones."""
@@ -141,7 +168,7 @@ class BayesianBits(NetworkModel):
         slab = Normal(zeros, torch.full_like(zeros, self.slab))
         base = pyro.sample(f"{name}.base", slab.to_event(initial.dim()))
         units, widths = self.split(name, gate)
-        value = quantise(base, self.reach(name), self.widths, widths, signed=True)
+        value = self.quantised(name, base, widths)
         if self.units(name):
             value = value * units.reshape(-1, *[1] * (value.dim() - 1))
         return deterministic(name, value)
@@ -179,8 +206,8 @@ class BayesianBits(NetworkModel):
 
     def _quantiser(self, path: str, gate: Tensor | None):
         if gate is not None:
-            reach, (_, widths) = self.reach(path), self.split(path, gate)
-            return lambda x: quantise(x, reach, self.widths, widths, signed=False)
+            _, widths = self.split(path, gate)
+            return lambda x: self.quantised(path, x, widths)
         width = int(self.relu_bits[list(self.relus).index(path)])
         step = stored_step(self.reach(path), width, signed=False)
         return lambda x: quantised_relu(x, step, width)
@@ -191,35 +218,16 @@ class BayesianBits(NetworkModel):
 
         :param x: inputs, shape `(N, ...)`, of which the first `START` are taken.
         """
-        net = copy.deepcopy(self._original[0]).to(x.device).eval()
-        found: dict[str, float] = {}
-
-        def count(name: str, weight: Tensor):
-            def hook(module, given, output) -> None:
-                found[name] = weight.numel() * output[0].numel() / weight.shape[0]
-
-            return hook
-
-        def largest(path: str):
-            def hook(module, given, output) -> None:
-                value = output.max().clamp(min=1e-3).log()
-                self.log_range[_key(path)].copy_(value)
-
-            return hook
-
-        for name, weight in self.initial_weights().items():
-            owner = net.get_submodule(name.rpartition(".")[0])
-            owner.register_forward_hook(count(name, weight))
+        weights = self.initial_weights()
+        found = measured(self._original[0], weights, list(self.relus), x[:START])
         for path in self.relus:
-            net.get_submodule(path).register_forward_hook(largest(path))
-        net(x[:START])
-        self.macs.copy_(self.macs.new_tensor([found.get(n, 0.0) for n in self.weight_names]))
+            if self.ranges == "lsq":
+                reach = lsq_range(found.mean[path], self.widths[0], signed=False)
+            else:
+                reach = found.largest[path]
+            self.log_range[_key(path)].copy_(reach.clamp(min=1e-3).log())
+        self.macs.copy_(self.macs.new_tensor([found.macs.get(n, 0.0) for n in weights]))
         self._measured = True
-
-
-def start_range(value: Tensor) -> Tensor:
-    """A range that holds all of a weight on a step that is then rounded by 2^-9, scalar."""
-    return 1.01 * value.abs().max().clamp(min=1e-6)
 
 
 def _key(name: str) -> str:

@@ -15,7 +15,7 @@ import typer
 
 from . import commands
 from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
-from .settings import Settings, number_or_validation, positive_numbers
+from .settings import Settings, number_or_validation, positive_numbers, whole_numbers
 
 app = typer.Typer(
     help="Bayesian compression of neural networks: from a network and data to one small file.",
@@ -180,7 +180,14 @@ def compress(
         typer.Option(help="bayesian-bits: bit operations to reach, a share of those at 32 bits."),
     ] = None,
     arm: Annotated[
-        str | None, typer.Option(help="bayesian-bits: gates, both, quantisation or pruning.")
+        str | None,
+        typer.Option(
+            help="bayesian-bits: gates, both, quantisation or pruning; or none, lsq or pact."
+        ),
+    ] = None,
+    widths: Annotated[
+        str | None,
+        typer.Option(metavar="B", help="bayesian-bits: bits to choose among, as in 2,4,8."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -245,6 +252,7 @@ def compress(
         cost=cost,
         target_bops=target_bops,
         arm=arm,
+        widths=whole_numbers("--widths", widths),
         out=out,
         resume=resume,
         force_resume=force_resume,

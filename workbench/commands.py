@@ -91,7 +91,8 @@ def diagnose(
     from .. import diagnostics
     from ..compression.file import load
     from .data import load_data
-    from .trained import describe_guide, rebuild
+    from .kept import rebuild
+    from .trained import describe_guide
 
     if samples < 20:
         raise ValueError(f"--samples {samples}: must be at least 20, to say anything of a tail")

@@ -9,7 +9,14 @@ QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
-ARMS = {"both": {}, "quantisation": {"prune": False}, "pruning": {"bits": False}}
+_FIXED = {"prune": False, "bits": False}
+ARMS = {
+    "both": {},
+    "quantisation": {"prune": False},
+    "pruning": {"bits": False},
+    "lsq": {**_FIXED, "ranges": "lsq"},
+    "pact": {**_FIXED, "ranges": "pact"},
+}
 MAX_SEED = 2**31 - 1
 MAX_THREADS = 1024
 MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training
@@ -42,6 +49,8 @@ class Settings:
     :param cost: of method bayesian-bits: nats for each example of a bit of the largest layer.
     :param target_bops: of method bayesian-bits: BOPs to reach, a share of those at 32 bits.
     :param arm: of method bayesian-bits: which gates there are, one of `ARMS`.
+    :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
+        gates the one of all weights and ReLUs.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
@@ -78,6 +87,7 @@ class Settings:
     cost: float | None = None
     target_bops: float | None = None
     arm: str | None = None
+    widths: tuple[int, ...] | None = None
     out: Path | None = None
     resume: Path | None = None
     force_resume: bool = False
@@ -122,15 +132,15 @@ class Settings:
             raise ValueError(f"--target-error {self.target_error}: must be within 0 and 100")
         if self.target_error is not None and self.target_bytes is not None:
             raise ValueError("--target-error: beta cannot reach --target-bytes too; give one")
-        _one_of("--arm", self.arm, tuple(ARMS))
         if self.cost is not None and not 0 < self.cost < float("inf"):
             raise ValueError(f"--cost {self.cost}: must be positive and finite")
         if self.target_bops is not None and not 0 < self.target_bops < 1:
             raise ValueError(f"--target-bops {self.target_bops}: must be a share within (0, 1)")
+        self._check_arm()
         for option, (given, method) in _of_one_method(self).items():
             if given and self.method != method:
                 raise ValueError(f"{option}: only --method {method} has it, not {self.method}")
-            if given and self.load_guide is not None:
+            if given and self.load_guide is not None and option not in KEPT:
                 raise ValueError(f"{option}: no training with --load-guide to use it in")
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
@@ -144,6 +154,22 @@ class Settings:
         if self.force_resume and self.resume is None:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
 
+    def _check_arm(self) -> None:
+        """Whether arm, widths and what needs gates go together."""
+        _one_of("--arm", self.arm, tuple(ARMS))
+        if self.arm is None or ARMS[self.arm].get("bits", True) or self.load_guide is not None:
+            return
+        fixed = not ARMS[self.arm].get("prune", True)
+        if fixed and (self.widths is None or len(self.widths) != 1):
+            raise ValueError(f"--arm {self.arm}: has no gates; give one width, as in --widths 4")
+        for option, given in (("--cost", self.cost), ("--target-bops", self.target_bops)):
+            if fixed and given is not None:
+                raise ValueError(f"{option}: --arm {self.arm} has no gates that it could move")
+
+
+# Options that the pair is made by; `--save-guide` keeps them, `--load-guide` takes them over.
+KEPT = {"--arm": "arm", "--widths": "widths"}
+
 
 def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
     """The options that one method alone has, and which."""
@@ -155,6 +181,7 @@ def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
         "--cost": (settings.cost, "bayesian-bits"),
         "--target-bops": (settings.target_bops, "bayesian-bits"),
         "--arm": (settings.arm, "bayesian-bits"),
+        "--widths": (settings.widths, "bayesian-bits"),
     }
 
 
@@ -164,10 +191,13 @@ def resolve(settings: Settings) -> Settings:
     :raises ValueError: for an unknown data set, network or method (the message lists the known
         ones), and for a device that this machine does not have.
     """
+    from ..distributions.quantiser import check_widths
     from ..methods import METHODS
     from .data import DATASETS
     from .networks import NETWORKS, default_network
 
+    if settings.widths is not None:
+        check_widths(settings.widths)
     lookup("data set", settings.data, DATASETS)
     lookup("method", settings.method, METHODS)
     network = settings.network or default_network(settings.data)
@@ -218,6 +248,19 @@ def positive_numbers(option: str, text: str) -> tuple[float, ...]:
     if not numbers or not all(0 < number < float("inf") for number in numbers):
         raise ValueError(f"{option} {text}: must be numbers above 0, such as 1e-6,1e-5,0.1")
     return numbers
+
+
+def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """The value of an option that takes whole numbers, with commas between them.
+
+    :raises ValueError: if `text` is anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option} {text}: must be whole numbers, such as 2,4,8") from None
 
 
 def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:

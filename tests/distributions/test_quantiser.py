@@ -10,6 +10,7 @@ from bitsback.distributions.quantiser import (
     quantised_relu,
     step_of,
     stored_step,
+    with_scaled_gradient,
 )
 
 WIDTHS = [(2, 4, 8, 16, 32), (3, 6, 12), (2, 10), (5,)]
@@ -66,6 +67,21 @@ def test_gradients_are_straight_through():
     reach.grad = None
     quantise(x, reach, (4,), torch.zeros(0), True)[1].backward()
     torch.testing.assert_close(reach.grad, 7 * step / REACH, rtol=1e-5, atol=0)
+
+
+def test_ranges_may_get_gradients_of_clipped_values_alone():
+    """PACT: 1 for each clipped value, 0 inside; LSQ's scale multiplies a gradient and no value."""
+    x = torch.tensor([0.3, 2.0, 0.6, 3.0], dtype=torch.float64)
+    reach = REACH.clone().requires_grad_()
+    value = quantise(x, reach, (4,), torch.zeros(0), False, clip_only=True)
+    assert value.equal(quantise(x, REACH, (4,), torch.zeros(0), False))
+    value.sum().backward()
+    assert reach.grad.item() == pytest.approx(2)
+    scaled = with_scaled_gradient(reach, 0.25)
+    assert scaled.equal(reach)
+    reach.grad = None
+    (3 * scaled).backward()
+    assert reach.grad == 0.75
 
 
 def test_stored_grids():

@@ -78,6 +78,10 @@ def test_target_bops_are_met_on_digits(tmp_path):
         ({"cost": -1.0}, "--cost"),
         ({"arm": "none"}, "--arm"),
         ({"target_bops": math.nan}, "--target-bops"),
+        ({"arm": "lsq"}, "give one width"),
+        ({"arm": "pact", "widths": (2, 4)}, "give one width"),
+        ({"arm": "lsq", "widths": (4,), "cost": 1.0}, "--cost: --arm lsq has no gates"),
+        ({"arm": "lsq", "widths": (4,), "target_bops": 0.1}, "--target-bops: --arm lsq"),
     ],
 )
 def test_options_out_of_range_are_refused(given, match):
@@ -85,7 +89,9 @@ def test_options_out_of_range_are_refused(given, match):
         Settings(method="bayesian-bits", **given)
 
 
-@pytest.mark.parametrize("given", [{"cost": 0.1}, {"target_bops": 0.1}, {"arm": "pruning"}])
+@pytest.mark.parametrize(
+    "given", [{"cost": 0.1}, {"target_bops": 0.1}, {"arm": "pruning"}, {"widths": (2, 4)}]
+)
 def test_options_of_bayesian_bits_are_refused_elsewhere(given):
     with pytest.raises(ValueError, match="only --method bayesian-bits"):
         Settings(method="gaussian", **given)
