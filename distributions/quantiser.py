@@ -60,7 +60,7 @@ def clipped(x: Tensor, reach: Tensor, signed: bool) -> Tensor:
 
 def quantise(
     x: Tensor, reach: Tensor, widths: Sequence[int], gates: Tensor, signed: bool,
-    clip_only: bool = False,
+    clip_only: bool = False, independent: bool = False,
 ) -> Tensor:  # fmt: skip
     """x on the grid whose gates are open, in between where gates are.
 
@@ -72,12 +72,18 @@ def quantise(
     :param gates: of each width beyond the first, within [0, 1], shape `(len(widths) - 1,)`.
     :param clip_only: whether `reach` gets gradients of clipped values alone, 1 each (Choi et al.
         2018, PACT, eq. 3): steps count as constants.
+    :param independent: whether gates form no chain: each that is open, from the narrowest on, puts
+        x on its own grid in place of what was before, so that the widest open one counts,
+        (1 - z8) ((1 - z4) x2 + z4 x4) + z8 x8.
     """
     x = clipped(x, reach, signed)
     reach = reach.detach() if clip_only else reach
     total = _round(x, step_of(reach, widths[0], signed))
     so_far, open_ = total, 1.0
     for gate, width in zip(gates, widths[1:], strict=True):
+        if independent:
+            total = total + gate * (_round(x, step_of(reach, width, signed)) - total)
+            continue
         residual = _round(x - so_far, step_of(reach, width, signed))
         so_far, open_ = so_far + residual, open_ * gate
         total = total + open_ * residual

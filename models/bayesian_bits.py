@@ -9,7 +9,7 @@ from pyro import poutine
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from ..distributions.gate_chain import OBJECTIVES, ChainPrior
+from ..distributions.gate_chain import OBJECTIVES, ChainPrior, reached
 from ..distributions.parameters import state_parameters
 from ..distributions.quantiser import (
     check_widths,
@@ -24,6 +24,7 @@ from .network import NetworkModel
 from .prediction import or_point
 from .ranges import RANGES, lsq_range, lsq_scale, measured, widest
 
+GATES = ("chain", "independent")
 START = 512  # examples at most that the first ranges of activations are read off
 
 
@@ -52,13 +53,17 @@ class BayesianBits(NetworkModel):
         `bits=False` and widths of one entry: "lsq" (Esser et al. 2020) starts where they start and
         has their scale of gradients; "pact" (Choi et al. 2018) does so for weights alone, while
         ReLUs' ranges get gradients of clipped values only.
+    :param gates: "chain" (default), or "independent": a width's gate then counts whether or not
+        those of narrower ones are open, and a tensor has the widest whose gate is.
+    :param freeze_weights: whether gates and ranges alone are trained, and neither base nor the
+        network's other parameters are: after training, as it were (default False).
     :param objective: "published" (default) or "exact"; see `distributions.ChainPrior`.
     :param slab: prior standard deviation of base (default 1), L2 regularisation.
 
     The other parameters are those of `NetworkModel`.
 
     :raises ValueError: for a cost or slab out of range, widths that do not nest, an unknown
-        objective, or ranges that are unknown or need a fixed width.
+        objective, unknown gates, or ranges that are unknown or need a fixed width.
     """
 
     proper = False
@@ -74,6 +79,8 @@ class BayesianBits(NetworkModel):
         objective: str = "published",
         slab: float = 1.0,
         ranges: str = "published",
+        gates: str = "chain",
+        freeze_weights: bool = False,
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
@@ -85,16 +92,21 @@ class BayesianBits(NetworkModel):
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
         if ranges not in RANGES:
             raise ValueError(f"ranges must be one of {', '.join(RANGES)}; got {ranges!r}")
+        if gates not in GATES:
+            raise ValueError(f"gates must be one of {', '.join(GATES)}; got {gates!r}")
         self.widths = check_widths(widths)
         if ranges != "published" and (bits or len(self.widths) > 1):
             raise ValueError(f"ranges={ranges!r} needs bits=False and one width; got {self.widths}")
         self.cost, self.prune, self.bits, self.ranges = cost, prune, bits, ranges
         self.objective, self.slab = objective, slab
+        self.independent, self.freeze_weights = gates == "independent", freeze_weights
         self.inputs = inputs_of(net, self.weight_names)
         self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
         for path in self.relus:
             above, _, leaf = path.rpartition(".")
             setattr(self.net.get_submodule(above), leaf, GatedReLU())
+        if freeze_weights:
+            self.net.requires_grad_(False)
         initial = self.initial_weights()
         like, self.log_range = next(iter(initial.values())), nn.ParameterDict()
         for name, value in initial.items():
@@ -125,6 +137,10 @@ class BayesianBits(NetworkModel):
         """The end of the range of a weight or a ReLU, scalar, with its gradient."""
         return self.log_range[_key(site)].exp()
 
+    def reached(self, widths: Tensor) -> Tensor:
+        """Whether at least each width beyond the first is in use; see `gate_chain.reached`."""
+        return reached(widths, self.independent)
+
     def quantised(self, site: str, x: Tensor, gates: Tensor) -> Tensor:
         """A weight or a ReLU's inputs x on its grid, by the gates of its widths."""
         reach, signed = self.reach(site), site in self.inputs
@@ -133,7 +149,7 @@ class BayesianBits(NetworkModel):
             count = x.numel() if signed else x[0].numel()
             reach = with_scaled_gradient(reach, lsq_scale(count, self.widths[0], signed))
         clip_only = self.ranges == "pact" and not signed
-        return quantise(x, reach, self.widths, gates, signed, clip_only)
+        return quantise(x, reach, self.widths, gates, signed, clip_only, self.independent)
 
     def split(self, site: str, gate: Tensor | None) -> tuple[Tensor, Tensor]:
         """Gates of units and of widths; where there are none of widths, ones."""
@@ -149,8 +165,8 @@ class BayesianBits(NetworkModel):
         prices = nats * self.macs.new_tensor(self.widths)
         units = self.units(name)
         if not self.bits:
-            return ChainPrior(prices.sum(), prices[:0], units, self.objective)
-        return ChainPrior(prices[0], prices[1:], units, self.objective)
+            prices = torch.cat([prices.sum().reshape(1), prices[:0]])
+        return ChainPrior(prices[0], prices[1:], units, self.objective, self.independent)
 
     def gate(self, site: str) -> Tensor | None:
         """The sample statement of a site's gates, None if it has none."""

@@ -189,6 +189,12 @@ def compress(
         str | None,
         typer.Option(metavar="B", help="bayesian-bits: bits to choose among, as in 2,4,8."),
     ] = None,
+    gates: Annotated[
+        str | None, typer.Option(help="bayesian-bits: gates of widths, chain or independent.")
+    ] = None,
+    freeze_weights: Annotated[
+        bool, typer.Option("--freeze-weights", help="bayesian-bits: train gates and ranges alone.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The compressed file. Default: NETWORK-METHOD.bb"),
@@ -253,6 +259,8 @@ def compress(
         target_bops=target_bops,
         arm=arm,
         widths=whole_numbers("--widths", widths),
+        gates=gates,
+        freeze_weights=freeze_weights,
         out=out,
         resume=resume,
         force_resume=force_resume,

@@ -20,11 +20,13 @@ def method_of(settings: Settings) -> Method:
     method = lookup("method", settings.method, METHODS)
     defaults = method.settings(settings.network)
     options: dict[str, Any] = {k: defaults[k] for k in _OF_MODEL if k in defaults}
-    for name in ("beta", "cost", "widths"):
+    for name in ("beta", "cost", "widths", "gates"):
         if getattr(settings, name) is not None:
             options[name] = getattr(settings, name)
     if settings.distill:
         options["teacher"] = True
+    if settings.freeze_weights:
+        options["freeze_weights"] = True
     options |= ARMS.get(settings.arm, {})
     return replace(method, model_options={**method.model_options, **options})
 

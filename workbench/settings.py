@@ -51,6 +51,8 @@ class Settings:
     :param arm: of method bayesian-bits: which gates there are, one of `ARMS`.
     :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
         gates the one of all weights and ReLUs.
+    :param gates: of method bayesian-bits: "chain" or "independent" gates of widths.
+    :param freeze_weights: of method bayesian-bits: whether gates and ranges alone are trained.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
@@ -88,6 +90,8 @@ class Settings:
     target_bops: float | None = None
     arm: str | None = None
     widths: tuple[int, ...] | None = None
+    gates: str | None = None
+    freeze_weights: bool = False
     out: Path | None = None
     resume: Path | None = None
     force_resume: bool = False
@@ -157,6 +161,7 @@ class Settings:
     def _check_arm(self) -> None:
         """Whether arm, widths and what needs gates go together."""
         _one_of("--arm", self.arm, tuple(ARMS))
+        _one_of("--gates", self.gates, ("chain", "independent"))
         if self.arm is None or ARMS[self.arm].get("bits", True) or self.load_guide is not None:
             return
         fixed = not ARMS[self.arm].get("prune", True)
@@ -168,7 +173,7 @@ class Settings:
 
 
 # Options that the pair is made by; `--save-guide` keeps them, `--load-guide` takes them over.
-KEPT = {"--arm": "arm", "--widths": "widths"}
+KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates"}
 
 
 def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
@@ -182,6 +187,8 @@ def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
         "--target-bops": (settings.target_bops, "bayesian-bits"),
         "--arm": (settings.arm, "bayesian-bits"),
         "--widths": (settings.widths, "bayesian-bits"),
+        "--gates": (settings.gates, "bayesian-bits"),
+        "--freeze-weights": (settings.freeze_weights, "bayesian-bits"),
     }
 
 

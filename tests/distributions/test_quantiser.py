@@ -1,5 +1,7 @@
 """Nested quantisers: adding rounded residuals is rounding at once, at each width."""
 
+from itertools import product
+
 import pytest
 import torch
 from bitsback.distributions.quantiser import (
@@ -48,6 +50,17 @@ def test_a_closed_gate_closes_all_above_it():
     x, widths = inputs(True), (2, 4, 8)
     closed = quantise(x, REACH, widths, torch.tensor([0.0, 1.0]), True)
     assert closed.equal(quantise(x, REACH, widths, torch.tensor([0.0, 0.0]), True))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_independent_gates_round_to_the_widest_that_is_open(signed):
+    x, widths = inputs(signed), (2, 4, 8)
+    for z4, z8 in product((0.0, 1.0), repeat=2):
+        gates = torch.tensor([z4, z8]).double()
+        found = quantise(x, REACH, widths, gates, signed, independent=True)
+        width = 8 if z8 else 4 if z4 else 2
+        direct = quantise(x, REACH, (width,), torch.zeros(0), signed)
+        torch.testing.assert_close(found, direct, rtol=0, atol=1e-12)
 
 
 def test_two_bits_are_ternary():

@@ -1,0 +1,70 @@
+"""Options of Bayesian Bits beyond the published method: gates outside a chain, frozen weights."""
+
+from itertools import product
+
+import pyro
+import pytest
+import torch
+from bitsback.guides import ELBO, GateChain
+from bitsback.models import BayesianBits
+from pyro.infer import SVI
+from torch import nn
+
+from .test_gate_chain import X, Y, make, net, scatter
+
+
+def test_independent_gates_have_the_bops_of_the_widest_open_ones():
+    """Over all 2^4 states of a weight's gates and its ReLU's."""
+    _, guide = make(gates="independent", prune=False)
+    scatter(guide)
+    q = guide.inclusions()
+    total = 0.0
+    for state in product((0, 1), repeat=4):
+        z = torch.tensor(state)
+        p = torch.where(z > 0, torch.cat([q["1"], q["2.weight"]]), 0)
+        p = p + torch.where(z > 0, 0, 1 - torch.cat([q["1"], q["2.weight"]]))
+        input_bits, weight_bits = (
+            8 if part[1] else 4 if part[0] else 2 for part in (state[:2], state[2:])
+        )
+        total += p.prod().item() * 6 * input_bits * weight_bits / (30 * 1024)
+    found = guide.bops(expected=True)["2.weight"].item()
+    assert found == pytest.approx(total, rel=1e-5)
+
+
+def test_an_independent_gate_counts_behind_a_closed_one():
+    model, guide = make(gates="independent")
+    with torch.no_grad():
+        guide.get_parameter("gate.2.weight.gate")[-2] = -9.0  # 4 bits; that of 8 stays open
+        guide.get_parameter("gate.3.gate")[-1] = -9.0  # 8 bits
+    assert guide.states()["2.weight"][1] == 8 and guide.states()["3"][1] == 4
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), ELBO())
+    assert all(torch.isfinite(torch.tensor([svi.step(X, Y) for _ in range(5)])))
+    with pytest.raises(ValueError, match="chain, independent"):
+        BayesianBits(net(), 60, gates="both")
+
+
+@pytest.mark.parametrize("gates", ["chain", "independent"])
+def test_frozen_weights_stay_and_bops_fall(gates):
+    torch.manual_seed(0)
+    alive = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    model = BayesianBits(alive, 60, freeze_weights=True, cost=5.0, gates=gates)
+    model.measure(X)
+    guide = GateChain(model)
+    state = {**model.net.state_dict(), **dict(guide.loc.named_buffers())}
+    assert len(state) == 4  # two layers' weights and biases
+    before = {name: value.clone() for name, value in state.items()}
+    full, reach = sum(guide.bops().values()).item(), model.reach("1").item()
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), ELBO())
+    for k in range(60):
+        svi.step(X, Y)
+        guide.after_step(k + 1)
+    assert all(value.equal(before[name]) for name, value in state.items())
+    assert model.reach("1").item() != reach
+    assert sum(guide.bops().values()).item() < full / 2
+
+
+def test_a_frozen_pair_has_the_tensors_of_another():
+    """So that what one has kept the other loads."""
+    frozen, free = make(freeze_weights=True), make()
+    for ours, theirs in zip(frozen, free, strict=True):
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
