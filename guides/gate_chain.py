@@ -156,7 +156,7 @@ class GateChain(NetworkGuide):
         """Integers and step of a weight, and its bits; the step is the one that a file holds."""
         units, bits = self.states()[name]
         loc = self._get("loc", f"{name}.base")
-        step = stored_step(self.model.reach(name), bits, signed=True)
+        step = stored_step(self.model.reach(name), bits, signed=True, x=loc)
         codes = codes_of(loc, step, bits, signed=True)
         if len(units):
             codes = codes * units.reshape(-1, *[1] * (loc.dim() - 1))

@@ -52,6 +52,11 @@ def measured(
     return found
 
 
+def weight_range(value: Tensor, width: int, lsq: bool) -> Tensor:
+    """Where the range of a weight starts, scalar; LSQ says nothing of signs, 1 bit."""
+    return lsq_range(value.abs().mean(), width, True) if lsq and width > 1 else widest(value)
+
+
 def widest(value: Tensor) -> Tensor:
     """A range that holds all of a weight on a step that is then rounded by 2^-9, scalar."""
     return 1.01 * value.abs().max().clamp(min=1e-6)

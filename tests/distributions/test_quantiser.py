@@ -68,6 +68,43 @@ def test_two_bits_are_ternary():
     torch.testing.assert_close(values, torch.tensor([-1, 0, 1]).double() * 2 * REACH / 3)
 
 
+def test_one_bit_is_a_sign_and_a_gate_puts_a_grid_in_its_place():
+    """s = mean(|x|) is the nearest scale of signs to x, in squares."""
+    x = inputs(True)[:200]
+    sign = quantise(x, REACH, (1,), torch.zeros(0), True)
+    scale = sign.abs().unique()
+    assert scale.shape == (1,) and (sign.sign() * x >= 0).all()
+    errors = [(s * sign.sign() - x).square().sum() for s in (0.99 * scale, scale, 1.01 * scale)]
+    assert errors[1] < errors[0] and errors[1] < errors[2]
+    for independent in (False, True):
+        for gates, widths in ((0, (1,)), ((1, 0, 0), (2,)), ((1, 1, 0), (2, 4)), ((1, 1, 1), (8,))):
+            z = torch.tensor(gates).double().expand(3)
+            found = quantise(x, REACH, (1, 2, 4, 8), z, True, independent=independent)
+            alone = quantise(x, REACH, widths[-1:], torch.zeros(0), True)
+            torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
+    half = quantise(x, REACH, (1, 2), torch.tensor([0.25]).double(), True)
+    two = quantise(x, REACH, (2,), torch.zeros(0), True)
+    torch.testing.assert_close(half, 0.75 * sign + 0.25 * two)
+    assert codes_of(x, scale, 1, True).equal(sign.sign().long())
+    assert stored_step(REACH, 1, True, x) == scale.to(torch.bfloat16).double()
+
+
+def test_one_bit_of_an_unsigned_range_is_on_all_finer_grids():
+    x = inputs(False)
+    one = quantise(x, REACH, (1, 2, 4), torch.zeros(2).double(), False)
+    assert set(one.unique().tolist()) == {0.0, REACH.item()}
+    both = quantise(x, REACH, (1, 2, 4), torch.ones(2).double(), False)
+    alone = quantise(x, REACH, (4,), torch.zeros(0), False)
+    torch.testing.assert_close(both, alone, rtol=0, atol=1e-12)
+
+
+def test_a_sign_passes_gradients_on_as_clipping_does():
+    x = torch.tensor([0.3, -2.0], dtype=torch.float64, requires_grad=True)
+    reach = REACH.clone().requires_grad_()
+    (torch.tensor([1.0, 3.0]) * quantise(x, reach, (1,), torch.zeros(0), True)).sum().backward()
+    assert x.grad.tolist() == [1.0, 0.0] and reach.grad.item() == pytest.approx(-3)
+
+
 def test_gradients_are_straight_through():
     """Of inputs inside 1; of the range what LSQ's is, and 1 where inputs are clipped."""
     x = torch.tensor([0.3, 2.0], dtype=torch.float64, requires_grad=True)
@@ -108,7 +145,7 @@ def test_stored_grids():
     assert most <= 2**-8 * reach + 1.01 * step  # one code more where rounding tips over
 
 
-@pytest.mark.parametrize("widths", [(), (1, 2), (2, 3), (4, 2), (2, 2), (2, 64), (2.0, 4)])
+@pytest.mark.parametrize("widths", [(), (0, 2), (2, 3), (4, 2), (2, 2), (2, 64), (2.0, 4)])
 def test_refuses_widths_that_do_not_nest(widths):
     with pytest.raises(ValueError, match="width"):
         check_widths(widths)

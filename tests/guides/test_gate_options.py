@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import bitsback
 import pyro
 import pytest
 import torch
@@ -68,3 +69,49 @@ def test_a_frozen_pair_has_the_tensors_of_another():
     frozen, free = make(freeze_weights=True), make()
     for ours, theirs in zip(frozen, free, strict=True):
         assert ours.state_dict().keys() == theirs.state_dict().keys()
+
+
+def majority() -> tuple[torch.Tensor, torch.Tensor]:
+    """All 128 sign vectors of length 7, and whether most of their signs are as wanted."""
+    x = torch.tensor(list(product((-1.0, 1.0), repeat=7)))
+    wanted = torch.tensor([1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0])
+    return x, (x @ wanted > 0).long()
+
+
+def binary(widths: tuple[int, ...], **options) -> tuple[BayesianBits, GateChain]:
+    torch.manual_seed(1)
+    layers = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, 2))
+    model = BayesianBits(layers, 128, widths=widths, prune=False, **options)
+    model.measure(majority()[0])
+    return model, GateChain(model)
+
+
+@pytest.mark.parametrize("widths", [(1,), (1, 2, 4, 8)])
+def test_a_purely_binary_network_solves_what_it_can(widths):
+    """Weights of one magnitude, hidden outputs 0 and 1: fixed, or by gates from 8 bits down."""
+    x, y = majority()
+    model, guide = binary(widths, bits=len(widths) > 1, cost=0.2)
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), ELBO())
+    for k in range(150):
+        svi.step(x, y)
+        guide.after_step(k + 1)
+    assert {bits for _, bits in guide.states().values()} == {1}
+    with torch.no_grad():
+        wrong = model.output(x, guide.median()).argmax(1) != y
+    assert wrong.sum() == 0
+    for value in guide.median().values():
+        assert value.abs().unique().shape == (1,)
+
+
+def test_signs_come_back_from_the_file():
+    model, guide = binary((1,), bits=False)
+    x, y = majority()
+    result = bitsback.compress(
+        model.trained(), guide.posterior(), validation=(x, y), quantiser="grid", prune="none",
+        margin_nll=1e9, margin_error=1e9,
+    )  # fmt: skip
+    small = bitsback.compression.file.network(bitsback.compression.file.decode(result.data))
+    for name in model.weight_names:
+        assert small.state_dict()[name].equal(guide.median()[name])
+        assert set(result.archive.tensors[name].codes.reshape(-1).tolist()) == {-1, 1}
+    assert small[1].bits == 1
