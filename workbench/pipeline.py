@@ -17,7 +17,7 @@ from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
 from .augment import shifted
-from .bops import bops_figures
+from .bops import bops_figures, log_errors
 from .code_lengths import code_lengths
 from .data import Dataset, load_data
 from .errors import CheckFailed
@@ -254,6 +254,8 @@ def _fit(
             each_epoch=target,
         )
     guide.after_training(*train)
+    if method.name == "bayesian-bits":
+        log_errors(guide, history)
     if isinstance(target, BopsTarget):
         guide.meet(settings.target_bops)
     if settings.save_guide is not None and phase == "train":
