@@ -12,6 +12,7 @@ from ..distributions.gate_chain import GateChain as Chain
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.parameters import state_parameters
 from ..distributions.quantiser import codes_of, largest_code, stored_step
+from ..distributions.width_coupling import width_probabilities
 from ..posterior import Grid, Group, Posterior, WeightPosterior
 from .base import NetworkGuide
 from .bops import relative_bops
@@ -78,7 +79,17 @@ class GateChain(NetworkGuide):
                 loc = self._get("loc", f"{site}.base")
                 base = Delta(loc, event_dim=loc.dim())
                 draws[f"{site}.base"] = pyro.sample(f"{site}.base", base)
+        for first, second in self.model.pairs():
+            joint = torch.outer(self.widths(first), self.widths(second))
+            draws[f"{second}.coupling"] = pyro.sample(
+                f"{second}.coupling", Delta(joint, event_dim=2)
+            )
         return draws
+
+    def widths(self, site: str) -> Tensor:
+        """Probabilities of the widths of a weight or a ReLU, given that any unit is open."""
+        _, gates = self.model.split(site, self.chain(site).gates.inclusion)
+        return width_probabilities(self.model.reached(gates))
 
     def inclusions(self) -> dict[str, Tensor]:
         """q(z > 0) of each gate by weight or ReLU, units first."""

@@ -18,6 +18,7 @@ from ..distributions.quantiser import (
     stored_step,
     with_scaled_gradient,
 )
+from ..distributions.width_coupling import WidthCoupling
 from .deterministic import deterministic
 from .gated_relu import GatedReLU, inputs_of
 from .network import NetworkModel
@@ -39,6 +40,7 @@ class BayesianBits(NetworkModel):
     Sites: for each latent weight `<name>.gate`, shape `(units + widths - 1,)`, `<name>.base`, and
     `<name>`, deterministic; for each ReLU `<path>.gate`. A site without gates is left out. The
     prior is no density (see `distributions.ChainPrior`): other guides than METHODS' are refused.
+    With `coupling` each pair of neighbours has `<later>.coupling`, see `WidthCoupling`.
 
     The price of b bits is num_data * cost * b * MACs / (MACs of the largest layer) nats, with a
     ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start, which
@@ -56,6 +58,9 @@ class BayesianBits(NetworkModel):
         ReLUs' ranges get gradients of clipped values only.
     :param gates: "chain" (default), or "independent": a width's gate then counts whether or not
         those of narrower ones are open, and a tensor has the widest whose gate is.
+    :param coupling: price of each bit by which the widths of neighbours in the order of computation
+        (a weight and the ReLU before or behind it) differ, as a share of the price of a bit of the
+        later one at beta = 1; not multiplied by beta. Default 0: widths are independent.
     :param freeze_weights: whether gates and ranges alone are trained, and neither base nor the
         network's other parameters are: after training, as it were (default False).
     :param objective: "published" (default) or "exact"; see `distributions.ChainPrior`.
@@ -81,12 +86,15 @@ class BayesianBits(NetworkModel):
         slab: float = 1.0,
         ranges: str = "published",
         gates: str = "chain",
+        coupling: float = 0.0,
         freeze_weights: bool = False,
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
         if not 0 < cost < math.inf:
             raise ValueError(f"cost, nats for each example, must be positive; got {cost}")
+        if not (0 <= coupling < math.inf and (bits or coupling == 0)):
+            raise ValueError(f"coupling must be 0 or more, and 0 where bits=False; got {coupling}")
         if not slab > 0:
             raise ValueError(f"slab, a prior standard deviation, must be positive; got {slab}")
         if objective not in OBJECTIVES:
@@ -100,6 +108,7 @@ class BayesianBits(NetworkModel):
             raise ValueError(f"ranges={ranges!r} needs bits=False and one width; got {self.widths}")
         self.cost, self.prune, self.bits, self.ranges = cost, prune, bits, ranges
         self.objective, self.slab = objective, slab
+        self.coupling = coupling
         self.independent, self.freeze_weights = gates == "independent", freeze_weights
         self.inputs = inputs_of(net, self.weight_names)
         self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
@@ -157,11 +166,14 @@ class BayesianBits(NetworkModel):
         first, rest = gate[: self.units(site)], gate[self.units(site) :]
         return first, (rest if self.bits else like.new_ones(len(self.widths) - 1))
 
+    def price(self, site: str) -> Tensor:
+        """Nats of one bit of a weight or a ReLU where beta is 1, scalar."""
+        macs = self.macs[self.weight_names.index(self.relus.get(site, site))]
+        return self.num_data * self.cost * macs / self.macs.max().clamp(min=1)
+
     def prior(self, name: str, weight: Tensor | None = None) -> ChainPrior:
         """The prior of the gates of a weight or a ReLU."""
-        macs = self.macs[self.weight_names.index(self.relus.get(name, name))]
-        nats = self.num_data * self.cost * self.beta * macs / self.macs.max().clamp(min=1)
-        prices = nats * self.macs.new_tensor(self.widths)
+        prices = self.beta * self.price(name) * self.macs.new_tensor(self.widths)
         units = self.units(name)
         if not self.bits:
             prices = torch.cat([prices.sum().reshape(1), prices[:0]])
@@ -176,6 +188,23 @@ class BayesianBits(NetworkModel):
         if poutine.get_mask() is False:
             prior = or_point(prior, ones).to_event(1)
         return pyro.sample(f"{site}.gate", prior)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Neighbours whose widths are coupled, the later second; none without `coupling`."""
+        found = []
+        for name, (relu, before) in self.inputs.items() if self.coupling else ():
+            if relu is not None and before is not None:
+                found.append((before, relu))
+            if relu is not None:
+                found.append((relu, name))
+        return found
+
+    def couple(self, site: str) -> None:
+        """The sample statement of a site's widths beside those of its neighbour before it."""
+        prior = WidthCoupling(self.coupling * self.price(site), self.widths)
+        if poutine.get_mask() is False:
+            prior = or_point(prior, torch.zeros_like(prior.prices)).to_event(2)
+        pyro.sample(f"{site}.coupling", prior)
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
         gate = self.gate(name)
@@ -194,6 +223,8 @@ class BayesianBits(NetworkModel):
         for path in self.relus:
             gate = self.gate(path)
             weights[f"{path}.gate"] = self.macs.new_ones(0) if gate is None else gate
+        for _, later in self.pairs():
+            self.couple(later)
         return weights
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

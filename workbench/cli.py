@@ -192,9 +192,17 @@ def compress(
     gates: Annotated[
         str | None, typer.Option(help="bayesian-bits: gates of widths, chain or independent.")
     ] = None,
+    coupling: Annotated[
+        float | None,
+        typer.Option(help="bayesian-bits: price of a bit between neighbouring widths, in bits'."),
+    ] = None,
     freeze_weights: Annotated[
         bool, typer.Option("--freeze-weights", help="bayesian-bits: train gates and ranges alone.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="bayesian-bits: draw BOPs and gates of epochs (PNG)."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The compressed file. Default: NETWORK-METHOD.bb"),
@@ -260,6 +268,7 @@ def compress(
         arm=arm,
         widths=whole_numbers("--widths", widths),
         gates=gates,
+        coupling=coupling,
         freeze_weights=freeze_weights,
         out=out,
         resume=resume,
@@ -270,7 +279,7 @@ def compress(
         load_guide=load_guide,
         quiet=quiet,
     )
-    commands.compress(settings, json)
+    commands.compress(settings, json, plot)
 
 
 @app.command()

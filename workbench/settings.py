@@ -52,6 +52,8 @@ class Settings:
     :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
         gates the one of all weights and ReLUs.
     :param gates: of method bayesian-bits: "chain" or "independent" gates of widths.
+    :param coupling: of method bayesian-bits: what a bit by which neighbouring widths differ costs,
+        as a share of what a bit costs.
     :param freeze_weights: of method bayesian-bits: whether gates and ranges alone are trained.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
@@ -91,6 +93,7 @@ class Settings:
     arm: str | None = None
     widths: tuple[int, ...] | None = None
     gates: str | None = None
+    coupling: float | None = None
     freeze_weights: bool = False
     out: Path | None = None
     resume: Path | None = None
@@ -162,11 +165,15 @@ class Settings:
         """Whether arm, widths and what needs gates go together."""
         _one_of("--arm", self.arm, tuple(ARMS))
         _one_of("--gates", self.gates, ("chain", "independent"))
+        if self.coupling is not None and not 0 < self.coupling < float("inf"):
+            raise ValueError(f"--coupling {self.coupling}: must be positive and finite")
         if self.arm is None or ARMS[self.arm].get("bits", True) or self.load_guide is not None:
             return
         fixed = not ARMS[self.arm].get("prune", True)
         if fixed and (self.widths is None or len(self.widths) != 1):
             raise ValueError(f"--arm {self.arm}: has no gates; give one width, as in --widths 4")
+        if self.coupling is not None:
+            raise ValueError(f"--coupling: --arm {self.arm} has no widths to choose")
         for option, given in (("--cost", self.cost), ("--target-bops", self.target_bops)):
             if fixed and given is not None:
                 raise ValueError(f"{option}: --arm {self.arm} has no gates that it could move")
@@ -188,6 +195,7 @@ def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
         "--arm": (settings.arm, "bayesian-bits"),
         "--widths": (settings.widths, "bayesian-bits"),
         "--gates": (settings.gates, "bayesian-bits"),
+        "--coupling": (settings.coupling, "bayesian-bits"),
         "--freeze-weights": (settings.freeze_weights, "bayesian-bits"),
     }
 

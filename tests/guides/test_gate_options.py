@@ -8,7 +8,7 @@ import pytest
 import torch
 from bitsback.guides import ELBO, GateChain
 from bitsback.models import BayesianBits
-from pyro.infer import SVI
+from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import nn
 
 from .test_gate_chain import X, Y, make, net, scatter
@@ -69,6 +69,65 @@ def test_a_frozen_pair_has_the_tensors_of_another():
     frozen, free = make(freeze_weights=True), make()
     for ours, theirs in zip(frozen, free, strict=True):
         assert ours.state_dict().keys() == theirs.state_dict().keys()
+
+
+@pytest.mark.parametrize("gates", ["chain", "independent"])
+def test_coupled_widths_by_enumeration(gates):
+    """KL to the normalised field, over all states of the gates of three tensors, but for log Z."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    options = {"prune": False, "objective": "exact", "cost": 0.02, "gates": gates}
+    model = BayesianBits(layers, 10, coupling=0.7, **options)
+    model.measure(X)
+    guide = GateChain(model)
+    scatter(guide)
+    assert model.pairs() == [("0.weight", "1"), ("1", "2.weight")]
+    terms = ELBO().terms(model, guide, X, Y)
+    found = {k: v for k, v in terms.kl.items() if k.endswith((".gate", ".coupling"))}
+    assert len(found) == 5
+
+    every = list(product((0.0, 1.0), repeat=2))
+    if gates == "chain":
+        every = [z for z in every if z != (0.0, 1.0)]
+    sites, log_q, log_p, bits = ("0.weight", "1", "2.weight"), [], [], []
+    for site in sites:
+        z = torch.tensor(every)
+        log_q.append(guide.chain(site).log_prob(z).detach())
+        log_p.append(model.prior(site).log_prob(z))
+        bits.append([8 if b else 4 if a else 2 for a, b in every])
+    q, p = [], []
+    for i, j, k in product(range(len(every)), repeat=3):
+        q.append(log_q[0][i] + log_q[1][j] + log_q[2][k])
+        # 10 data x 0.02 nats x 0.7, times the share of the largest layer's 48 MACs.
+        price = 0.14 * 24 / 48 * (abs(bits[0][i] - bits[1][j]) + abs(bits[1][j] - bits[2][k]))
+        p.append(log_p[0][i] + log_p[1][j] + log_p[2][k] - price)
+    q, p = torch.stack(q).double(), torch.stack(p).double()
+    kl = (q.exp() * (q - (p - p.logsumexp(0)))).sum()
+    total = sum(found.values()).double()
+    torch.testing.assert_close(total + p.logsumexp(0), kl, rtol=1e-5, atol=1e-5)
+
+
+def test_coupling_draws_widths_together():
+    """A ReLU alone at 2 bits: its gates are drawn open, those of the weight before it closed."""
+    model, guide = make(coupling=1.0)
+    with torch.no_grad():
+        guide.get_parameter("gate.1.gate").fill_(-9.0)
+    kl = ELBO().terms(model, guide, X, Y).kl
+    before = kl["1.coupling"] + kl["2.weight.coupling"]
+    before.backward()
+    assert (guide.get_parameter("gate.1.gate").grad[0] < 0).all()  # opens
+    assert guide.get_parameter("gate.0.weight.gate").grad[-1] > 0  # closes
+    with pytest.raises(ValueError, match="coupling"):
+        BayesianBits(net(), 60, coupling=-1.0)
+    with pytest.raises(ValueError, match="coupling"):
+        BayesianBits(net(), 60, bits=False, coupling=1.0)
+
+
+@pytest.mark.parametrize("loss", [ELBO, TraceMeanField_ELBO])
+def test_coupled_pairs_train_with_both_losses(loss):
+    model, guide = make(coupling=0.5)
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), loss())
+    assert all(torch.isfinite(torch.tensor([svi.step(X, Y) for _ in range(3)])))
 
 
 def majority() -> tuple[torch.Tensor, torch.Tensor]:

@@ -107,6 +107,9 @@ def test_target_bops_are_met_on_digits(tmp_path):
         ({"arm": "none"}, "--arm"),
         ({"target_bops": math.nan}, "--target-bops"),
         ({"arm": "lsq"}, "give one width"),
+        ({"gates": "both"}, "--gates"),
+        ({"coupling": 0.0}, "--coupling 0.0: must be positive"),
+        ({"arm": "pruning", "coupling": 1.0}, "--coupling: --arm pruning has no widths"),
         ({"arm": "pact", "widths": (2, 4)}, "give one width"),
         ({"arm": "lsq", "widths": (4,), "cost": 1.0}, "--cost: --arm lsq has no gates"),
         ({"arm": "lsq", "widths": (4,), "target_bops": 0.1}, "--target-bops: --arm lsq"),
@@ -118,7 +121,16 @@ def test_options_out_of_range_are_refused(given, match):
 
 
 @pytest.mark.parametrize(
-    "given", [{"cost": 0.1}, {"target_bops": 0.1}, {"arm": "pruning"}, {"widths": (2, 4)}]
+    "given",
+    [
+        {"cost": 0.1},
+        {"target_bops": 0.1},
+        {"arm": "pruning"},
+        {"widths": (2, 4)},
+        {"gates": "chain"},
+        {"coupling": 1.0},
+        {"freeze_weights": True},
+    ],
 )
 def test_options_of_bayesian_bits_are_refused_elsewhere(given):
     with pytest.raises(ValueError, match="only --method bayesian-bits"):
