@@ -1,10 +1,11 @@
 """How BOPs and error of method bayesian-bits answer to the cost and to the threshold of open gates.
 
-    python benchmarks/gate_sensitivity.py [--costs 0.03 0.1 0.3] [--seeds 0 1 2] --work DIR --json FILE
+    python benchmarks/gate_sensitivity.py [--costs 0.03 0.1 0.3] [--seeds 0 1 2]
+        --work DIR --json FILE
 
-On digits. One training for each cost and seed by `bitsback compress --save-guide`, kept in DIR and not
-done again; the trained gates are then read off at each threshold. Errors are those of the quantised
-network on the validation part, before its biases are coded; the test part is not looked at.
+On digits. One training for each cost and seed by `bitsback compress --save-guide`, kept in DIR and
+not done again; the trained gates are then read off at each threshold. Errors are those of the
+quantised network on the validation part, before its biases are coded; the test part is not used.
 """
 
 import argparse
