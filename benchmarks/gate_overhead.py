@@ -3,7 +3,7 @@
     python benchmarks/gate_overhead.py [--network N] [--json FILE] [--eager] [--steps N]
 
 One process takes in turn a plain step (forward, cross-entropy, backward, Adam; batch 128), one
-at a fixed width of 8 bits, which has one rounding for each tensor and no gates, and those with gates
+at a fixed width of 8 bits, which has one rounding a tensor and no gates, and those with gates
 on 2, 4, 8 and on 2, 4, 8, 16, 32 bits. `ratio` is the median step's time over the plain one's, with
 the quartiles of the ratios of neighbours. `peak_mb` is the peak of memory above the start of a
 process of its own that builds the step and takes 30 of them, as in svi_step.py. `gate_parameters`

@@ -86,7 +86,7 @@ def quantise(
     :param reach: the end of the range, positive, scalar.
     :param gates: of each width beyond the first, within [0, 1], shape `(len(widths) - 1,)`.
     :param clip_only: whether `reach` gets gradients of clipped values alone, 1 each (Choi et al.
-        2018, PACT, eq. 3): steps count as constants.
+        2018, PACT): steps count as constants.
     :param independent: whether gates form no chain: each that is open, from the narrowest on, puts
         x on its own grid in place of what was before, so that the widest open one counts,
         (1 - z8) ((1 - z4) x2 + z4 x4) + z8 x8.
