@@ -172,5 +172,7 @@ def test_signs_come_back_from_the_file():
     small = bitsback.compression.file.network(bitsback.compression.file.decode(result.data))
     for name in model.weight_names:
         assert small.state_dict()[name].equal(guide.median()[name])
+        scale = guide.get_parameter(f"loc.{name}.base").abs().mean()
+        assert (small.state_dict()[name].abs() == scale.to(torch.bfloat16).float()).all()
         assert set(result.archive.tensors[name].codes.reshape(-1).tolist()) == {-1, 1}
     assert small[1].bits == 1
