@@ -1,6 +1,6 @@
 """Bayesian Bits on MNIST: error, BOPs and bytes of the published network, its arms and its targets.
 
-    python benchmarks/bayesian_bits.py [--seeds 0 1 2] [--runs published target-0.003 ...]
+    python benchmarks/bayesian_bits.py [--seeds 0 1 2] [--runs published target-0.003 lsq-4 ...]
         --work DIR --json FILE
 
 Each run is one `bitsback compress` with checkpoints in DIR, as in mnist.py: an interrupted
@@ -24,8 +24,24 @@ RUNS: dict[str, list[str]] = {
     "target-0.01": ["--target-bops", "0.01"],
     "target-0.005": ["--target-bops", "0.005"],
     "target-0.003": ["--target-bops", "0.003"],
+    "post-training": ["--freeze-weights"],
+    "independent": ["--gates", "independent"],
+    "one-bit": ["--widths", "1,2,4,8"],
 }
-SUMMARISED = ("test_error", "test_error_before", "validation_error", "bytes", "relative_bops")
+# Baselines at fixed widths: lsq-4 is W4A4 with ranges as in LSQ.
+RUNS |= {
+    f"{arm}-{w}": ["--arm", arm, "--widths", str(w)] for arm in ("lsq", "pact") for w in (2, 4, 8)
+}
+SUMMARISED = (
+    "test_error", "test_error_before", "validation_error", "bytes", "relative_bops", "nonzero_bops",
+)  # fmt: skip
+
+
+def arguments(name: str) -> list[str]:
+    """Options of a kind of run: one of RUNS, or a target that is none of them."""
+    if name not in RUNS and name.startswith("target-"):
+        return ["--target-bops", name.removeprefix("target-")]
+    return RUNS[name]
 
 
 def one(options: argparse.Namespace, name: str, seed: int) -> dict:
@@ -36,15 +52,17 @@ def one(options: argparse.Namespace, name: str, seed: int) -> dict:
         return result
     command = [
         *("bitsback", "compress", "--data", options.data, "--network", options.network),
-        *("--method", "bayesian-bits", "--seed", str(seed), *RUNS[name], *options.rest),
+        *("--method", "bayesian-bits", "--seed", str(seed), *arguments(name), *options.rest),
     ]
     files = ["--resume", f"{stem}.run", "--out", f"{stem}.bb", "--json", str(figures)]
     subprocess.run([sys.executable, "-m", *command, *files], check=True)
     result = json.loads(figures.read_text())
     result["relative_bops"] = result["bops"]["relative"]
+    result["nonzero_bops"] = result["bops"]["nonzero"]
     result["command"], result["commit"] = " ".join(command), commit()
-    # A path of the machine that ran it, and a time that leaves out what was resumed.
-    del result["file"], result["seconds"]
+    # A path of the machine that ran it, and a time that leaves out what was resumed; the course of
+    # the gates, which is long, stays in DIR.
+    del result["file"], result["seconds"], result["bops"]["trajectory"]
     done.write_text(json.dumps(result))
     return result
 
@@ -62,11 +80,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--network", default="lenet-5-bayesian-bits")
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument(
+        "--runs", nargs="+", default=list(RUNS), help=f"{', '.join(RUNS)} or target-BOPS"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--work", type=Path, required=True, help="folder for files and checkpoints")
     parser.add_argument("--json", type=Path, required=True)
     options, options.rest = parser.parse_known_args()  # the rest goes to `bitsback compress`
+    unknown = [n for n in options.runs if n not in RUNS and not n.startswith("target-")]
+    if unknown:
+        parser.error(f"--runs {unknown[0]}: must be one of {', '.join(RUNS)} or target-BOPS")
     options.work.mkdir(parents=True, exist_ok=True)
     figures = {**made_by(), "results": {}}
     for name in options.runs:

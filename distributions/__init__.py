@@ -9,6 +9,7 @@ from .lattice import Lattice, Rounded
 from .log_uniform import LogUniform
 from .row_normal import RowMultivariateNormal
 from .scale_mixture import ScaleMixture
+from .width_coupling import WidthCoupling
 
 __all__ = [
     "ChainPrior",
@@ -23,6 +24,7 @@ __all__ = [
     "Rounded",
     "RowMultivariateNormal",
     "ScaleMixture",
+    "WidthCoupling",
     "exceeds",
     "product_log_prob",
     "tau0_for_units",

@@ -16,6 +16,19 @@ _WHY = (
 )
 
 
+def reached(gates: Tensor, independent: bool) -> Tensor:
+    """Whether at least each width beyond the first is in use, shape of `gates`.
+
+    In a chain a width is in use if its gate and those of all narrower ones are open; with
+    independent gates the widest open one is. Differences of neighbours are each width's own share.
+
+    :param gates: of widths; states 0 and 1, or probabilities of gates drawn independently.
+    """
+    if independent:
+        return 1 - (1 - gates).flip(-1).cumprod(-1).flip(-1)
+    return gates.cumprod(-1)
+
+
 class GateChain(TorchDistribution):
     """Hard-concrete gates of one tensor: one for each unit, then one for each width but the first.
 
@@ -24,33 +37,45 @@ class GateChain(TorchDistribution):
     are open in a row. Gates are drawn independently of one another; those behind a closed one make
     no difference.
 
+    Or, `independent`: a width's gate counts whenever any unit's is open, whatever the other
+    widths' do, and the state is which gates are open.
+
     :param log_alpha: see `HardConcrete`; event shape `(units + widths - 1,)`.
     :param units: how many of them are units'.
     :param noise: see `HardConcrete`.
+    :param independent: whether gates of widths form no chain (default False).
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's own convention)
     support = constraints.independent(constraints.unit_interval, 1)
     has_rsample = True
 
-    def __init__(self, log_alpha: Tensor, units: int, noise: Noise | None = None):
+    def __init__(
+        self, log_alpha: Tensor, units: int, noise: Noise | None = None, independent: bool = False
+    ):
         self.gates, self.units = HardConcrete(log_alpha, noise=noise), units
+        self.independent = independent
         super().__init__(log_alpha.shape[:-1], log_alpha.shape[-1:], validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
         log_alpha = self.gates.log_alpha.expand(*batch_shape, *self.event_shape)
-        return GateChain(log_alpha, self.units, self.gates.noise)
+        return GateChain(log_alpha, self.units, self.gates.noise, self.independent)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         return self.gates.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the state that `value` is in; its gradient raises."""
-        return no_gradient(_log_state(value, self.gates.log_odds, self.units), _WHY)
+        return no_gradient(
+            _log_state(value, self.gates.log_odds, self.units, self.independent), _WHY
+        )
 
 
 class ChainPrior(TorchDistribution):
     """A prior on the states of a `GateChain`: an autoregressive chain of Bernoulli events.
+
+    Or, `independent`, Bernoulli events of which the widths' depend on the units' alone; products
+    below are then of one gate, q_k.
 
     Two objectives have this name. With q_u the units' probabilities of being open under q (their
     mean is 1 where there are none) and q_k that of each width:
@@ -63,6 +88,7 @@ class ChainPrior(TorchDistribution):
 
     :param unit_price: nats for all units together, scalar.
     :param prices: nats of each width beyond the first, shape `(widths - 1,)`.
+    :param independent: as of the `GateChain` that it is for.
     :raises ValueError: for another objective.
     """
 
@@ -70,12 +96,13 @@ class ChainPrior(TorchDistribution):
     support = constraints.independent(constraints.unit_interval, 1)
 
     def __init__(
-        self, unit_price: Tensor, prices: Tensor, units: int, objective: str = "published"
-    ):
+        self, unit_price: Tensor, prices: Tensor, units: int, objective: str = "published",
+        independent: bool = False,
+    ):  # fmt: skip
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
         self.unit_price, self.prices = unit_price, prices
-        self.units, self.objective = units, objective
+        self.units, self.objective, self.independent = units, objective, independent
         super().__init__((), (units + len(prices),), validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
@@ -97,18 +124,21 @@ class ChainPrior(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the state that `value` is in; its gradient raises."""
-        return no_gradient(_log_state(value, self.log_odds, self.units), _WHY)
+        return no_gradient(_log_state(value, self.log_odds, self.units, self.independent), _WHY)
 
 
 OBJECTIVES = ("published", "exact")
 
 
-def _log_state(value: Tensor, log_odds: Tensor, units: int) -> Tensor:
+def _log_state(value: Tensor, log_odds: Tensor, units: int, independent: bool) -> Tensor:
     open_ = value.abs() > 0
     each = torch.where(open_, logsigmoid(log_odds), logsigmoid(-log_odds))
     alive = open_[..., :units].any(-1, keepdim=True) | (units == 0)
-    counts = torch.cat([alive, open_[..., units:-1]], -1).to(each.dtype).cumprod(-1)
     widths = each[..., units:]
+    if independent:
+        counts = alive.to(each.dtype).expand(widths.shape)
+    else:
+        counts = torch.cat([alive, open_[..., units:-1]], -1).to(each.dtype).cumprod(-1)
     return each[..., :units].sum(-1) + (counts[..., : widths.shape[-1]] * widths).sum(-1)
 
 
@@ -116,12 +146,15 @@ def _log_state(value: Tensor, log_odds: Tensor, units: int) -> Tensor:
 def _kl_gate_chain_prior(q: GateChain, p: ChainPrior) -> Tensor:
     n, odds = q.units, q.gates.log_odds
     open_ = torch.sigmoid(odds)
-    chain = torch.cumprod(open_[n:], -1)
+    if q.independent != p.independent:
+        raise ValueError("a chain and independent gates: q and p must be the same in this")
+    chain = open_[n:] if q.independent else torch.cumprod(open_[n:], -1)
     if p.objective == "published":
         mean = open_[:n].mean() if n else 1.0
         return mean * (p.unit_price + (p.prices * chain).sum())
     events = open_ * (logsigmoid(odds) - logsigmoid(p.log_odds))
     events = events + (1 - open_) * (logsigmoid(-odds) - logsigmoid(-p.log_odds))
     alive = 1 - (1 - open_[:n]).prod() if n else torch.ones_like(open_[:1]).sum()
-    counts = torch.cat([alive.reshape(1), alive * chain])[: len(p.prices)]
+    before = torch.ones_like(chain) if q.independent else torch.cat([chain.new_ones(1), chain])
+    counts = alive * before[: len(p.prices)]
     return events[:n].sum() + (counts * events[n:]).sum()

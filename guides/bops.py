@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 INPUT_BITS = 8  # of the network's own inputs
@@ -39,7 +38,7 @@ def bits(model: nn.Module, site: str, gate: Tensor | None) -> Tensor:
     """Expected bits of a weight or a ReLU whose units are open."""
     _, widths = model.split(site, gate)
     known = model.macs.new_tensor(model.widths)
-    return known[0] + ((known[1:] - known[:-1]) * torch.cumprod(widths, 0)).sum()
+    return known[0] + ((known[1:] - known[:-1]) * model.reached(widths)).sum()
 
 
 def kept(model: nn.Module, site: str, gate: Tensor | None) -> Tensor:

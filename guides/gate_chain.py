@@ -12,6 +12,7 @@ from ..distributions.gate_chain import GateChain as Chain
 from ..distributions.hard_concrete import HardConcrete
 from ..distributions.parameters import state_parameters
 from ..distributions.quantiser import codes_of, largest_code, stored_step
+from ..distributions.width_coupling import width_probabilities
 from ..posterior import Grid, Group, Posterior, WeightPosterior
 from .base import NetworkGuide
 from .bops import relative_bops
@@ -32,7 +33,8 @@ class GateChain(NetworkGuide):
     epoch `fit()` adds an entry to `trajectory`: BOPs (see `bops`), beta, and for each tensor how
     many units are open and q(z > 0) of each width. A resumed run's begins where it was resumed.
 
-    :param model: a `models.BayesianBits`; base starts at its network's weights.
+    :param model: a `models.BayesianBits`; base starts at its network's weights, and stays there
+        if the model freezes weights.
     :param init_inclusion: probability that a gate is open at the start, within (0.66, 0.998).
     :raises ValueError: for a model without gates, or a probability out of range.
     """
@@ -47,7 +49,8 @@ class GateChain(NetworkGuide):
             raise ValueError(f"init_inclusion must be within ({OPEN}, 0.998); got {init_inclusion}")
         self.trajectory: list[dict] = []
         self._of = [model]  # in a list, out of sight of nn.Module: its parameters are the model's
-        self._add("loc", {f"{k}.base": v for k, v in model.initial_weights().items()})
+        locs = {f"{k}.base": v for k, v in model.initial_weights().items()}
+        self._add("loc", locs, trained=not model.freeze_weights)
         start = math.log(init_inclusion) - math.log1p(-init_inclusion)
         start -= float(HardConcrete(torch.zeros(())).log_odds)
         start = BOUND * math.atanh(start / BOUND)
@@ -63,7 +66,8 @@ class GateChain(NetworkGuide):
     def chain(self, site: str) -> Chain:
         """The gates of a weight or a ReLU."""
         log_alpha = BOUND * torch.tanh(self._get("gate", f"{site}.gate") / BOUND)
-        return Chain(log_alpha, self.model.units(site), standard_normal)
+        units, independent = self.model.units(site), self.model.independent
+        return Chain(log_alpha, units, standard_normal, independent)
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
         state_parameters("guide", self)
@@ -75,7 +79,17 @@ class GateChain(NetworkGuide):
                 loc = self._get("loc", f"{site}.base")
                 base = Delta(loc, event_dim=loc.dim())
                 draws[f"{site}.base"] = pyro.sample(f"{site}.base", base)
+        for first, second in self.model.pairs():
+            joint = torch.outer(self.widths(first), self.widths(second))
+            draws[f"{second}.coupling"] = pyro.sample(
+                f"{second}.coupling", Delta(joint, event_dim=2)
+            )
         return draws
+
+    def widths(self, site: str) -> Tensor:
+        """Probabilities of the widths of a weight or a ReLU, given that any unit is open."""
+        _, gates = self.model.split(site, self.chain(site).gates.inclusion)
+        return width_probabilities(self.model.reached(gates))
 
     def inclusions(self) -> dict[str, Tensor]:
         """q(z > 0) of each gate by weight or ReLU, units first."""
@@ -88,7 +102,7 @@ class GateChain(NetworkGuide):
         for site in (*self._names, *self.model.relus):
             gate = (found[site] > self.threshold).to(self.model.macs) if site in found else None
             units, widths = self.model.split(site, gate)
-            result[site] = units > 0, self.model.widths[int(widths.cumprod(0).sum())]
+            result[site] = units > 0, self.model.widths[int(self.model.reached(widths).sum())]
         return result
 
     def bops(self, expected: bool = False) -> dict[str, Tensor]:
@@ -153,7 +167,7 @@ class GateChain(NetworkGuide):
         """Integers and step of a weight, and its bits; the step is the one that a file holds."""
         units, bits = self.states()[name]
         loc = self._get("loc", f"{name}.base")
-        step = stored_step(self.model.reach(name), bits, signed=True)
+        step = stored_step(self.model.reach(name), bits, signed=True, x=loc)
         codes = codes_of(loc, step, bits, signed=True)
         if len(units):
             codes = codes * units.reshape(-1, *[1] * (loc.dim() - 1))

@@ -1,6 +1,5 @@
 """Gates that choose bits and units together (van Baalen et al. 2020, Bayesian Bits)."""
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -10,14 +9,23 @@ from pyro import poutine
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from ..distributions.gate_chain import OBJECTIVES, ChainPrior
+from ..distributions.gate_chain import OBJECTIVES, ChainPrior, reached
 from ..distributions.parameters import state_parameters
-from ..distributions.quantiser import check_widths, quantise, quantised_relu, stored_step
+from ..distributions.quantiser import (
+    check_widths,
+    quantise,
+    quantised_relu,
+    stored_step,
+    with_scaled_gradient,
+)
+from ..distributions.width_coupling import WidthCoupling
 from .deterministic import deterministic
 from .gated_relu import GatedReLU, inputs_of
 from .network import NetworkModel
 from .prediction import or_point
+from .ranges import RANGES, lsq_range, lsq_scale, measured, weight_range
 
+GATES = ("chain", "independent")
 START = 512  # examples at most that the first ranges of activations are read off
 
 
@@ -32,6 +40,7 @@ class BayesianBits(NetworkModel):
     Sites: for each latent weight `<name>.gate`, shape `(units + widths - 1,)`, `<name>.base`, and
     `<name>`, deterministic; for each ReLU `<path>.gate`. A site without gates is left out. The
     prior is no density (see `distributions.ChainPrior`): other guides than METHODS' are refused.
+    With `coupling` each pair of neighbours has `<later>.coupling`, see `WidthCoupling`.
 
     The price of b bits is num_data * cost * b * MACs / (MACs of the largest layer) nats, with a
     ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start, which
@@ -39,15 +48,28 @@ class BayesianBits(NetworkModel):
 
     :param cost: the published mu, nats for each example, of a bit of the largest layer.
     :param widths: bits; each divides the next. Default 2, 4, 8: the published search on MNIST.
+        1 bit of a weight is its sign times the tensor's mean magnitude, and of a ReLU 0 or r.
     :param prune: whether units have gates; without them precision is all that is learned.
     :param bits: whether widths have gates; without them all are open, and units are pruned alone.
+        Without either all is quantised at the last width, and there is nothing to choose.
+    :param ranges: "published" (default), or one of two baselines at a fixed width, which need
+        `bits=False` and widths of one entry: "lsq" (Esser et al. 2020) starts where they start and
+        has their scale of gradients; "pact" (Choi et al. 2018) does so for weights alone, while
+        ReLUs' ranges get gradients of clipped values only.
+    :param gates: "chain" (default), or "independent": a width's gate then counts whether or not
+        those of narrower ones are open, and a tensor has the widest whose gate is.
+    :param coupling: price of each bit by which the widths of neighbours in the order of computation
+        (a weight and the ReLU before or behind it) differ, as a share of the price of a bit of the
+        later one at beta = 1; not multiplied by beta. Default 0: widths are independent.
+    :param freeze_weights: whether gates and ranges alone are trained, and neither base nor the
+        network's other parameters are: after training, as it were (default False).
     :param objective: "published" (default) or "exact"; see `distributions.ChainPrior`.
     :param slab: prior standard deviation of base (default 1), L2 regularisation.
 
     The other parameters are those of `NetworkModel`.
 
-    :raises ValueError: for a cost or slab out of range, widths that do not nest, no gates at all,
-        or an unknown objective.
+    :raises ValueError: for a cost or slab out of range, widths that do not nest, an unknown
+        objective, unknown gates, or ranges that are unknown or need a fixed width.
     """
 
     proper = False
@@ -62,29 +84,44 @@ class BayesianBits(NetworkModel):
         bits: bool = True,
         objective: str = "published",
         slab: float = 1.0,
+        ranges: str = "published",
+        gates: str = "chain",
+        coupling: float = 0.0,
+        freeze_weights: bool = False,
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
         if not 0 < cost < math.inf:
             raise ValueError(f"cost, nats for each example, must be positive; got {cost}")
+        if not (0 <= coupling < math.inf and (bits or coupling == 0)):
+            raise ValueError(f"coupling must be 0 or more, and 0 where bits=False; got {coupling}")
         if not slab > 0:
             raise ValueError(f"slab, a prior standard deviation, must be positive; got {slab}")
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
-        if not (prune or bits):
-            raise ValueError("prune and bits are both False, so there are no gates to learn")
+        if ranges not in RANGES:
+            raise ValueError(f"ranges must be one of {', '.join(RANGES)}; got {ranges!r}")
+        if gates not in GATES:
+            raise ValueError(f"gates must be one of {', '.join(GATES)}; got {gates!r}")
         self.widths = check_widths(widths)
-        self.cost, self.prune, self.bits = cost, prune, bits
+        if ranges != "published" and (bits or len(self.widths) > 1):
+            raise ValueError(f"ranges={ranges!r} needs bits=False and one width; got {self.widths}")
+        self.cost, self.prune, self.bits, self.ranges = cost, prune, bits, ranges
         self.objective, self.slab = objective, slab
+        self.coupling = coupling
+        self.independent, self.freeze_weights = gates == "independent", freeze_weights
         self.inputs = inputs_of(net, self.weight_names)
         self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
         for path in self.relus:
             above, _, leaf = path.rpartition(".")
             setattr(self.net.get_submodule(above), leaf, GatedReLU())
+        if freeze_weights:
+            self.net.requires_grad_(False)
         initial = self.initial_weights()
         like, self.log_range = next(iter(initial.values())), nn.ParameterDict()
         for name, value in initial.items():
-            self.log_range[_key(name)] = nn.Parameter(start_range(value).log())
+            reach = weight_range(value, self.widths[0], lsq=ranges != "published")
+            self.log_range[_key(name)] = nn.Parameter(reach.log())
         for path in self.relus:
             self.log_range[_key(path)] = nn.Parameter(like.new_zeros(()))
         self.register_buffer("beta", like.new_tensor(1.0))
@@ -108,6 +145,20 @@ class BayesianBits(NetworkModel):
         """The end of the range of a weight or a ReLU, scalar, with its gradient."""
         return self.log_range[_key(site)].exp()
 
+    def reached(self, widths: Tensor) -> Tensor:
+        """Whether at least each width beyond the first is in use; see `gate_chain.reached`."""
+        return reached(widths, self.independent)
+
+    def quantised(self, site: str, x: Tensor, gates: Tensor) -> Tensor:
+        """A weight or a ReLU's inputs x on its grid, by the gates of its widths."""
+        reach, signed = self.reach(site), site in self.inputs
+        lsq = self.ranges == "lsq" or (self.ranges == "pact" and signed)
+        if lsq:
+            count = x.numel() if signed else x[0].numel()
+            reach = with_scaled_gradient(reach, lsq_scale(count, self.widths[0], signed))
+        clip_only = self.ranges == "pact" and not signed
+        return quantise(x, reach, self.widths, gates, signed, clip_only, self.independent)
+
     def split(self, site: str, gate: Tensor | None) -> tuple[Tensor, Tensor]:
         """Gates of units and of widths; where there are none of widths, ones."""
         like = self.macs
@@ -115,15 +166,18 @@ class BayesianBits(NetworkModel):
         first, rest = gate[: self.units(site)], gate[self.units(site) :]
         return first, (rest if self.bits else like.new_ones(len(self.widths) - 1))
 
+    def price(self, site: str) -> Tensor:
+        """Nats of one bit of a weight or a ReLU where beta is 1, scalar."""
+        macs = self.macs[self.weight_names.index(self.relus.get(site, site))]
+        return self.num_data * self.cost * macs / self.macs.max().clamp(min=1)
+
     def prior(self, name: str, weight: Tensor | None = None) -> ChainPrior:
         """The prior of the gates of a weight or a ReLU."""
-        macs = self.macs[self.weight_names.index(self.relus.get(name, name))]
-        nats = self.num_data * self.cost * self.beta * macs / self.macs.max().clamp(min=1)
-        prices = nats * self.macs.new_tensor(self.widths)
+        prices = self.beta * self.price(name) * self.macs.new_tensor(self.widths)
         units = self.units(name)
         if not self.bits:
-            return ChainPrior(prices.sum(), prices[:0], units, self.objective)
-        return ChainPrior(prices[0], prices[1:], units, self.objective)
+            prices = torch.cat([prices.sum().reshape(1), prices[:0]])
+        return ChainPrior(prices[0], prices[1:], units, self.objective, self.independent)
 
     def gate(self, site: str) -> Tensor | None:
         """The sample statement of a site's gates, None if it has none."""
@@ -135,13 +189,30 @@ class BayesianBits(NetworkModel):
             prior = or_point(prior, ones).to_event(1)
         return pyro.sample(f"{site}.gate", prior)
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Neighbours whose widths are coupled, the later second; none without `coupling`."""
+        found = []
+        for name, (relu, before) in self.inputs.items() if self.coupling else ():
+            if relu is not None and before is not None:
+                found.append((before, relu))
+            if relu is not None:
+                found.append((relu, name))
+        return found
+
+    def couple(self, site: str) -> None:
+        """The sample statement of a site's widths beside those of its neighbour before it."""
+        prior = WidthCoupling(self.coupling * self.price(site), self.widths)
+        if poutine.get_mask() is False:
+            prior = or_point(prior, torch.zeros_like(prior.prices)).to_event(2)
+        pyro.sample(f"{site}.coupling", prior)
+
     def weight(self, name: str, initial: Tensor) -> Tensor:
         gate = self.gate(name)
         zeros = torch.zeros_like(initial)
         slab = Normal(zeros, torch.full_like(zeros, self.slab))
         base = pyro.sample(f"{name}.base", slab.to_event(initial.dim()))
         units, widths = self.split(name, gate)
-        value = quantise(base, self.reach(name), self.widths, widths, signed=True)
+        value = self.quantised(name, base, widths)
         if self.units(name):
             value = value * units.reshape(-1, *[1] * (value.dim() - 1))
         return deterministic(name, value)
@@ -152,6 +223,8 @@ class BayesianBits(NetworkModel):
         for path in self.relus:
             gate = self.gate(path)
             weights[f"{path}.gate"] = self.macs.new_ones(0) if gate is None else gate
+        for _, later in self.pairs():
+            self.couple(later)
         return weights
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -179,8 +252,8 @@ class BayesianBits(NetworkModel):
 
     def _quantiser(self, path: str, gate: Tensor | None):
         if gate is not None:
-            reach, (_, widths) = self.reach(path), self.split(path, gate)
-            return lambda x: quantise(x, reach, self.widths, widths, signed=False)
+            _, widths = self.split(path, gate)
+            return lambda x: self.quantised(path, x, widths)
         width = int(self.relu_bits[list(self.relus).index(path)])
         step = stored_step(self.reach(path), width, signed=False)
         return lambda x: quantised_relu(x, step, width)
@@ -191,35 +264,16 @@ class BayesianBits(NetworkModel):
 
         :param x: inputs, shape `(N, ...)`, of which the first `START` are taken.
         """
-        net = copy.deepcopy(self._original[0]).to(x.device).eval()
-        found: dict[str, float] = {}
-
-        def count(name: str, weight: Tensor):
-            def hook(module, given, output) -> None:
-                found[name] = weight.numel() * output[0].numel() / weight.shape[0]
-
-            return hook
-
-        def largest(path: str):
-            def hook(module, given, output) -> None:
-                value = output.max().clamp(min=1e-3).log()
-                self.log_range[_key(path)].copy_(value)
-
-            return hook
-
-        for name, weight in self.initial_weights().items():
-            owner = net.get_submodule(name.rpartition(".")[0])
-            owner.register_forward_hook(count(name, weight))
+        weights = self.initial_weights()
+        found = measured(self._original[0], weights, list(self.relus), x[:START])
         for path in self.relus:
-            net.get_submodule(path).register_forward_hook(largest(path))
-        net(x[:START])
-        self.macs.copy_(self.macs.new_tensor([found.get(n, 0.0) for n in self.weight_names]))
+            if self.ranges == "lsq":
+                reach = lsq_range(found.mean[path], self.widths[0], signed=False)
+            else:
+                reach = found.largest[path]
+            self.log_range[_key(path)].copy_(reach.clamp(min=1e-3).log())
+        self.macs.copy_(self.macs.new_tensor([found.macs.get(n, 0.0) for n in weights]))
         self._measured = True
-
-
-def start_range(value: Tensor) -> Tensor:
-    """A range that holds all of a weight on a step that is then rounded by 2^-9, scalar."""
-    return 1.01 * value.abs().max().clamp(min=1e-6)
 
 
 def _key(name: str) -> str:

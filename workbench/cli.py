@@ -180,7 +180,28 @@ def compress(
         typer.Option(help="bayesian-bits: bit operations to reach, a share of those at 32 bits."),
     ] = None,
     arm: Annotated[
-        str | None, typer.Option(help="bayesian-bits: gates, both, quantisation or pruning.")
+        str | None,
+        typer.Option(
+            help="bayesian-bits: gates, both, quantisation or pruning; or none, lsq or pact."
+        ),
+    ] = None,
+    widths: Annotated[
+        str | None,
+        typer.Option(metavar="B", help="bayesian-bits: bits to choose among, as in 2,4,8."),
+    ] = None,
+    gates: Annotated[
+        str | None, typer.Option(help="bayesian-bits: gates of widths, chain or independent.")
+    ] = None,
+    coupling: Annotated[
+        float | None,
+        typer.Option(help="bayesian-bits: price of a bit between neighbouring widths, in bits'."),
+    ] = None,
+    freeze_weights: Annotated[
+        bool, typer.Option("--freeze-weights", help="bayesian-bits: train gates and ranges alone.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="bayesian-bits: draw BOPs and gates of epochs (PNG)."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -245,6 +266,10 @@ def compress(
         cost=cost,
         target_bops=target_bops,
         arm=arm,
+        widths=positive_integers("--widths", widths),
+        gates=gates,
+        coupling=coupling,
+        freeze_weights=freeze_weights,
         out=out,
         resume=resume,
         force_resume=force_resume,
@@ -254,7 +279,7 @@ def compress(
         load_guide=load_guide,
         quiet=quiet,
     )
-    commands.compress(settings, json)
+    commands.compress(settings, json, plot)
 
 
 @app.command()
@@ -302,7 +327,7 @@ def export(
     json: Json = None,
 ) -> None:
     """Write a compressed network as ONNX, for onnxruntime and others."""
-    sizes = None if shape is None else positive_integers("--shape", shape)
+    sizes = positive_integers("--shape", shape)
     commands.export(file, onnx, levels, sizes, json)
 
 

@@ -21,13 +21,18 @@ def consoles(json_target: str | None, quiet: bool = False) -> tuple[Console, Con
     return errors, (errors if json_target == report.STDOUT else Console(quiet=quiet))
 
 
-def compress(settings: Settings, json_target: str | None) -> None:
+def compress(settings: Settings, json_target: str | None, plot: Path | None = None) -> None:
     """Train, compress, write the file, report.
 
+    :param plot: where to draw the gates of method bayesian-bits over the epochs (PNG).
     :raises ValueError: before any training, for an unknown name or an output that cannot be
         written.
     """
     from .pipeline import run
+    from .plots import gates_png
+
+    if plot is not None:
+        _check_plot(settings, plot)
 
     settings = resolve(settings)
     check_writable(settings.out, "--out")
@@ -40,6 +45,18 @@ def compress(settings: Settings, json_target: str | None) -> None:
     result = run(settings, progress)
     report.print_compressed(tables, result)
     report.write_json(result, json_target)
+    if plot is not None:
+        write_atomic(plot, gates_png(result["bops"]))
+
+
+def _check_plot(settings: Settings, plot: Path) -> None:
+    if settings.method != "bayesian-bits":
+        raise ValueError(f"--plot: only --method bayesian-bits has it, not {settings.method}")
+    if settings.load_guide is not None:
+        raise ValueError("--plot: no training with --load-guide to plot")
+    if plot.suffix != ".png":
+        raise ValueError(f"--plot {plot}: the plot is a PNG; name a .png file")
+    check_writable(plot, "--plot")
 
 
 def evaluate(file: Path, data: str, data_dir: Path | None, json_target: str | None) -> None:
@@ -124,7 +141,8 @@ def diagnose(
     from .. import diagnostics
     from ..compression.file import load
     from .data import load_data
-    from .trained import describe_guide, rebuild
+    from .kept import rebuild
+    from .trained import describe_guide
 
     if samples < 20:
         raise ValueError(f"--samples {samples}: must be at least 20, to say anything of a tail")

@@ -284,9 +284,15 @@ def _summary(module: nn.Module | None) -> str:
     plain = {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, int | float | str) and key != "training" and key[0] != "_"
+        if _is_plain(value) and key != "training" and key[0] != "_"
     }
     return f"{type(module).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(isinstance(part, int) for part in value)
+    return isinstance(value, int | float | str)
 
 
 def _state(pair: Pair, step: EagerStep | CompiledStep, position: _Position) -> dict:

@@ -17,20 +17,20 @@ from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
 from .augment import shifted
-from .bops import bops_figures
+from .bops import bops_figures, log_errors
 from .code_lengths import code_lengths
 from .data import Dataset, load_data
 from .errors import CheckFailed
 from .evaluate import Score, check_fits, evaluate
 from .fit import Options, fit
 from .integers import integer_figures
+from .kept import about, method_of, taken_over
 from .networks import network
 from .progress import StatusLine
-from .settings import ARMS, Settings
+from .settings import Settings
 from .target import BopsTarget, Target, TargetBytes, TargetError
 from .trained import load_guide, load_weights, save_guide
 
-_OF_MODEL = ("beta", "coarseness", "cost")  # defaults of the model's, for each network
 _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
@@ -50,6 +50,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     :raises CheckFailed: if the decoded network is not the one that was measured.
     """
     began = time.monotonic()
+    settings = taken_over(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     data = load_data(settings.data, settings.data_dir, console)
@@ -58,7 +59,7 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
         torch.set_num_threads(1)
     check_fits(net, data, f"--network {settings.network}")
-    method = _with_options(METHODS[settings.method], settings)
+    method = method_of(settings)
     net, model, guide, kl = _train(net, method, data, settings, console)
     posterior = guide.posterior()
     result = _compress(net.cpu(), posterior, data, settings, console)
@@ -125,20 +126,6 @@ def _compression(method: Method, settings: Settings) -> dict[str, Any]:
     chosen = {k: getattr(settings, k) for k in _COMPRESSION}
     chosen = {k: defaults.get(k) if v is None else v for k, v in chosen.items()}
     return {k: v for k, v in chosen.items() if v is not None}
-
-
-def _with_options(method: Method, settings: Settings) -> Method:
-    """The method with the model's options that the run or the network has of its own."""
-    defaults = method.settings(settings.network)
-    options = {k: defaults[k] for k in _OF_MODEL if k in defaults}
-    if settings.beta is not None:
-        options["beta"] = settings.beta
-    if settings.distill:
-        options["teacher"] = True
-    if settings.cost is not None:
-        options["cost"] = settings.cost
-    options |= ARMS.get(settings.arm, {})
-    return replace(method, model_options={**method.model_options, **options})
 
 
 def _train(
@@ -271,11 +258,12 @@ def _fit(
             each_epoch=target,
         )
     guide.after_training(*train)
+    if method.name == "bayesian-bits":
+        log_errors(guide, history)
     if isinstance(target, BopsTarget):
         guide.meet(settings.target_bops)
     if settings.save_guide is not None and phase == "train":
-        about = {"method": method.name, "network": settings.network, "data": settings.data}
-        save_guide(settings.save_guide, model, guide, about)
+        save_guide(settings.save_guide, model, guide, about(settings))
     return _with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
 
 

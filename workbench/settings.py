@@ -9,7 +9,14 @@ QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
-ARMS = {"both": {}, "quantisation": {"prune": False}, "pruning": {"bits": False}}
+_FIXED = {"prune": False, "bits": False}
+ARMS = {
+    "both": {},
+    "quantisation": {"prune": False},
+    "pruning": {"bits": False},
+    "lsq": {**_FIXED, "ranges": "lsq"},
+    "pact": {**_FIXED, "ranges": "pact"},
+}
 MAX_SEED = 2**31 - 1
 MAX_THREADS = 1024
 MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training
@@ -42,6 +49,12 @@ class Settings:
     :param cost: of method bayesian-bits: nats for each example of a bit of the largest layer.
     :param target_bops: of method bayesian-bits: BOPs to reach, a share of those at 32 bits.
     :param arm: of method bayesian-bits: which gates there are, one of `ARMS`.
+    :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
+        gates the one of all weights and ReLUs.
+    :param gates: of method bayesian-bits: "chain" or "independent" gates of widths.
+    :param coupling: of method bayesian-bits: what a bit by which neighbouring widths differ costs,
+        as a share of what a bit costs.
+    :param freeze_weights: of method bayesian-bits: whether gates and ranges alone are trained.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
@@ -78,6 +91,10 @@ class Settings:
     cost: float | None = None
     target_bops: float | None = None
     arm: str | None = None
+    widths: tuple[int, ...] | None = None
+    gates: str | None = None
+    coupling: float | None = None
+    freeze_weights: bool = False
     out: Path | None = None
     resume: Path | None = None
     force_resume: bool = False
@@ -122,15 +139,15 @@ class Settings:
             raise ValueError(f"--target-error {self.target_error}: must be within 0 and 100")
         if self.target_error is not None and self.target_bytes is not None:
             raise ValueError("--target-error: beta cannot reach --target-bytes too; give one")
-        _one_of("--arm", self.arm, tuple(ARMS))
         if self.cost is not None and not 0 < self.cost < float("inf"):
             raise ValueError(f"--cost {self.cost}: must be positive and finite")
         if self.target_bops is not None and not 0 < self.target_bops < 1:
             raise ValueError(f"--target-bops {self.target_bops}: must be a share within (0, 1)")
+        self._check_arm()
         for option, (given, method) in _of_one_method(self).items():
             if given and self.method != method:
                 raise ValueError(f"{option}: only --method {method} has it, not {self.method}")
-            if given and self.load_guide is not None:
+            if given and self.load_guide is not None and option not in KEPT:
                 raise ValueError(f"{option}: no training with --load-guide to use it in")
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
@@ -144,6 +161,27 @@ class Settings:
         if self.force_resume and self.resume is None:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
 
+    def _check_arm(self) -> None:
+        """Whether arm, widths and what needs gates go together."""
+        _one_of("--arm", self.arm, tuple(ARMS))
+        _one_of("--gates", self.gates, ("chain", "independent"))
+        if self.coupling is not None and not 0 < self.coupling < float("inf"):
+            raise ValueError(f"--coupling {self.coupling}: must be positive and finite")
+        if self.arm is None or ARMS[self.arm].get("bits", True) or self.load_guide is not None:
+            return
+        fixed = not ARMS[self.arm].get("prune", True)
+        if fixed and (self.widths is None or len(self.widths) != 1):
+            raise ValueError(f"--arm {self.arm}: has no gates; give one width, as in --widths 4")
+        if self.coupling is not None:
+            raise ValueError(f"--coupling: --arm {self.arm} has no widths to choose")
+        for option, given in (("--cost", self.cost), ("--target-bops", self.target_bops)):
+            if fixed and given is not None:
+                raise ValueError(f"{option}: --arm {self.arm} has no gates that it could move")
+
+
+# Options that the pair is made by; `--save-guide` keeps them, `--load-guide` takes them over.
+KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates"}
+
 
 def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
     """The options that one method alone has, and which."""
@@ -155,6 +193,10 @@ def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
         "--cost": (settings.cost, "bayesian-bits"),
         "--target-bops": (settings.target_bops, "bayesian-bits"),
         "--arm": (settings.arm, "bayesian-bits"),
+        "--widths": (settings.widths, "bayesian-bits"),
+        "--gates": (settings.gates, "bayesian-bits"),
+        "--coupling": (settings.coupling, "bayesian-bits"),
+        "--freeze-weights": (settings.freeze_weights, "bayesian-bits"),
     }
 
 
@@ -164,10 +206,13 @@ def resolve(settings: Settings) -> Settings:
     :raises ValueError: for an unknown data set, network or method (the message lists the known
         ones), and for a device that this machine does not have.
     """
+    from ..distributions.quantiser import check_widths
     from ..methods import METHODS
     from .data import DATASETS
     from .networks import NETWORKS, default_network
 
+    if settings.widths is not None:
+        check_widths(settings.widths)
     lookup("data set", settings.data, DATASETS)
     lookup("method", settings.method, METHODS)
     network = settings.network or default_network(settings.data)
@@ -220,14 +265,16 @@ def positive_numbers(option: str, text: str) -> tuple[float, ...]:
     return numbers
 
 
-def positive_integers(option: str, text: str) -> tuple[int, ...]:
+def positive_integers(option: str, text: str | None) -> tuple[int, ...] | None:
     """The value of an option that takes whole numbers above 0, with commas between them.
 
-    :raises ValueError: if `text` is anything else.
+    :raises ValueError: if `text` is anything else, but for None.
     """
+    if text is None:
+        return None
     parts = text.split(",")
     if not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
-        raise ValueError(f"{option} {text}: must be whole numbers above 0, such as 1,28,28")
+        raise ValueError(f"{option} {text}: must be whole numbers above 0, such as 2,4,8")
     return tuple(int(part) for part in parts)
 
 

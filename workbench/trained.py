@@ -14,10 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ..methods import METHODS
 from .files import write_atomic
-from .names import lookup
-from .networks import network
 
 FORMAT = 1
 
@@ -87,25 +84,6 @@ def describe_guide(path: str | Path) -> dict:
     if not all(isinstance(text, str) for text in _flat(texts)):
         raise ValueError(f"{path}: not a trained pair that this bitsback can read")
     return description
-
-
-def rebuild(path: str | Path, num_data: int) -> tuple[nn.Module, nn.Module]:
-    """The model and the guide in a file of `bitsback compress --save-guide`.
-
-    :param num_data: number of training examples.
-    :raises ValueError: the file does not name a method and a network of the zoo, or is damaged.
-    """
-    about = describe_guide(path)["about"]
-    missing = [key for key in ("method", "network", "data") if key not in about]
-    if missing:
-        raise ValueError(
-            f"{path}: does not say its {missing[0]}; only `bitsback compress --save-guide` writes "
-            "that, so make the pair yourself and use load_guide"
-        )
-    method = lookup("method", about["method"], METHODS)
-    model, guide = method.pair(network(about["network"]), num_data)
-    load_guide(path, model, guide)
-    return model, guide
 
 
 def load_weights(path: str | Path, net: nn.Module) -> None:

@@ -1,5 +1,7 @@
 """Nested quantisers: adding rounded residuals is rounding at once, at each width."""
 
+from itertools import product
+
 import pytest
 import torch
 from bitsback.distributions.quantiser import (
@@ -10,6 +12,7 @@ from bitsback.distributions.quantiser import (
     quantised_relu,
     step_of,
     stored_step,
+    with_scaled_gradient,
 )
 
 WIDTHS = [(2, 4, 8, 16, 32), (3, 6, 12), (2, 10), (5,)]
@@ -49,9 +52,57 @@ def test_a_closed_gate_closes_all_above_it():
     assert closed.equal(quantise(x, REACH, widths, torch.tensor([0.0, 0.0]), True))
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_independent_gates_round_to_the_widest_that_is_open(signed):
+    x, widths = inputs(signed), (2, 4, 8)
+    for z4, z8 in product((0.0, 1.0), repeat=2):
+        gates = torch.tensor([z4, z8]).double()
+        found = quantise(x, REACH, widths, gates, signed, independent=True)
+        width = 8 if z8 else 4 if z4 else 2
+        direct = quantise(x, REACH, (width,), torch.zeros(0), signed)
+        torch.testing.assert_close(found, direct, rtol=0, atol=1e-12)
+
+
 def test_two_bits_are_ternary():
     values = quantise(inputs(True), REACH, (2,), torch.zeros(0), True).unique()
     torch.testing.assert_close(values, torch.tensor([-1, 0, 1]).double() * 2 * REACH / 3)
+
+
+def test_one_bit_is_a_sign_and_a_gate_puts_a_grid_in_its_place():
+    """s = mean(|x|) is the nearest scale of signs to x, in squares."""
+    x = inputs(True)[:200]
+    sign = quantise(x, REACH, (1,), torch.zeros(0), True)
+    scale = sign.abs().unique()
+    assert scale.shape == (1,) and (sign.sign() * x >= 0).all()
+    errors = [(s * sign.sign() - x).square().sum() for s in (0.99 * scale, scale, 1.01 * scale)]
+    assert errors[1] < errors[0] and errors[1] < errors[2]
+    for independent in (False, True):
+        for gates, widths in ((0, (1,)), ((1, 0, 0), (2,)), ((1, 1, 0), (2, 4)), ((1, 1, 1), (8,))):
+            z = torch.tensor(gates).double().expand(3)
+            found = quantise(x, REACH, (1, 2, 4, 8), z, True, independent=independent)
+            alone = quantise(x, REACH, widths[-1:], torch.zeros(0), True)
+            torch.testing.assert_close(found, alone, rtol=0, atol=1e-12)
+    half = quantise(x, REACH, (1, 2), torch.tensor([0.25]).double(), True)
+    two = quantise(x, REACH, (2,), torch.zeros(0), True)
+    torch.testing.assert_close(half, 0.75 * sign + 0.25 * two)
+    assert codes_of(x, scale, 1, True).equal(sign.sign().long())
+    assert stored_step(REACH, 1, True, x) == scale.to(torch.bfloat16).double()
+
+
+def test_one_bit_of_an_unsigned_range_is_on_all_finer_grids():
+    x = inputs(False)
+    one = quantise(x, REACH, (1, 2, 4), torch.zeros(2).double(), False)
+    assert set(one.unique().tolist()) == {0.0, REACH.item()}
+    both = quantise(x, REACH, (1, 2, 4), torch.ones(2).double(), False)
+    alone = quantise(x, REACH, (4,), torch.zeros(0), False)
+    torch.testing.assert_close(both, alone, rtol=0, atol=1e-12)
+
+
+def test_a_sign_passes_gradients_on_as_clipping_does():
+    x = torch.tensor([0.3, -2.0], dtype=torch.float64, requires_grad=True)
+    reach = REACH.clone().requires_grad_()
+    (torch.tensor([1.0, 3.0]) * quantise(x, reach, (1,), torch.zeros(0), True)).sum().backward()
+    assert x.grad.tolist() == [1.0, 0.0] and reach.grad.item() == pytest.approx(-3)
 
 
 def test_gradients_are_straight_through():
@@ -68,6 +119,21 @@ def test_gradients_are_straight_through():
     torch.testing.assert_close(reach.grad, 7 * step / REACH, rtol=1e-5, atol=0)
 
 
+def test_ranges_may_get_gradients_of_clipped_values_alone():
+    """PACT: 1 for each clipped value, 0 inside; LSQ's scale multiplies a gradient and no value."""
+    x = torch.tensor([0.3, 2.0, 0.6, 3.0], dtype=torch.float64)
+    reach = REACH.clone().requires_grad_()
+    value = quantise(x, reach, (4,), torch.zeros(0), False, clip_only=True)
+    assert value.equal(quantise(x, REACH, (4,), torch.zeros(0), False))
+    value.sum().backward()
+    assert reach.grad.item() == pytest.approx(2)
+    scaled = with_scaled_gradient(reach, 0.25)
+    assert scaled.equal(reach)
+    reach.grad = None
+    (3 * scaled).backward()
+    assert reach.grad == 0.75
+
+
 def test_stored_grids():
     """Within 2^-9 of the grid that was trained, on bfloat16 steps."""
     x, reach = inputs(False).float(), REACH.float()
@@ -79,7 +145,7 @@ def test_stored_grids():
     assert most <= 2**-8 * reach + 1.01 * step  # one code more where rounding tips over
 
 
-@pytest.mark.parametrize("widths", [(), (1, 2), (2, 3), (4, 2), (2, 2), (2, 64), (2.0, 4)])
+@pytest.mark.parametrize("widths", [(), (0, 2), (2, 3), (4, 2), (2, 2), (2, 64), (2.0, 4)])
 def test_refuses_widths_that_do_not_nest(widths):
     with pytest.raises(ValueError, match="width"):
         check_widths(widths)

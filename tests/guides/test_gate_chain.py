@@ -177,7 +177,8 @@ def test_pruned_units_are_gone_from_the_file():
 def test_refuses_what_makes_no_sense():
     for options, match in (
         ({"cost": 0.0}, "cost"), ({"slab": -1.0}, "slab"), ({"objective": "x"}, "objective"),
-        ({"prune": False, "bits": False}, "no gates"), ({"widths": (2, 3)}, "divide"),
+        ({"ranges": "lsq"}, "needs bits=False"), ({"ranges": "x"}, "ranges"),
+        ({"widths": (2, 3)}, "divide"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=match):
             BayesianBits(net(), 60, **options)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from bitsback.workbench.bops import bops_figures
+from bitsback.workbench.bops import bops_figures, nonzero_share
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.settings import Settings
@@ -47,6 +47,33 @@ def test_the_threshold_moves_to_what_was_asked_for():
     assert figures["layers"]["fc2.weight"]["input_bits"] == 8 and figures["target"] == 0.1
 
 
+def test_products_with_zeros_are_left_out():
+    """Counted weight by weight; a closed unit takes its outputs and the next layer's inputs."""
+    model, guide = pair(method="bayesian-bits")
+    model.measure(data()[0])
+    with torch.no_grad():
+        guide.get_parameter("gate.fc1.weight.gate")[0] = -9.0  # a unit
+        for site in ("fc1.weight", "fc2.weight"):
+            guide.get_parameter(f"gate.{site}.gate")[-2:] = -9.0  # 2 bits: many zeros
+    medians, found = guide.median(), bops_figures(guide, None)
+    first, second = (medians[name] for name in model.weight_names)
+    count = sum(2 * 8 for row in first.tolist() for w in row if w)
+    count += sum(2 * 8 for row in second.tolist() for k, w in enumerate(row) if w and k > 0)
+    assert found["nonzero"] == pytest.approx(count / (72 * 1024))
+    assert found["nonzero"] < found["relative"] < found["by_bits"]
+    total = sum(layer["nonzero"] for layer in found["layers"].values())
+    assert found["nonzero"] == pytest.approx(total)
+
+
+def test_inputs_of_a_unit_lie_in_a_row():
+    weight = torch.tensor([[1.0, 0.0, 2.0, 3.0], [0.0, 0.0, 0.0, 4.0]])
+    assert nonzero_share(weight, torch.tensor([True, False])) == 1 / 8
+    assert nonzero_share(weight, torch.tensor([False, True])) == 3 / 8
+    assert nonzero_share(weight, torch.zeros(0, dtype=torch.bool)) == 4 / 8
+    kernels = torch.ones(2, 2, 3, 3)
+    assert nonzero_share(kernels, torch.tensor([True, False])) == 1 / 2
+
+
 def test_a_short_run(tmp_path):
     settings = Settings(
         method="bayesian-bits", network="digits-mlp", epochs=3, pretrain_epochs=2, arm="pruning",
@@ -55,8 +82,9 @@ def test_a_short_run(tmp_path):
     figures = run(settings, QUIET)
     found = figures["bops"]
     assert [set(e) for e in found["trajectory"]] == 3 * [
-        {"relative_bops", "expected_bops", "beta", "gates"}
+        {"relative_bops", "expected_bops", "beta", "gates", "validation_error"}
     ]
+    assert all(0 <= entry["validation_error"] < 50 for entry in found["trajectory"])
     assert all(layer["weight_bits"] == 8 for layer in found["layers"].values())
     assert found["target"] == 0.04 and found["by_bits"] == pytest.approx(1 / 16, rel=1e-5)
 
@@ -78,6 +106,13 @@ def test_target_bops_are_met_on_digits(tmp_path):
         ({"cost": -1.0}, "--cost"),
         ({"arm": "none"}, "--arm"),
         ({"target_bops": math.nan}, "--target-bops"),
+        ({"arm": "lsq"}, "give one width"),
+        ({"gates": "both"}, "--gates"),
+        ({"coupling": 0.0}, "--coupling 0.0: must be positive"),
+        ({"arm": "pruning", "coupling": 1.0}, "--coupling: --arm pruning has no widths"),
+        ({"arm": "pact", "widths": (2, 4)}, "give one width"),
+        ({"arm": "lsq", "widths": (4,), "cost": 1.0}, "--cost: --arm lsq has no gates"),
+        ({"arm": "lsq", "widths": (4,), "target_bops": 0.1}, "--target-bops: --arm lsq"),
     ],
 )
 def test_options_out_of_range_are_refused(given, match):
@@ -85,7 +120,18 @@ def test_options_out_of_range_are_refused(given, match):
         Settings(method="bayesian-bits", **given)
 
 
-@pytest.mark.parametrize("given", [{"cost": 0.1}, {"target_bops": 0.1}, {"arm": "pruning"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cost": 0.1},
+        {"target_bops": 0.1},
+        {"arm": "pruning"},
+        {"widths": (2, 4)},
+        {"gates": "chain"},
+        {"coupling": 1.0},
+        {"freeze_weights": True},
+    ],
+)
 def test_options_of_bayesian_bits_are_refused_elsewhere(given):
     with pytest.raises(ValueError, match="only --method bayesian-bits"):
         Settings(method="gaussian", **given)

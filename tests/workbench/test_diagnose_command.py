@@ -5,7 +5,7 @@ import json
 import bitsback
 import pytest
 from bitsback.methods import METHODS
-from bitsback.workbench.trained import rebuild
+from bitsback.workbench.kept import rebuild
 from typer.testing import CliRunner
 
 
