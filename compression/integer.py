@@ -137,8 +137,11 @@ def to_integer(network: nn.Module, inputs: IntegerInput | None = None) -> nn.Seq
     inputs = IntegerInput() if inputs is None else inputs
     walk, made = _Converter(inputs), OrderedDict[str, nn.Module](inputs=inputs)
     for path, layer in leaves_of(network):
+        name = path.replace(".", "-") or "layer"
+        if name in made or name == "logits":
+            raise ValueError(f"layer {path!r} needs another name: {name!r} is taken")
         try:
-            made[path.replace(".", "-") or "layer"] = walk.layer(layer)
+            made[name] = walk.layer(layer)
         except ValueError as error:
             raise ValueError(f"layer {path!r} {error}") from None
     made["logits"] = Rescale(walk.scale)

@@ -170,10 +170,13 @@ class _Graph:
     def weighted(self, name: str, layer: nn.Module) -> None:
         step_in = self.step if self.kind is np.uint8 else None
         self.floats()
-        weight, step = self.weight(f"{name}.weight", layer.weight.detach().cpu().float().numpy())
-        inputs = [self.at, weight]
+        values = layer.weight.detach().cpu().float().numpy()
+        bias = np.zeros(len(values), np.float32)
         if layer.bias is not None:
             bias = layer.bias.detach().cpu().float().numpy()
+        weight, step = self.weight(f"{name}.weight", values, bias, step_in)
+        inputs = [self.at, weight]
+        if layer.bias is not None:
             inputs.append(self.bias(f"{name}.bias", bias, step, step_in))
         if isinstance(layer, nn.Linear):
             self.node("Gemm", name, inputs, transB=1)
@@ -188,8 +191,13 @@ class _Graph:
             dilations=layer.dilation, group=layer.groups,
         )  # fmt: skip
 
-    def weight(self, name: str, values: np.ndarray) -> tuple[str, float | None]:
-        """The name of a weight, and its step if it is of int8 codes."""
+    def weight(
+        self, name: str, values: np.ndarray, bias: np.ndarray, step_in: float | None
+    ) -> tuple[str, float | None]:
+        """The name of a weight, and its step if it is of int8 codes.
+
+        :param bias: on the product of both steps, sums must fit int32 with it; else all is floats.
+        """
         try:
             codes, step = common_step(values)
         except ValueError:
@@ -198,20 +206,25 @@ class _Graph:
         if largest > 127:
             return self.value(name, values), None
         spare = max((_ROOM // max(largest, 1)).bit_length() - 1, 0)
+        if step_in is not None:
+            sums = 255 * np.abs(codes).reshape(len(codes), -1).sum(1)
+            offsets = np.abs(bias.astype(np.float64)) / (step * step_in) + 1
+            while spare >= 0 and ((sums + offsets) * 2**spare).max(initial=0) > 2**31 - 1:
+                spare -= 1
+            if spare < 0:
+                return self.value(name, values), None
         codes, step = (codes << spare).astype(np.int8), step / 2**spare
         inputs = [self.value(f"{name}.codes", codes), *self.grid(name, step, np.int8)]
         return self.beside(name, inputs), step
 
     def bias(self, name: str, values: np.ndarray, step: float | None, step_in: float | None) -> str:
-        """The name of a bias, of int32 codes if both steps are given and they fit."""
+        """The name of a bias, of int32 codes if both steps are given: they fit, see `weight`."""
         if step is None or step_in is None:
             return self.value(name, values)
         # The product of the float32 steps, as a runtime computes it.
         unit = float(np.float32(step) * np.float32(step_in))
-        codes = np.rint(values.astype(np.float64) / unit)
-        if np.abs(codes).max(initial=0) > 2**31 - 1:
-            return self.value(name, values)
-        codes = self.value(f"{name}.codes", codes.astype(np.int32))
+        codes = np.rint(values.astype(np.float64) / unit).astype(np.int32)
+        codes = self.value(f"{name}.codes", codes)
         return self.beside(name, [codes, *self.grid(name, unit, np.int32)])
 
     def beside(self, name: str, inputs: list[str]) -> str:

@@ -82,6 +82,8 @@ class Rounding(NetworkGuide):
                 dither = None
                 if self.noise:
                     dither = torch.special.ndtr(standard_normal(level.shape, level)) - 0.5
+                    mask = self.model.mask(name)
+                    dither = dither if mask is None else dither * mask
                 q = Rounded(level, step, dither)
                 draws[name] = pyro.sample(name, q.to_event(level.dim()))
         return draws

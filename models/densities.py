@@ -112,13 +112,24 @@ class Densities(nn.Module):
         places = {"common": none, "row": rows, "column": columns, "channel": channel}
         places |= {"sign": none, "sign_row": rows}
         if self.lines:
-            there, signs = (matrix != 0).to(matrix), matrix.sign()
-            around, beyond = self._before(there, BEFORE), self._before(there, BEYOND)
-            near, far = (self._before(signs, of).clamp(-2, 2) + 2 for of in (BEFORE, BEYOND))
-            known = around + 5 * self._channel_before(there)
+            # Of a file without the removed channels, where those around close up.
+            living = self._whole_channels(columns)
+            matrix = matrix[:, columns] if living else matrix
+            there, signs, count = (matrix != 0).to(matrix), matrix.sign(), living or self.channels
+            around, beyond = (self._before(there, of, count) for of in (BEFORE, BEYOND))
+            near, far = (self._before(signs, of, count).clamp(-2, 2) + 2 for of in (BEFORE, BEYOND))
+            known = around + 5 * _channel_before(there, count)
             states = {"near": known, "far": beyond.clamp(max=4), "sign_near": 5 * near + far}
-            places |= {name: state[rows, columns].long() for name, state in states.items()}
+            for name, state in states.items():
+                places[name] = (state[rows[:, 0]] if living else state[rows, columns]).long()
         return places
+
+    def _whole_channels(self, columns: Tensor) -> int:
+        """How many channels the columns make up, 0 if they leave parts of channels out."""
+        taps = self.columns // self.channels
+        of_each = torch.bincount(columns // taps, minlength=self.channels)
+        whole = bool(((of_each == 0) | (of_each == taps)).all())
+        return int((of_each == taps).sum()) if whole else 0
 
     def _fit(
         self,
@@ -172,18 +183,13 @@ class Densities(nn.Module):
         field = self.column.reshape(self.channels, 1, self.lines, -1)
         return conv2d(field, kernel, padding=1).reshape(-1)
 
-    def _before(self, matrix: Tensor, steps: tuple[tuple[int, int], ...]) -> Tensor:
+    def _before(self, matrix: Tensor, steps: tuple[tuple[int, int], ...], channels: int) -> Tensor:
         """Of each entry, the sum over those so many lines and places from it, in its channel."""
-        maps = matrix.reshape(self.rows, self.channels, self.lines, -1)
+        maps = matrix.reshape(self.rows, channels, self.lines, -1)
         lines, width = maps.shape[2:]
         framed = pad(maps, (2, 2, 2, 0))
         total = sum(framed[..., 2 + y : 2 + y + lines, 2 + x : 2 + x + width] for y, x in steps)
         return total.reshape(matrix.shape)
-
-    def _channel_before(self, matrix: Tensor) -> Tensor:
-        """Of each entry, the same place of the channel before; 0 in the first."""
-        maps = matrix.reshape(self.rows, self.channels, -1)
-        return pad(maps, (0, 0, 1, 0))[:, :-1].reshape(matrix.shape)
 
     def _fit_magnitudes(self, size: Tensor) -> Tensor:
         """Magnitudes in unary: each decision is to stop or to go on, the last one for all after.
@@ -213,6 +219,25 @@ def degrees(levels: Tensor, rows: Tensor) -> Tensor:
     """
     more = 2 + (levels != 0).flatten(1).sum(1).to(levels.dtype)
     return more.log() - more[rows].mean().log()
+
+
+def spread(degree: Tensor, shape: torch.Size) -> Tensor | None:
+    """The degrees of units as those of the columns that read them, None if that cannot be told.
+
+    As the coder takes them: by a convolution's channels, or the blocks of a dense layer's inputs.
+
+    :param degree: of the units of the layer before, shape (units,).
+    :param shape: of the weight.
+    """
+    units, columns = len(degree), math.prod(shape[1:])
+    told = shape[1] == units if len(shape) > 2 else columns % units == 0
+    return degree.repeat_interleave(columns // units) if told else None
+
+
+def _channel_before(matrix: Tensor, channels: int) -> Tensor:
+    """Of each entry, the same place of the channel before; 0 in the first."""
+    maps = matrix.reshape(len(matrix), channels, -1)
+    return pad(maps, (0, 0, 1, 0))[:, :-1].reshape(matrix.shape)
 
 
 def _chosen(which: Tensor | None, count: int, like: Tensor) -> Tensor:

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from .gated_relu import leaves_of
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
-# What treats each unit by itself and sends zeros to zeros, whatever the number of units.
-_PASSING = (
-    nn.ReLU, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.Identity, nn.Dropout,
-    nn.Flatten,
-)  # fmt: skip
+# What treats each feature map by itself, and what each unit; all send zeros to zeros.
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
+_PASSING = (*_POOLS, nn.ReLU, nn.Identity, nn.Dropout, nn.Flatten)
 
 
 @dataclass(frozen=True)
@@ -39,24 +37,47 @@ def chain_of(net: nn.Module, names: tuple[str, ...]) -> tuple[Link, ...]:
     """The layers of a network in their order, each reading the one before; () for other networks.
 
     Known for an nn.Sequential, nested or not, of Linear and ungrouped Conv layers whose weights
-    are all latent, ReLUs, pooling and flattening, each module used once.
+    are all latent, ReLUs, Dropout, pooling between or behind convolutions, and one flattening of
+    feature maps, each module used once; where each layer has as many inputs as that says.
 
     :param names: state_dict names of the latent weights.
     """
     found: list[Link] = []
+    before, between = None, []
     layers = leaves_of(net)
     if len({id(module) for _, module in layers}) != len(layers):
         return ()
     for path, module in layers:
-        if isinstance(module, _WEIGHTED):
-            found.append(Link(path, False))
-            if found[-1].weight not in names or getattr(module, "groups", 1) != 1:
+        if type(module) in _WEIGHTED:
+            link = Link(path, False)
+            if link.weight not in names or getattr(module, "groups", 1) != 1:
                 return ()
-        elif type(module) is nn.ReLU and found:
-            found[-1] = Link(found[-1].module, True)
-        elif not isinstance(module, _PASSING):
+            if before is not None and not _reads(module, before, between):
+                return ()
+            found.append(link)
+            before, between = module, []
+        elif type(module) not in _PASSING:
             return ()
+        else:
+            between.append(module)
+            if type(module) is nn.ReLU and found:
+                found[-1] = Link(found[-1].module, True)
     return tuple(found) if len(found) == len(names) else ()
+
+
+def _reads(module: nn.Module, before: nn.Module, between: list[nn.Module]) -> bool:
+    """Whether a layer's inputs are the units of the one before in their order, each as a block."""
+    flats = [at for at, m in enumerate(between) if type(m) is nn.Flatten]
+    pools = [at for at, m in enumerate(between) if type(m) in _POOLS]
+    if any((between[at].start_dim, between[at].end_dim) != (1, -1) for at in flats):
+        return False
+    if type(before) is nn.Linear:
+        flat = type(module) is nn.Linear and module.in_features == before.out_features
+        return flat and not pools
+    if type(module) is nn.Linear:
+        blocks = module.in_features % before.out_channels == 0
+        return len(flats) == 1 and blocks and all(at < flats[0] for at in pools)
+    return type(module) is type(before) and not flats and module.in_channels == before.out_channels
 
 
 def living(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
-from .densities import Densities, degrees
+from .densities import Densities, degrees, spread
 from .living import chain_of, indices, inputs_of, living, smaller
 from .network import NetworkModel
 from .teacher import Teacher
@@ -73,13 +73,16 @@ class Rate(NetworkModel):
         self.chain = chain_of(net, self.weight_names)
         self._indices: dict[str, tuple[Tensor | None, Tensor | None]] | None = None
         self.register_load_state_dict_post_hook(_forget_indices)
+        # As the coder goes, whatever order `latent` has.
+        self._in_order = [name for name, _ in net.named_parameters() if name in initial]
         units = 0
-        for name, value in initial.items():
+        for name in self._in_order:
+            value = initial[name]
             size = value.square().mean().sqrt().clamp(min=1e-6)
             self.log_step[_key(name)] = nn.Parameter((coarseness * size).log())
             self.densities[_key(name)] = Densities(value, units)
-            units = value.shape[0]
-            alive = torch.ones(units, dtype=torch.bool, device=value.device)
+            units = value.shape[0] if value.dim() > 1 else units
+            alive = torch.ones(len(value), dtype=torch.uint8, device=value.device)
             self.register_buffer("alive_" + _key(name), alive)
         self.refresh({k: (v / self.step(k)).round() for k, v in initial.items()})
 
@@ -134,11 +137,11 @@ class Rate(NetworkModel):
 
     def alive(self) -> dict[str, Tensor]:
         """Which output units have not been removed: bool, by the weights' names."""
-        return {name: self.get_buffer("alive_" + _key(name)) for name in self.weight_names}
+        return {name: self.get_buffer("alive_" + _key(name)).bool() for name in self.weight_names}
 
-    def arithmetic(self) -> tuple[int, ...]:
-        """What changes when units are removed: how many of each weight are left."""
-        return tuple(int(units.sum()) for units in self.alive().values())
+    def arithmetic(self) -> tuple[bytes, ...]:
+        """What changes when units are removed: which are left, by the weights."""
+        return tuple(bytes(units.tolist()) for units in self.alive().values())
 
     @torch.no_grad()
     def remove_dead(self, levels: dict[str, Tensor]) -> None:
@@ -168,26 +171,34 @@ class Rate(NetworkModel):
 
     def _find_indices(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
         """Living rows and columns of each weight of the chain."""
-        alive, initial, result = self.alive(), self.initial_weights(), {}
-        for link in self.chain:
-            read = inputs_of(self.chain, link.weight, alive, initial[link.weight].shape[1])
-            result[link.weight] = indices(alive[link.weight]), indices(read)
+        initial, result = self.initial_weights(), {}
+        with torch.inference_mode(False):  # they outlive the pass that asks for them first
+            alive = self.alive()
+            for link in self.chain:
+                read = inputs_of(self.chain, link.weight, alive, initial[link.weight].shape[1])
+                result[link.weight] = indices(alive[link.weight]), indices(read)
         return result
+
+    def _apply(self, *args, **kwargs):
+        self._indices = None  # they are to be on the parameters' device
+        return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
     def refresh(self, levels: dict[str, Tensor]) -> None:
         """Fit the tables to whole numbers of steps, by the weights' names; in place."""
-        alive, before, degree = self.alive(), None, None
-        for name, value in levels.items():
-            rows, columns = alive[name], None
-            taps = value[0].numel() // len(before) if before is not None else 0
-            if degree is not None and taps * len(before) == value[0].numel():
-                degree = degree.repeat_interleave(taps)
-                columns = before.repeat_interleave(taps) if self.chain else None
-            else:
-                degree = None
-            self.densities[_key(name)].refresh(value, rows, columns, degree)
-            before, degree = rows, degrees(value, rows)
+        alive, units, degree = self.alive(), 0, None
+        for name in self._in_order:
+            value, tables = levels[name], self.densities[_key(name)]
+            if value.dim() < 2:
+                tables.refresh(value)
+                continue
+            columns, size = None, value[0].numel()
+            read = inputs_of(self.chain, name, alive, value.shape[1]) if self.chain else None
+            if read is not None:
+                columns = read.repeat_interleave(size // len(read))
+            lent = spread(degree, value.shape) if units else None
+            tables.refresh(value, alive[name], columns, lent)
+            units, degree = len(value), degrees(value, alive[name])
 
     @torch.no_grad()
     def weight_nats(self, levels: dict[str, Tensor]) -> dict[str, Tensor]:

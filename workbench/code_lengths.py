@@ -9,7 +9,7 @@ from torch import nn
 
 from ..compression.archive import Archive
 from ..compression.file import inspect
-from ..models.densities import Densities, degrees
+from ..models.densities import Densities, degrees, spread
 from .data import Split
 from .evaluate import evaluate
 
@@ -35,11 +35,10 @@ def predicted_bits(archive: Archive) -> float:
             )
         else:
             kept = None
-        tables, columns = Densities(levels, units), levels[0].numel()
-        shared = units and kept is None and columns % units == 0
-        degree = degree.repeat_interleave(columns // units) if shared else None
+        tables = Densities(levels, units)
+        lent = spread(degree, levels.shape) if units else None
         for _ in range(REFRESHES):
-            tables.refresh(levels, columns=kept, degree=degree)
+            tables.refresh(levels, columns=kept, degree=lent)
         nats += tables.lattice(torch.ones(())).price(levels).sum().item() + tables.own_nats.item()
         units, kept = len(levels), None
         degree = degrees(levels, torch.ones(units, dtype=torch.bool))

@@ -136,7 +136,8 @@ class _Loop:
                 self._close_epoch(total)
                 self.pair.after_epoch()
                 self.each_epoch(self.position.step // self.steps_an_epoch)
-                self.step.follow()
+                if self.position.step < total:
+                    self.step.follow()
                 order = self._order()
             yield end
 

@@ -46,7 +46,7 @@ class Pair(nn.Module):
         """What a guide of the zoo does after each step; others have no such hook."""
         getattr(self.guide, "after_step", lambda number: None)(number)
 
-    def arithmetic(self) -> tuple[int, ...]:
+    def arithmetic(self) -> tuple:
         """What a captured step depends on beside parameters and buffers: see `models.Rate`."""
         return getattr(self.model, "arithmetic", tuple)()
 
@@ -181,9 +181,20 @@ class CompiledStep:
             return Outcome(*self._compiled(*self._arguments()))
 
     def follow(self) -> None:
-        """Capture the step again if the pair's arithmetic has changed."""
-        if self.pair.arithmetic() != self._arithmetic:
-            self._compiled, self._arithmetic = self._capture(), self.pair.arithmetic()
+        """Capture the step again if the pair's arithmetic has changed.
+
+        :raises RuntimeError: if the new one cannot be compiled.
+        """
+        arithmetic = self.pair.arithmetic()
+        if arithmetic == self._arithmetic:
+            return
+        try:
+            self._compiled, self._arithmetic = self._capture(), arithmetic
+        except Exception as error:  # of the compiler, as at the start
+            raise RuntimeError(
+                "units were removed, and the smaller step cannot be compiled; go on from the last "
+                f"checkpoint with --compile no --force-resume ({type(error).__name__}: {error})"
+            ) from error
 
     def state(self) -> dict:
         return {"first": self.first, "second": self.second, "count": self.count}

@@ -108,7 +108,8 @@ def _check_same(path: str | Path, found: dict[str, Tensor], wanted: dict[str, Te
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or extra:
         raise ValueError(
-            f"{path}: is of another network: lacks {missing or 'none'}, has {extra or 'none'} more"
+            f"{path}: is of another network or version: lacks {missing or 'none'}, "
+            f"has {extra or 'none'} more"
         )
     for name, tensor in found.items():
         if tensor.shape != wanted[name].shape:

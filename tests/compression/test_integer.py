@@ -1,5 +1,6 @@
 """The integer network: true integers, bounds that hold, rounding as stated, errors by layer."""
 
+from collections import OrderedDict
 from fractions import Fraction
 
 import numpy as np
@@ -217,3 +218,20 @@ def test_one_dimension():
     )  # fmt: skip
     net = on_grid(net, 8, x)
     assert torch.allclose(to_integer(net)(x).float(), net(x), atol=2e-2)
+
+
+@pytest.mark.parametrize("names", [("a", "r", "logits"), ("inputs", "r", "b"), ("a.b", "r", "a-b")])
+def test_names_that_are_taken(names):
+    net = nn.Sequential()
+    for name, layer in zip(
+        names, (nn.Linear(4, 5), QuantisedReLU(0.25, 4), nn.Linear(5, 3)), strict=True
+    ):
+        if "." in name:
+            name, inner = name.split(".")
+            layer = nn.Sequential(OrderedDict([(inner, layer)]))
+        net.add_module(name, layer)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_((8 * parameter).round() / 8)
+    with pytest.raises(ValueError, match="needs another name"):
+        to_integer(net)

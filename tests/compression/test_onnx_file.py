@@ -132,3 +132,15 @@ def test_without_onnx_it_says_what_to_install(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"pip install 'bitsback\[onnx\]'"):
         save_onnx(nn.Linear(2, 2), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bias", [2.0076, 3.0])
+def test_sums_near_the_end_of_int32(bias):
+    """Of tiny weights under a large bias: the codes have no room to spare, or all is floats."""
+    layer = nn.Linear(64, 2)
+    with torch.no_grad():
+        layer.weight.fill_(2.0**-16)
+        layer.bias.fill_(bias)
+    x = torch.ones(1, 64)
+    net = nn.Sequential(QuantisedReLU(1 / 128, 8), layer)
+    np.testing.assert_allclose(outputs(to_onnx(net, None), x), net(x).detach(), rtol=1e-3)

@@ -8,7 +8,7 @@ import torch
 from bitsback.compression.archive import Quantised, Uniform
 from bitsback.compression.context import Model
 from bitsback.compression.range_coder import Stream
-from bitsback.models.densities import BEFORE, BEYOND, STIFFNESS, Densities, degrees
+from bitsback.models.densities import BEFORE, BEYOND, STIFFNESS, Densities, degrees, spread
 
 SHAPES = {(6, 2, 3, 3): 0, (7, 16): 0, (5, 12): 3, (4, 5): 5, (9,): 0}
 
@@ -117,6 +117,27 @@ def test_removed_rows_and_columns_are_free():
     prices = whole.lattice(torch.ones((), dtype=torch.float64)).price(levels)
     assert prices[~rows].sum() + prices[:, ~columns].sum() < 1e-4
     assert (whole.sides[0, ~rows] > 13).all()
+
+
+def test_channels_close_up_around_removed_ones():
+    """As in the file, where the channel before is the last that is left."""
+    levels = sample((10, 6, 3, 3), 2)
+    channels = torch.tensor([True, False, True, False, False, True])
+    levels[:, ~channels] = 0
+    part, whole = fitted(levels[:, channels], 0), Densities(levels, 0)
+    for _ in range(30):
+        whole.refresh(levels, columns=channels.repeat_interleave(9))
+    torch.testing.assert_close(whole.own_nats, part.own_nats)
+    torch.testing.assert_close(whole.sides[:, :, channels], part.sides)
+
+
+def test_degrees_are_lent_to_channels_and_blocks():
+    degree = torch.tensor([0.5, -0.5, 1.0])
+    channels = spread(degree, torch.Size((4, 3, 2, 2)))
+    assert channels.tolist() == [0.5] * 4 + [-0.5] * 4 + [1.0] * 4
+    assert spread(degree, torch.Size((4, 6))).tolist() == [0.5, 0.5, -0.5, -0.5, 1.0, 1.0]
+    assert spread(degree, torch.Size((4, 1, 3, 3))) is None  # of groups: not the coder's
+    assert spread(degree, torch.Size((4, 7))) is None
 
 
 def test_columns_of_heavy_units_are_likelier():

@@ -3,6 +3,7 @@
 import math
 
 import bitsback
+import pyro
 import pytest
 import torch
 from bitsback.guides import Rounding
@@ -10,6 +11,11 @@ from bitsback.models import Rate
 from bitsback.models.living import chain_of, living
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+
+def widths(model: Rate) -> tuple[int, ...]:
+    """How many units of each weight are left."""
+    return tuple(int(units.sum()) for units in model.alive().values())
 
 
 def dense() -> nn.Sequential:
@@ -53,9 +59,9 @@ def test_nothing_changes_but_the_work(make):
     x = x_of(make)
     with FlopCounterMode(display=False) as before:
         expected = model.output(x, guide.median())
-    widths = model.arithmetic()
+    before_removal = widths(model)
     guide.after_epoch()
-    assert model.arithmetic() == (widths[0] - 3, *widths[1:])
+    assert widths(model) == (before_removal[0] - 3, *before_removal[1:])
     with FlopCounterMode(display=False) as after:
         found = model.output(x, guide.median())
     torch.testing.assert_close(found, expected)
@@ -68,7 +74,7 @@ def test_death_spreads():
     with torch.no_grad():
         guide.loc.get_submodule("2").weight[4:, :5] = 0
     guide.after_epoch()
-    assert model.arithmetic() == (3, 3, 3)
+    assert widths(model) == (3, 3, 3)
     assert model.alive()["0.weight"].tolist() == [False] * 5 + [True] * 3
 
 
@@ -89,13 +95,13 @@ def test_a_bias_keeps_a_unit_without_inputs_alive():
 def test_a_layer_is_never_left_empty():
     model, guide = pair(dense, (), [(0, u) for u in range(8)])
     guide.after_epoch()
-    assert model.arithmetic() == (8, 7, 3)
+    assert widths(model) == (8, 7, 3)
 
 
 def test_few_units_are_not_worth_a_new_step():
     model, guide = pair(dense, (), [(0, 0)])
     guide.after_epoch()
-    assert model.arithmetic() == (8, 7, 3)
+    assert widths(model) == (8, 7, 3)
 
 
 @pytest.mark.parametrize("make", INPUTS)
@@ -141,7 +147,75 @@ def test_other_networks_keep_their_units():
                 guide._get("loc", name).zero_()
         guide.after_epoch()
         assert model.chain == () and model.mask(model.weight_names[0]) is None
-        assert model.arithmetic() == tuple(len(v) for v in model.initial_weights().values())
+        assert widths(model) == tuple(len(v) for v in model.initial_weights().values())
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)), (4, 6)),
+        (nn.Sequential(nn.Linear(6, 8), nn.AvgPool1d(3, 1, 1), nn.Linear(8, 3)), (1, 6)),
+        (nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Linear(6, 3)), (1, 8)),
+        (nn.Sequential(nn.Linear(6, 8), nn.MaxPool1d(2), nn.Linear(4, 3)), (1, 6)),
+        (nn.Sequential(nn.Conv2d(1, 4, 1), nn.Flatten(2), nn.Linear(16, 3)), (1, 4, 4)),
+        (nn.Sequential(type("Own", (nn.Linear,), {})(6, 8), nn.ReLU(), nn.Linear(8, 3)), (6,)),
+    ],
+)
+def test_layers_that_do_not_read_units_as_blocks_are_no_chain(net, shape):
+    model = Rate(net, 60, coarseness=0.01)
+    guide = Rounding(model)
+    assert model.chain == ()
+    with torch.no_grad():
+        guide._get("loc", model.weight_names[-1])[:, 1:] = 0
+    before = model.output(torch.ones(2, *shape), guide.median())
+    guide.after_epoch()
+    assert model.output(torch.ones(2, *shape), guide.median()).equal(before)
+
+
+def test_removal_during_inference_and_on_a_new_device():
+    """Indices found inside inference mode serve training, and are found anew after a move."""
+    model, guide = pair(dense, (), [(0, u) for u in range(4)])
+    guide.after_epoch()
+    x, y = x_of(dense), torch.arange(20) % 3
+    with torch.inference_mode():
+        model.output(x, guide.median())
+    bitsback.ELBO().differentiable_loss(model, guide, x, y).backward()
+    assert model._indices is not None
+    assert model.to("cpu")._indices is None
+
+
+def test_latent_biases_and_another_order():
+    """Biases among the latent weights; and weights named against the order of computation."""
+    names = ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
+    model = Rate(dense(), 60, latent=names)
+    Rounding(model).after_epoch()
+    assert model.chain == ()
+    torch.manual_seed(0)
+    prices = []
+    net = nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(8, 8), nn.ReLU())))
+    with torch.no_grad():
+        net[2].weight[:, :5] = 0
+    for latent in (["0.weight", "2.weight", "4.weight"], ["4.weight", "2.weight", "0.weight"]):
+        model = Rate(net, 60, latent=latent, coarseness=0.1)
+        guide = Rounding(model)
+        guide.after_epoch()
+        assert widths(model)[latent.index("0.weight")] == 3
+        for _ in range(20):
+            guide.refresh()
+        prices.append(model.weight_nats(guide.levels()))
+    for name in latent:
+        torch.testing.assert_close(prices[0][name], prices[1][name])
+
+
+def test_noise_does_not_fall_on_what_was_removed():
+    torch.manual_seed(0)
+    model, _ = pair(dense, (), [(0, u) for u in range(5)])
+    guide = Rounding(model, noise=True)
+    guide.after_epoch()
+    assert widths(model) == (3, 7, 3)
+    trace = pyro.poutine.trace(guide).get_trace(x_of(dense))
+    dither = trace.nodes["0.weight"]["fn"].base_dist.dither
+    assert not dither[:5].any() and dither[5:].all()
 
 
 def test_a_loaded_state_is_computed_with_its_own_units():
@@ -153,4 +227,4 @@ def test_a_loaded_state_is_computed_with_its_own_units():
     expected = model.output(x, guide.median())
     fresh.load_state_dict(model.state_dict())
     assert fresh.output(x, guide.median()).equal(expected)
-    assert fresh.arithmetic() == (4, 7, 3)
+    assert widths(fresh) == (4, 7, 3)
