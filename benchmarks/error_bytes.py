@@ -2,8 +2,8 @@
 
     python benchmarks/error_bytes.py NETWORK [--data mnist] --out FILE.png
 
-Every run of the network in benchmarks/results is there, by file and method: mean and standard
-deviation over its seeds. Published points are those of real files or of the authors' own byte
+Every results file's method with at least three runs of the network is there: their mean and
+standard deviation. Published points are those of real files or of the authors' own byte
 counts; filled ones were decoded and evaluated, of the others nobody has published a file.
 """
 

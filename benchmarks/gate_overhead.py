@@ -21,9 +21,9 @@ import bitsback
 import torch
 from bitsback.guides import GateChain
 from bitsback.models import BayesianBits
-from bitsback.workbench.steps import CompiledStep, EagerStep, Pair, can_compile
+from bitsback.workbench.steps import Pair
 from record import made_by
-from svi_step import NUM_DATA, data, interleaved, plain_step, status
+from svi_step import NUM_DATA, data, interleaved, plain_step, status, step_of
 
 STEPS = {
     "fixed": {"widths": (8,), "prune": False, "bits": False},
@@ -37,14 +37,9 @@ def bits_step(network: str, which: str, x, y, eager: bool):
     model = BayesianBits(bitsback.network(network), NUM_DATA, **STEPS[which])
     model.measure(x)
     guide = GateChain(model)
-    pair = Pair(model, guide)
-    obstacle = can_compile(pair, x)
-    if obstacle and not eager:
-        print(f"eager: {obstacle}", file=sys.stderr)
-    taken = EagerStep(pair) if eager or obstacle else CompiledStep(pair, x, y)
-    seeds = iter(range(1 << 30))
+    step, kind = step_of(Pair(model, guide), x, y, eager)
     gates = sum(p.numel() for p in guide.gate.parameters())
-    return (lambda: taken(x, y, next(seeds), 1e-3, 1.0)), taken.kind, gates
+    return step, kind, gates
 
 
 def times(network: str, steps: int, eager: bool) -> dict:

@@ -50,8 +50,11 @@ def plain_step(name: str, x, y):
 
 
 def svi_step(name: str, x, y, eager: bool, method: str = "log-uniform"):
-    model, guide = METHODS[method].pair(bitsback.network(name), NUM_DATA)
-    pair = Pair(model, guide)
+    return step_of(Pair(*METHODS[method].pair(bitsback.network(name), NUM_DATA)), x, y, eager)
+
+
+def step_of(pair: Pair, x, y, eager: bool):
+    """A step of a pair, and its kind: eager where asked for or where nothing else will do."""
     obstacle = can_compile(pair, x)
     if obstacle and not eager:
         print(f"eager: {obstacle}", file=sys.stderr)

@@ -115,7 +115,7 @@ def living(
             return alive
 
 
-def inputs_of(
+def living_inputs(
     chain: tuple[Link, ...], name: str, alive: Mapping[str, Tensor], columns: int
 ) -> Tensor | None:
     """Which inputs of a weight, taps and places included, come from living units: shape (columns,).
@@ -133,7 +133,7 @@ def inputs_of(
 
 def _of_living_inputs(chain, link: Link, weights, alive) -> Tensor:
     weight = weights[link.weight]
-    read = inputs_of(chain, link.weight, alive, weight.shape[1])
+    read = living_inputs(chain, link.weight, alive, weight.shape[1])
     return weight if read is None else weight[:, read]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
 from .densities import Densities, degrees, spread
-from .living import chain_of, indices, inputs_of, living, smaller
+from .living import chain_of, indices, living, living_inputs, smaller
 from .network import NetworkModel
 from .teacher import Teacher
 
@@ -130,7 +130,7 @@ class Rate(NetworkModel):
             return None
         value, alive = self.initial_weights()[name], self.alive()
         rows = alive[name].to(value.dtype).reshape(-1, *[1] * (value.dim() - 1))
-        columns = inputs_of(self.chain, name, alive, value.shape[1])
+        columns = living_inputs(self.chain, name, alive, value.shape[1])
         if columns is None:
             return rows
         return rows * columns.to(value.dtype).reshape(1, -1, *[1] * (value.dim() - 2))
@@ -166,7 +166,7 @@ class Rate(NetworkModel):
     def _left(self, name: str, alive: dict[str, Tensor]) -> int:
         """How many rows times inputs a weight has between living units."""
         columns = self.initial_weights()[name].shape[1]
-        read = inputs_of(self.chain, name, alive, columns)
+        read = living_inputs(self.chain, name, alive, columns)
         return int(alive[name].sum()) * (columns if read is None else int(read.sum()))
 
     def _find_indices(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
@@ -175,7 +175,7 @@ class Rate(NetworkModel):
         with torch.inference_mode(False):  # they outlive the pass that asks for them first
             alive = self.alive()
             for link in self.chain:
-                read = inputs_of(self.chain, link.weight, alive, initial[link.weight].shape[1])
+                read = living_inputs(self.chain, link.weight, alive, initial[link.weight].shape[1])
                 result[link.weight] = indices(alive[link.weight]), indices(read)
         return result
 
@@ -193,7 +193,7 @@ class Rate(NetworkModel):
                 tables.refresh(value)
                 continue
             columns, size = None, value[0].numel()
-            read = inputs_of(self.chain, name, alive, value.shape[1]) if self.chain else None
+            read = living_inputs(self.chain, name, alive, value.shape[1]) if self.chain else None
             if read is not None:
                 columns = read.repeat_interleave(size // len(read))
             lent = spread(degree, value.shape) if units else None

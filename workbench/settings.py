@@ -212,7 +212,10 @@ def resolve(settings: Settings) -> Settings:
     from .networks import NETWORKS, default_network
 
     if settings.widths is not None:
-        check_widths(settings.widths)
+        try:
+            check_widths(settings.widths)
+        except ValueError as error:
+            raise ValueError(f"--widths: {error}") from None
     lookup("data set", settings.data, DATASETS)
     lookup("method", settings.method, METHODS)
     network = settings.network or default_network(settings.data)
