@@ -166,7 +166,9 @@ def on_table(symbols: np.ndarray, table: np.ndarray) -> Quantised:
     return Quantised(codes[symbols].astype(np.int32), Codebook(negative, positive))
 
 
-def select(quantised: Quantised, outputs: np.ndarray, inputs: np.ndarray) -> Quantised:
+def select(
+    quantised: Quantised, outputs: np.ndarray | slice, inputs: np.ndarray | slice
+) -> Quantised:
     """The given rows and columns of a quantised tensor; codebook values left unused dropped."""
     codes, grid = quantised.codes[outputs][:, inputs], quantised.grid
     if isinstance(grid, Codebook):

@@ -8,7 +8,7 @@ from torch import nn
 from .architecture import Architecture
 from .archive import Archive, Quantised
 from .file import inspect
-from .scores import Rise, scores
+from .scores import rise, scores
 
 if TYPE_CHECKING:
     from .search import Pruned, Trial
@@ -20,8 +20,6 @@ def describe_result(
     net: nn.Module,
     archive: Archive,
     data: bytes,
-    rise: Rise,
-    fits: bool,
     pruned: "Pruned",
 ) -> dict:
     """The report on a compression.
@@ -31,6 +29,7 @@ def describe_result(
     counted as the original network has them, before any layer was replaced by others.
     """
     after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
+    found = rise(after, before)
     layers = _layers(trial.architecture, archive, data)
     float32_bytes = _float_bytes(original)
     total = sum(
@@ -46,10 +45,10 @@ def describe_result(
         "layers": layers,
         "threshold": pruned.threshold if abs(pruned.threshold) < float("inf") else None,
         "threshold_rise": vars(pruned.rise),
-        "rise": vars(rise),
+        "rise": vars(found),
         "margin_nll": trial.margin_nll,
         "margin_error": trial.margin_error,
-        "within_margin": fits,
+        "within_margin": trial.fits(found),
         "validation": {
             "examples": len(trial.x),
             "nll_before": float(before.nll.mean()),

@@ -32,7 +32,7 @@ DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more 
 # What retraining may make good of pruning and quantisation, whatever the margins: nats, points.
 RECOVERED_NLL, RECOVERED_ERROR = 0.021, 1.4
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
-TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed
+TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed or moved
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,17 @@ class Trial:
         if self.architecture.root is None:
             return net, {}
         small = remove_units(net)
-        x = self.x[:64]
-        with torch.no_grad():
-            old, new = net(x), small.net(x)
-        scale = float(old.abs().max()) or 1.0
-        if old.shape != new.shape or not float((old - new).abs().max()) <= TOLERANCE * scale:
+        if not self.agree(net, small.net):
             return net, {}  # inputs of unusual dimensions: a unit is not what it seemed
         return small.net, {name: (o.numpy(), i.numpy()) for name, (o, i) in small.kept.items()}
+
+    @torch.no_grad()
+    def agree(self, net: nn.Module, other: nn.Module) -> bool:
+        """Whether two networks give the same but for rounding, on some validation inputs."""
+        x = self.x[:64]
+        old, new = net(x), other(x)
+        scale = float(old.abs().max()) or 1.0
+        return old.shape == new.shape and float((old - new).abs().max()) <= TOLERANCE * scale
 
     def quantise(self, pruned: Pruned, setting: Setting) -> dict[str, Quantised]:
         """The codes of every weight tensor of a pruned network."""

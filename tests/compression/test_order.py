@@ -1,0 +1,153 @@
+"""Hidden units in another order: the same function, whatever is between the layers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bitsback.compression.archive import Archive, Quantised, Uniform
+from bitsback.compression.codec import encode
+from bitsback.compression.compress import _shortest_order, compress
+from bitsback.compression.file import network
+from bitsback.compression.order import by_density
+from bitsback.compression.quantised_relu import QuantisedReLU
+from bitsback.compression.select import Select
+from torch import nn
+
+from .samples import archive
+from .test_compress import digits_like, mlp, posterior_of, trained
+from .test_units import NETWORKS, sparsify
+
+
+def counts(found: Archive, name: str) -> list[int]:
+    """The weights of each unit."""
+    codes = found.tensors[f"{name}.weight"].codes
+    return np.count_nonzero(codes.reshape(len(codes), -1), axis=1).tolist()
+
+
+def selected() -> nn.Module:
+    """Convolution, BatchNorm before and after flattening, and a choice of what is read."""
+    return nn.Sequential(
+        nn.Conv2d(2, 9, 3), nn.BatchNorm2d(9), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.BatchNorm1d(36), Select(torch.arange(36) % 3 > 0), nn.Linear(24, 12, bias=False),
+        nn.Tanh(), nn.Linear(12, 3),
+    )  # fmt: skip
+
+
+CHAINS = {
+    name: NETWORKS[name] for name in NETWORKS if name not in ("layer norm", "pool behind flatten")
+}
+CHAINS |= {"select": (selected, (2, 6, 6))}
+
+
+@pytest.mark.parametrize("percent", [5, 40])
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_function_stays(name, percent):
+    make, shape = CHAINS[name]
+    first = archive(sparsify(make(), 1), percent)
+    x = torch.randn(5, *shape, dtype=torch.float64)
+    expected = network(first)(x)
+    falling, rising = by_density(first)
+    for found in (falling, rising):
+        torch.testing.assert_close(network(found)(x), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_units_stand_by_density_and_the_last_ones_stay():
+    first = archive(NETWORKS["lenet-5-caffe"][0](), 8)
+    falling, rising = by_density(first)
+    for name in ("0", "2", "5"):
+        assert counts(falling, name) == sorted(counts(first, name), reverse=True)
+        assert counts(rising, name) == sorted(counts(first, name)) != counts(first, name)
+    assert counts(falling, "7") == counts(first, "7")
+    assert falling.tensors["7.bias"] == first.tensors["7.bias"]
+
+
+def test_units_of_like_density_keep_their_order():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    first = archive(net)
+    codes = np.array([[1, 0, 0, 0], [1, 2, 0, 0], [0, 0, 3, 0]])
+    weight = replace(first.tensors["0.weight"], codes=codes)
+    falling, _ = by_density(replace(first, tensors=first.tensors | {"0.weight": weight}))
+    assert np.array_equal(falling.tensors["0.weight"].values(), weight.values()[[1, 0, 2]])
+
+
+def test_steps_of_units_follow():
+    first = archive(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)), 50)
+    for name, shifts in (("0.weight", (0, 3, 1, 2)), ("2.weight", (2, 0))):
+        tensor = Quantised(first.tensors[name].codes, Uniform(0.25, shifts))
+        first = replace(first, tensors=first.tensors | {name: tensor})
+    x = torch.randn(5, 6)
+    for found in by_density(first):
+        torch.testing.assert_close(network(found)(x), network(first)(x))
+        assert sorted(found.tensors["0.weight"].grid.shifts) == [0, 1, 2, 3]
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return x + self.fc(x)
+
+
+def shared() -> nn.Module:
+    layer = nn.Linear(6, 6)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(6, 2))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Residual(), shared(), nn.Sequential(nn.Linear(9, 5)),
+        nn.Sequential(nn.Linear(6, 5), QuantisedReLU(0.5, 4), nn.Linear(5, 2)),
+        nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 2)),
+        nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2)),
+    ],
+    ids=["residual", "tied", "one layer", "quantised ReLU", "layer norm", "groups"],
+)  # fmt: skip
+def test_other_networks_are_left_alone(net):
+    assert list(by_density(archive(net))) == []
+
+
+class Agreeing:
+    """A trial that finds two networks the same, or not."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+
+    def agree(self, net: nn.Module, other: nn.Module) -> bool:
+        return self.answer
+
+
+def test_never_larger_and_the_smallest_of_the_three():
+    saved = []
+    for percent in (5, 20, 35, 60):
+        first = archive(nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 5)), percent)
+        data = encode(first)
+        again, found = _shortest_order(Agreeing(True), data, first)
+        sizes = [len(data), *(len(encode(other)) for other in by_density(first))]
+        assert len(again) == min(sizes) and again == encode(found)
+        assert found is first or len(again) < len(data)
+        assert _shortest_order(Agreeing(False), data, first) == (data, first)
+        saved.append(len(data) - len(again))
+    assert max(saved) > 0
+
+
+def test_compress_gives_the_smaller_file():
+    torch.manual_seed(0)
+    x, y = digits_like()
+    net = trained(mlp(), x, y)
+    options = {"validation": (x, y), "threshold": 3.0, "clusters": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitsback.compression.compress.by_density", lambda archive: ())
+        plain = compress(net, posterior_of(net), **options)
+    result = compress(net, posterior_of(net), **options)
+    assert len(result.data) < len(plain.data)
+    torch.testing.assert_close(result.network(x), plain.network(x))
+    assert result.data == encode(result.archive)
+    for one, other in zip(result.report["layers"], plain.report["layers"], strict=True):
+        same = ("name", "kept", "total", "inputs", "outputs", "selected", "values")
+        assert [one[key] for key in same] == [other[key] for key in same]
+    published = compress(net, posterior_of(net), coder="huffman", **options)
+    assert published.archive.tensors["1.weight"] == plain.archive.tensors["1.weight"]
