@@ -1,11 +1,17 @@
 """Method rate at the workbench: captured steps, the description in bits, and the size asked for."""
 
 import io
+import json
 
 import pytest
 import torch
+from bitsback.compression.file import load
 from bitsback.methods import METHODS
+from bitsback.models.teacher import Teacher
 from bitsback.workbench import noise_library
+from bitsback.workbench.cli import app
+from bitsback.workbench.data import load_data
+from bitsback.workbench.evaluate import evaluate
 from bitsback.workbench.fit import fit
 from bitsback.workbench.networks import network
 from bitsback.workbench.options import Options
@@ -15,7 +21,9 @@ from bitsback.workbench.settings import Settings
 from bitsback.workbench.steps import CompiledStep, EagerStep, Pair
 from bitsback.workbench.target import ABOVE, TargetBytes, TargetError
 from rich.console import Console
+from safetensors.torch import save_file
 from torch import nn
+from typer.testing import CliRunner
 
 from .nets import data, pair, plain, same, state
 
@@ -142,6 +150,45 @@ def test_it_starts_from_a_posterior_of_another_method():
         moved = (weight.loc - posterior.weights[name].loc).abs()
         assert (moved <= 0.501 * model.step(name)).all()
         assert not posterior.weights[name].loc.equal(net.state_dict()[name])
+
+
+def taught(net: nn.Module) -> nn.Module:
+    """The network after a few steps of Adam on the training part of digits."""
+    split = load_data("digits").train
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(40):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net(split.x), split.y).backward()
+        optimiser.step()
+    return net.eval()
+
+
+def test_a_network_of_a_file_is_compressed_and_teaches(tmp_path, monkeypatch):
+    """From the command line: nothing is trained before, and the teacher is the file's network."""
+    torch.manual_seed(0)
+    net, teachers = taught(network("digits-mlp")), []
+
+    class Seen(Teacher):
+        def __init__(self, net: nn.Module, *others: float):
+            super().__init__(net, *others)
+            teachers.append(self.net)
+
+    monkeypatch.setattr("bitsback.models.rate.Teacher", Seen)
+    weights, out, figures = (tmp_path / name for name in ("w.safetensors", "net.bb", "net.json"))
+    save_file(net.state_dict(), weights)
+    command = [
+        *("compress", "--method", "rate", "--weights", weights, "--distill", "--epochs", 3),
+        *("--threads", 1, "--resume", tmp_path / "run", "--out", out, "--json", figures),
+    ]
+    result = CliRunner().invoke(app, list(map(str, command)))
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["train.checkpoint"]
+    (teacher,) = teachers
+    assert all(value.equal(net.state_dict()[k]) for k, value in teacher.state_dict().items())
+    found, test = json.loads(figures.read_text()), load_data("digits").test
+    assert found["test_error_before"] < 10  # in three epochs: it began at the file's weights
+    assert evaluate(load(out), test).error == found["test_error"]
+    assert out.stat().st_size == found["bytes"] < found["float32_bytes"] / 4
 
 
 OF_RATE = [{"beta": 0.5}, {"target_bytes": 300}, {"target_error": 2.0}, {"distill": True}]
