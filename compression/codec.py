@@ -80,7 +80,8 @@ def inspect(data: bytes) -> dict:
     `items` says how many bytes go to each of `ITEMS` (fractions in 1/64 of a byte, since one
     arithmetic-coded stream holds most of them) and sums to `bytes`. `layers` has for each weight
     tensor its shape, `kept` nonzero weights of `total`, `kept_units` output units with any of
-    them, `levels` distinct nonzero values, `bytes`, and `bits_per_weight` of the kept ones.
+    them, `levels` distinct nonzero values, `bytes`, those of its `parts` (positions, values and
+    codebooks), and `bits_per_weight` of the kept ones.
 
     :raises CorruptFile: as `decode`.
     """
@@ -99,8 +100,8 @@ def inspect(data: bytes) -> dict:
     layers = []
     for spec in archive.architecture.tensors():
         if spec.role == "weight":
-            bits = sum(cost for (name, _), cost in spent.items() if name == spec.name)
-            layers.append(_layer(spec, archive.tensors[spec.name], bits))
+            parts = {part: bits / 8 for (name, part), bits in spent.items() if name == spec.name}
+            layers.append(_layer(spec, archive.tensors[spec.name], parts))
     return {
         "bytes": len(data),
         "version": data[len(MAGIC)],
@@ -111,7 +112,7 @@ def inspect(data: bytes) -> dict:
     }
 
 
-def _layer(spec: TensorSpec, tensor: Quantised, bits: float) -> dict:
+def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict:
     there = tensor.codes != 0
     kept = int(there.sum())
     units = there.reshape(spec.shape[0], -1).any(axis=1) if there.ndim > 1 else there
@@ -122,8 +123,9 @@ def _layer(spec: TensorSpec, tensor: Quantised, bits: float) -> dict:
         "kept": kept,
         "kept_units": int(units.sum()),
         "levels": len(np.unique(tensor.codes[there])),
-        "bytes": bits / 8,
-        "bits_per_weight": bits / kept if kept else 0.0,
+        "bytes": sum(parts.values()),
+        "parts": parts,
+        "bits_per_weight": 8 * sum(parts.values()) / kept if kept else 0.0,
     }
 
 

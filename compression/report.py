@@ -30,7 +30,8 @@ def describe_result(
     """
     after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
     found = rise(after, before)
-    layers = _layers(trial.architecture, archive, data)
+    file = inspect(data)
+    layers = _layers(trial.architecture, archive, file["layers"])
     float32_bytes = _float_bytes(original)
     total = sum(
         torch.Size(spec.shape).numel() for spec in original.tensors() if spec.role == "weight"
@@ -43,6 +44,7 @@ def describe_result(
         "nonzero_fraction": sum(layer["kept"] for layer in layers) / total,
         "units": _units(layers),
         "layers": layers,
+        "items": file["items"],
         "threshold": pruned.threshold if abs(pruned.threshold) < float("inf") else None,
         "threshold_rise": vars(pruned.rise),
         "rise": vars(found),
@@ -69,9 +71,9 @@ def _float_bytes(architecture: Architecture) -> int:
     return size
 
 
-def _layers(architecture: Architecture, archive: Archive, data: bytes) -> list[dict]:
-    """Each weight tensor: what is left of it, and what it costs in the file."""
-    cost = {layer["name"]: layer for layer in inspect(data)["layers"]}
+def _layers(architecture: Architecture, archive: Archive, inspected: list[dict]) -> list[dict]:
+    """Each weight tensor: what is left of it, and what it costs in the file (`inspected`)."""
+    cost = {layer["name"]: layer for layer in inspected}
     selects = _selected_inputs(archive)
     layers = []
     for spec in architecture.tensors():
@@ -90,6 +92,7 @@ def _layers(architecture: Architecture, archive: Archive, data: bytes) -> list[d
                 "selected": selects.get(spec.name),
                 "values": cost[spec.name]["levels"],
                 "bytes": cost[spec.name]["bytes"],
+                "parts": cost[spec.name]["parts"],
                 "bits_per_weight": cost[spec.name]["bits_per_weight"],
             }
         )

@@ -112,6 +112,8 @@ def test_layers_of_the_report(case):
     assert first["name"] == "1.weight" and first["total"] == 600 and first["kept"] < 300
     assert first["inputs"] == [20, first["inputs"][1]] and first["inputs"][1] >= 5
     assert first["bits_per_weight"] == pytest.approx(8 * first["bytes"] / first["kept"])
+    assert sum(first["parts"].values()) == pytest.approx(first["bytes"])
+    assert sum(report["items"].values()) == report["bytes"]
     assert len(report["units"]) == 4 and report["units"][-1] == "3"
     total = sum(layer["kept"] for layer in report["layers"])
     assert report["nonzero_fraction"] == total / sum(

@@ -204,6 +204,10 @@ def test_inspect_accounts_for_every_byte(coder):
         assert layer["total"] == codes.size
         assert layer["kept_units"] == codes.reshape(len(codes), -1).any(axis=1).sum()
         assert layer["bits_per_weight"] * layer["kept"] == pytest.approx(8 * layer["bytes"])
+        assert sum(layer["parts"].values()) == pytest.approx(layer["bytes"])
+    for part in ("positions", "values"):
+        spent = sum(layer["parts"][part] for layer in report["layers"])
+        assert spent == pytest.approx(report["items"][part], abs=1 / 64)
     json.dumps(report)
 
 
