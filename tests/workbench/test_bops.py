@@ -31,19 +31,28 @@ def test_beta_rises_above_the_target_and_falls_below_it():
         assert sign * (model.level.item() - 1) > 0 and sign * (model.beta.item() - 1) > 1
 
 
-def test_the_threshold_moves_to_what_was_asked_for():
-    """To within half a unit of one in eight, though all gates are open at 0.66."""
+def test_gates_are_decided_before_the_end():
+    """After three quarters of the epochs: the nearest units are closed, and beta stays."""
     model, guide = pair(method="bayesian-bits")
     model.measure(data()[0])
     full = sum(guide.bops().values()).item()
     with torch.no_grad():
         guide.get_parameter("gate.fc1.weight.gate")[:8] = torch.linspace(0, 1, 8)
+        for site in guide.inclusions():
+            guide.get_parameter(f"gate.{site}.gate")[-2:] = 9.0
     assert sum(guide.bops().values()).item() == pytest.approx(full)
-    guide.meet(5 / 8 * full)
+    target = BopsTarget(5 / 8 * full, model, guide, Options(epochs=5))
+    target(3)
+    assert sum(guide.bops().values()).item() == pytest.approx(full) and guide.moved == 0
+    beta = model.beta.item()
+    target(4)
     assert sum(guide.bops().values()).item() == pytest.approx(5 / 8 * full)
+    target(5)
+    assert model.beta == beta != 1
     figures = json.loads(json.dumps(bops_figures(guide, 0.1)))
     assert figures["relative"] == pytest.approx(5 / 8 * figures["by_bits"])
-    assert figures["layers"]["fc1.weight"]["units_open"] == 5
+    assert figures["expected"] == pytest.approx(figures["relative"])
+    assert figures["layers"]["fc1.weight"]["units_open"] == 5 and figures["moved"] == 3
     assert figures["layers"]["fc2.weight"]["input_bits"] == 8 and figures["target"] == 0.1
 
 
