@@ -1,6 +1,6 @@
 """Gates opened and closed until the BOPs asked for are there."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ X, Y = torch.linspace(-1, 1, 20 * 6).reshape(20, 6).sin(), torch.arange(20) % 3
 def make(*hidden: int, **options) -> tuple[BayesianBits, GateChain]:
     torch.manual_seed(0)
     sizes, layers = (6, *hidden, 3), []
-    for first, second in zip(sizes, sizes[1:], strict=False):
+    for first, second in pairwise(sizes):
         layers += [nn.Linear(first, second), nn.ReLU()]
     model = BayesianBits(nn.Sequential(*layers[:-1]), 60, **options)
     model.measure(X)

@@ -5,10 +5,12 @@ import math
 
 import pytest
 import torch
+from bitsback.workbench import noise_library
 from bitsback.workbench.bops import bops_figures, nonzero_share
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.settings import Settings
+from bitsback.workbench.steps import CompiledStep, Pair
 from bitsback.workbench.target import BopsTarget
 from rich.console import Console
 
@@ -54,6 +56,22 @@ def test_gates_are_decided_before_the_end():
     assert figures["expected"] == pytest.approx(figures["relative"])
     assert figures["layers"]["fc1.weight"]["units_open"] == 5 and figures["moved"] == 3
     assert figures["layers"]["fc2.weight"]["input_bits"] == 8 and figures["target"] == 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
+@pytest.mark.skipif(not noise_library.available(), reason="needs a C++ compiler")
+def test_a_captured_step_sees_gates_that_are_decided(monkeypatch):
+    """The graph as captured, not compiled, which would take a minute."""
+    monkeypatch.setattr(torch, "compile", lambda graph: graph)
+    model, guide = pair(method="bayesian-bits")
+    x, y = data()
+    model.measure(x)
+    step = CompiledStep(Pair(model, guide), x, y)
+    before = step(x, y, 1, 0.0, 1.0)
+    guide.meet(0.5 * sum(guide.bops().values()).item())
+    after, eager = step(x, y, 1, 0.0, 1.0), Pair(model, guide)(x, y)  # no noise is left
+    assert after.expected_log_likelihood.item() == pytest.approx(eager[0].item(), rel=1e-5)
+    assert after.kl.item() == pytest.approx(eager[1].item(), rel=1e-5) < before.kl.item()
 
 
 def test_products_with_zeros_are_left_out():
