@@ -27,6 +27,7 @@ RUNS: dict[str, list[str]] = {
     "post-training": ["--freeze-weights"],
     "independent": ["--gates", "independent"],
     "one-bit": ["--widths", "1,2,4,8"],
+    "exact": ["--objective", "exact"],
 }
 # Baselines at fixed widths: lsq-4 is W4A4 with ranges as in LSQ.
 RUNS |= {
@@ -37,11 +38,21 @@ SUMMARISED = (
 )  # fmt: skip
 
 
-def arguments(name: str) -> list[str]:
-    """Options of a kind of run: one of RUNS, or a target that is none of them."""
-    if name not in RUNS and name.startswith("target-"):
-        return ["--target-bops", name.removeprefix("target-")]
-    return RUNS[name]
+# Before a number, as in exact-0.3: that of the last option.
+NUMBERED = {
+    "target-": ["--target-bops"],
+    "cost-": ["--cost"],
+    "exact-": ["--objective", "exact", "--cost"],
+    "coupling-": ["--coupling"],
+}
+
+
+def arguments(name: str) -> list[str] | None:
+    """Options of a kind of run: one of RUNS, or else of NUMBERED; None if it is neither."""
+    for start, options in NUMBERED.items():
+        if name not in RUNS and name.startswith(start):
+            return [*options, name.removeprefix(start)]
+    return RUNS.get(name)
 
 
 def one(options: argparse.Namespace, name: str, seed: int) -> dict:
@@ -80,16 +91,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--network", default="lenet-5-bayesian-bits")
-    parser.add_argument(
-        "--runs", nargs="+", default=list(RUNS), help=f"{', '.join(RUNS)} or target-BOPS"
-    )
+    known = f"{', '.join(RUNS)}, or a number behind {', '.join(NUMBERED)}"
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), help=known)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--work", type=Path, required=True, help="folder for files and checkpoints")
     parser.add_argument("--json", type=Path, required=True)
     options, options.rest = parser.parse_known_args()  # the rest goes to `bitsback compress`
-    unknown = [n for n in options.runs if n not in RUNS and not n.startswith("target-")]
+    unknown = [name for name in options.runs if arguments(name) is None]
     if unknown:
-        parser.error(f"--runs {unknown[0]}: must be one of {', '.join(RUNS)} or target-BOPS")
+        parser.error(f"--runs {unknown[0]}: must be one of {known}")
     options.work.mkdir(parents=True, exist_ok=True)
     figures = {**made_by(), "results": {}}
     for name in options.runs:

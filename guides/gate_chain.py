@@ -16,19 +16,21 @@ from ..distributions.width_coupling import width_probabilities
 from ..posterior import Grid, Group, Posterior, WeightPosterior
 from .base import NetworkGuide
 from .bops import relative_bops
+from .bops_target import nearest_states
 from .hard_concrete import BOUND
 from .noise import standard_normal
 
 OPEN = 0.66  # a gate more probable to be open than this is open in the end, as published
 MOST_BITS = 16  # of what a file holds as integers
+DECIDED = 40.0  # |log_alpha| of a gate that `meet` has decided: no draw in float32 is between
 
 
 class GateChain(NetworkGuide):
     """q = prod GateChain(gate) prod delta(base - loc): gates are drawn once a step.
 
     log_alpha = B tanh(parameter / B), B = log 100, so that no gate closes for good: at the bound it
-    is open in 4.7 % of the draws. Gates by which compression goes are open where q(z > 0) is above
-    `threshold`, a buffer, 0.66 as published unless `meet` has moved it;
+    is open in 4.7 % of the draws, unless `meet` has decided it. Gates by which compression goes are
+    open where q(z > 0) is above `threshold`, a buffer, 0.66 as published;
     `settle()` tells the model those of its ReLUs, and `fit()` calls it after each step. After each
     epoch `fit()` adds an entry to `trajectory`: BOPs (see `bops`), beta, and for each tensor how
     many units are open and q(z > 0) of each width. A resumed run's begins where it was resumed.
@@ -57,6 +59,9 @@ class GateChain(NetworkGuide):
         self._sites = tuple(s for s in (*self._names, *model.relus) if model.gates(s))
         gates = {f"{s}.gate": model.macs.new_full((model.gates(s),), start) for s in self._sites}
         self._add("gate", gates)
+        # Of gates that `meet` has decided 1 (open for good) or -1.
+        self._add("decided", {k: torch.zeros_like(v) for k, v in gates.items()}, trained=False)
+        self.register_buffer("moved", torch.zeros((), dtype=torch.long))
         self.register_buffer("threshold", model.macs.new_tensor(OPEN))
 
     @property
@@ -66,6 +71,8 @@ class GateChain(NetworkGuide):
     def chain(self, site: str) -> Chain:
         """The gates of a weight or a ReLU."""
         log_alpha = BOUND * torch.tanh(self._get("gate", f"{site}.gate") / BOUND)
+        decided = self._get("decided", f"{site}.gate")
+        log_alpha = torch.where(decided == 0, log_alpha, DECIDED * decided)
         units, independent = self.model.units(site), self.model.independent
         return Chain(log_alpha, units, standard_normal, independent)
 
@@ -118,18 +125,17 @@ class GateChain(NetworkGuide):
 
     @torch.no_grad()
     def meet(self, wanted: float) -> None:
-        """Move the threshold of open gates to where relative BOPs are nearest to `wanted`."""
-        found = torch.cat(list(self.inclusions().values())).unique()
-        between = (found[1:] + found[:-1]) / 2
-        best = float("inf")
-        for threshold in (*between.tolist(), OPEN):
-            before = self.threshold.clone()
-            self.threshold.fill_(threshold)
-            miss = abs(sum(self.bops().values()).item() - wanted)
-            if miss < best:
-                best = miss
-            else:
-                self.threshold.copy_(before)
+        """Open or close every gate for good so that relative BOPs are near `wanted`.
+
+        Most stay as q(z > 0) above `threshold` has them; see `nearest_states`. `moved`, a buffer,
+        counts the others. Weights and ranges may be trained on, at these gates.
+        """
+        level = torch.logit(self.threshold)
+        odds = {site: self.chain(site).gates.log_odds - level for site in self._sites}
+        states = nearest_states(self.model, odds, wanted)
+        for site, state in states.items():
+            self._get("decided", f"{site}.gate").copy_(2 * state - 1)
+        self.moved.fill_(sum(int((states[s] != (odds[s] > 0)).sum()) for s in states))
         self.settle()
 
     @torch.no_grad()

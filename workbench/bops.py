@@ -34,6 +34,7 @@ def bops_figures(guide: GateChain, target: float | None) -> dict[str, Any]:
         "target": target,
         "beta": model.beta.item(),
         "threshold": guide.threshold.item(),
+        "moved": int(guide.moved),
         "layers": layers,
         "trajectory": guide.trajectory,
     }

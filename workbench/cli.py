@@ -192,6 +192,10 @@ def compress(
     gates: Annotated[
         str | None, typer.Option(help="bayesian-bits: gates of widths, chain or independent.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="bayesian-bits: published, or exact, the KL of the chain itself."),
+    ] = None,
     coupling: Annotated[
         float | None,
         typer.Option(help="bayesian-bits: price of a bit between neighbouring widths, in bits'."),
@@ -268,6 +272,7 @@ def compress(
         arm=arm,
         widths=positive_integers("--widths", widths),
         gates=gates,
+        objective=objective,
         coupling=coupling,
         freeze_weights=freeze_weights,
         out=out,

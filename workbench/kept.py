@@ -20,7 +20,7 @@ def method_of(settings: Settings) -> Method:
     method = lookup("method", settings.method, METHODS)
     defaults = method.settings(settings.network)
     options: dict[str, Any] = {k: defaults[k] for k in _OF_MODEL if k in defaults}
-    for name in ("beta", "cost", "widths", "gates", "coupling"):
+    for name in ("beta", "cost", "widths", "gates", "objective", "coupling"):
         if getattr(settings, name) is not None:
             options[name] = getattr(settings, name)
     if settings.distill:

@@ -260,8 +260,6 @@ def _fit(
     guide.after_training(*train)
     if method.name == "bayesian-bits":
         log_errors(guide, history)
-    if isinstance(target, BopsTarget):
-        guide.meet(settings.target_bops)
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))
     return _with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl

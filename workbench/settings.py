@@ -52,6 +52,7 @@ class Settings:
     :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
         gates the one of all weights and ReLUs.
     :param gates: of method bayesian-bits: "chain" or "independent" gates of widths.
+    :param objective: of method bayesian-bits: the "published" one or the "exact" KL(q || p).
     :param coupling: of method bayesian-bits: what a bit by which neighbouring widths differ costs,
         as a share of what a bit costs.
     :param freeze_weights: of method bayesian-bits: whether gates and ranges alone are trained.
@@ -93,6 +94,7 @@ class Settings:
     arm: str | None = None
     widths: tuple[int, ...] | None = None
     gates: str | None = None
+    objective: str | None = None
     coupling: float | None = None
     freeze_weights: bool = False
     out: Path | None = None
@@ -165,6 +167,7 @@ class Settings:
         """Whether arm, widths and what needs gates go together."""
         _one_of("--arm", self.arm, tuple(ARMS))
         _one_of("--gates", self.gates, ("chain", "independent"))
+        _one_of("--objective", self.objective, ("published", "exact"))
         if self.coupling is not None and not 0 < self.coupling < float("inf"):
             raise ValueError(f"--coupling {self.coupling}: must be positive and finite")
         if self.arm is None or ARMS[self.arm].get("bits", True) or self.load_guide is not None:
@@ -174,13 +177,17 @@ class Settings:
             raise ValueError(f"--arm {self.arm}: has no gates; give one width, as in --widths 4")
         if self.coupling is not None:
             raise ValueError(f"--coupling: --arm {self.arm} has no widths to choose")
-        for option, given in (("--cost", self.cost), ("--target-bops", self.target_bops)):
+        for option, given in (
+            ("--cost", self.cost),
+            ("--objective", self.objective),
+            ("--target-bops", self.target_bops),
+        ):
             if fixed and given is not None:
                 raise ValueError(f"{option}: --arm {self.arm} has no gates that it could move")
 
 
 # Options that the pair is made by; `--save-guide` keeps them, `--load-guide` takes them over.
-KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates"}
+KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates", "--objective": "objective"}
 
 
 def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
@@ -195,6 +202,7 @@ def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
         "--arm": (settings.arm, "bayesian-bits"),
         "--widths": (settings.widths, "bayesian-bits"),
         "--gates": (settings.gates, "bayesian-bits"),
+        "--objective": (settings.objective, "bayesian-bits"),
         "--coupling": (settings.coupling, "bayesian-bits"),
         "--freeze-weights": (settings.freeze_weights, "bayesian-bits"),
     }

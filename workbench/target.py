@@ -110,6 +110,7 @@ class TargetError(Target):
 # gates at one speed whatever their price, so that the sign counts most and has to turn at once.
 BOPS_GAIN, BOPS_STAYS = 4.0, 0.05
 LARGEST_MISS = 10.0  # as a factor below the target
+DECIDE_AT = 0.75  # of the epochs: what is left adapts weights to gates that no longer move
 
 
 class BopsTarget:
@@ -120,15 +121,21 @@ class BopsTarget:
     goes. A closed gate that the labels hardly miss opens again only where beta is below 0. Both are
     in the model's state_dict, so that a resumed run goes on as it was.
 
+    After `DECIDE_AT` of the epochs `GateChain.meet` opens or closes each gate for good, and beta
+    stays.
+
     :param wanted: BOPs over those of the network at 32 bits, within (0, 1).
     """
 
     def __init__(self, wanted: float, model: nn.Module, guide: nn.Module, options: Options):
         self.wanted, self.model, self.guide = wanted, model, guide
         self.first = math.ceil(options.kl_warmup[1])
+        self.last = min(max(self.first, math.ceil(DECIDE_AT * options.epochs)), options.epochs)
 
     def __call__(self, epoch: int) -> None:
-        if epoch < self.first:
+        if epoch == self.last:
+            self.guide.meet(self.wanted)
+        if not self.first <= epoch < self.last:
             return
         found = sum(self.guide.bops().values()).item()  # 0 if a layer's units are all closed
         miss = math.log(max(found, self.wanted / LARGEST_MISS) / self.wanted)

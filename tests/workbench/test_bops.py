@@ -5,10 +5,12 @@ import math
 
 import pytest
 import torch
+from bitsback.workbench import noise_library
 from bitsback.workbench.bops import bops_figures, nonzero_share
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.settings import Settings
+from bitsback.workbench.steps import CompiledStep, Pair
 from bitsback.workbench.target import BopsTarget
 from rich.console import Console
 
@@ -31,20 +33,46 @@ def test_beta_rises_above_the_target_and_falls_below_it():
         assert sign * (model.level.item() - 1) > 0 and sign * (model.beta.item() - 1) > 1
 
 
-def test_the_threshold_moves_to_what_was_asked_for():
-    """To within half a unit of one in eight, though all gates are open at 0.66."""
+def test_gates_are_decided_before_the_end():
+    """After three quarters of the epochs: the nearest units are closed, and beta stays."""
     model, guide = pair(method="bayesian-bits")
     model.measure(data()[0])
     full = sum(guide.bops().values()).item()
     with torch.no_grad():
         guide.get_parameter("gate.fc1.weight.gate")[:8] = torch.linspace(0, 1, 8)
+        for site in guide.inclusions():
+            guide.get_parameter(f"gate.{site}.gate")[-2:] = 9.0
     assert sum(guide.bops().values()).item() == pytest.approx(full)
-    guide.meet(5 / 8 * full)
+    target = BopsTarget(5 / 8 * full, model, guide, Options(epochs=5))
+    target(3)
+    assert sum(guide.bops().values()).item() == pytest.approx(full) and guide.moved == 0
+    beta = model.beta.item()
+    target(4)
     assert sum(guide.bops().values()).item() == pytest.approx(5 / 8 * full)
+    target(5)
+    assert model.beta == beta != 1
     figures = json.loads(json.dumps(bops_figures(guide, 0.1)))
     assert figures["relative"] == pytest.approx(5 / 8 * figures["by_bits"])
-    assert figures["layers"]["fc1.weight"]["units_open"] == 5
+    assert figures["expected"] == pytest.approx(figures["relative"])
+    assert figures["layers"]["fc1.weight"]["units_open"] == 5 and figures["moved"] == 3
     assert figures["layers"]["fc2.weight"]["input_bits"] == 8 and figures["target"] == 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")
+@pytest.mark.skipif(not noise_library.available(), reason="needs a C++ compiler")
+def test_a_captured_step_sees_gates_that_are_decided(monkeypatch):
+    """The graph as captured, not compiled, which would take a minute."""
+    monkeypatch.setattr(torch, "compile", lambda graph: graph)
+    model, guide = pair(method="bayesian-bits")
+    x, y = data()
+    model.measure(x)
+    step = CompiledStep(Pair(model, guide), x, y)
+    before = step(x, y, 1, 0.0, 1.0)
+    guide.meet(0.5 * sum(guide.bops().values()).item())
+    after, eager = step(x, y, 1, 0.0, 1.0), Pair(model, guide)(x, y)  # no noise is left
+    assert after.expected_log_likelihood.item() == pytest.approx(eager[0].item(), rel=1e-5)
+    assert after.kl.item() == pytest.approx(eager[1].item(), rel=1e-5)
+    assert after.kl < before.kl
 
 
 def test_products_with_zeros_are_left_out():
@@ -108,10 +136,12 @@ def test_target_bops_are_met_on_digits(tmp_path):
         ({"target_bops": math.nan}, "--target-bops"),
         ({"arm": "lsq"}, "give one width"),
         ({"gates": "both"}, "--gates"),
+        ({"objective": "KL"}, "--objective KL: must be one of published, exact"),
         ({"coupling": 0.0}, "--coupling 0.0: must be positive"),
         ({"arm": "pruning", "coupling": 1.0}, "--coupling: --arm pruning has no widths"),
         ({"arm": "pact", "widths": (2, 4)}, "give one width"),
         ({"arm": "lsq", "widths": (4,), "cost": 1.0}, "--cost: --arm lsq has no gates"),
+        ({"arm": "lsq", "widths": (4,), "objective": "exact"}, "--objective: --arm lsq has no gat"),
         ({"arm": "lsq", "widths": (4,), "target_bops": 0.1}, "--target-bops: --arm lsq"),
     ],
 )
@@ -128,6 +158,7 @@ def test_options_out_of_range_are_refused(given, match):
         {"arm": "pruning"},
         {"widths": (2, 4)},
         {"gates": "chain"},
+        {"objective": "exact"},
         {"coupling": 1.0},
         {"freeze_weights": True},
     ],

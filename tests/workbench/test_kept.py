@@ -31,10 +31,17 @@ def test_what_the_file_says_is_taken_over(tmp_path):
     assert taken_over(Settings(**NAMES, arm="pruning")).arm == "pruning"  # nothing to load
 
 
+def test_a_kept_objective_is_taken_over(tmp_path):
+    path = kept(tmp_path, {"objective": "exact"}, objective="exact")
+    assert rebuild(path, 10)[0].objective == "exact"
+    assert method_of(Settings(**NAMES, objective="exact")).model_options["objective"] == "exact"
+
+
 @pytest.mark.parametrize(
     ("about", "given", "match"),
     [
         ({"arm": "lsq"}, {"arm": "pruning"}, "was trained with --arm lsq"),
+        ({"objective": "exact"}, {"objective": "published"}, "was trained with --objective exact"),
         ({"widths": "2,4"}, {"widths": (2, 8)}, "was trained with --widths 2,4"),
         ({"arm": "none"}, {}, "--arm none: must be one of"),
         ({"widths": "two"}, {}, "--widths two: must be whole numbers"),
