@@ -9,7 +9,7 @@ from bitsback.workbench import noise_library
 from bitsback.workbench.bops import bops_figures, nonzero_share
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
-from bitsback.workbench.settings import Settings
+from bitsback.workbench.settings import Settings, resolve
 from bitsback.workbench.steps import CompiledStep, Pair
 from bitsback.workbench.target import BopsTarget
 from rich.console import Console
@@ -148,6 +148,11 @@ def test_target_bops_are_met_on_digits(tmp_path):
 def test_options_out_of_range_are_refused(given, match):
     with pytest.raises(ValueError, match=match):
         Settings(method="bayesian-bits", **given)
+
+
+def test_widths_that_do_not_nest_name_the_option():
+    with pytest.raises(ValueError, match="--widths: each width must divide the next"):
+        resolve(Settings(method="bayesian-bits", widths=(2, 3)))
 
 
 @pytest.mark.parametrize(
