@@ -7,6 +7,7 @@ import pytest
 import torch
 from bitsback.workbench import noise_library
 from bitsback.workbench.bops import bops_figures, nonzero_share
+from bitsback.workbench.kept import method_of
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.settings import Settings, resolve
@@ -171,3 +172,9 @@ def test_widths_that_do_not_nest_name_the_option():
 def test_options_of_bayesian_bits_are_refused_elsewhere(given):
     with pytest.raises(ValueError, match="only --method bayesian-bits"):
         Settings(method="gaussian", **given)
+
+
+def test_cost_is_that_of_gates_of_hard_concrete_too():
+    assert method_of(resolve(Settings(method="hard-concrete", cost=0.2))).model_options == {
+        "cost": 0.2
+    }
