@@ -1,5 +1,6 @@
 """Densities that Pyro lacks, each with its KL divergences registered at the foot of its file."""
 
+from .bops_price import BopsPrice
 from .gate_chain import ChainPrior, GateChain
 from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
@@ -12,6 +13,7 @@ from .scale_mixture import ScaleMixture
 from .width_coupling import WidthCoupling
 
 __all__ = [
+    "BopsPrice",
     "ChainPrior",
     "Gamma",
     "GateChain",

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-INPUT_BITS = 8  # of the network's own inputs
-FLOAT_BITS = 32  # of inputs that are not quantised, and of the network compared with
+from ..distributions.bops_price import FLOAT_BITS, INPUT_BITS
 
 
 def relative_bops(model: nn.Module, gates: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -91,6 +91,8 @@ class GateChain(NetworkGuide):
             draws[f"{second}.coupling"] = pyro.sample(
                 f"{second}.coupling", Delta(joint, event_dim=2)
             )
+        if self.model.priced == "bops":
+            draws["bops"] = pyro.sample("bops", Delta(sum(self.bops(expected=True).values())))
         return draws
 
     def widths(self, site: str) -> Tensor:

@@ -9,6 +9,7 @@ from pyro import poutine
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
+from ..distributions.bops_price import FLOAT_BITS, INPUT_BITS, BopsPrice
 from ..distributions.gate_chain import OBJECTIVES, ChainPrior, reached
 from ..distributions.parameters import state_parameters
 from ..distributions.quantiser import (
@@ -26,6 +27,7 @@ from .prediction import or_point
 from .ranges import RANGES, lsq_range, lsq_scale, measured, weight_range
 
 GATES = ("chain", "independent")
+PRICED = ("bits", "bops")
 START = 512  # examples at most that the first ranges of activations are read off
 
 
@@ -40,7 +42,8 @@ class BayesianBits(NetworkModel):
     Sites: for each latent weight `<name>.gate`, shape `(units + widths - 1,)`, `<name>.base`, and
     `<name>`, deterministic; for each ReLU `<path>.gate`. A site without gates is left out. The
     prior is no density (see `distributions.ChainPrior`): other guides than METHODS' are refused.
-    With `coupling` each pair of neighbours has `<later>.coupling`, see `WidthCoupling`.
+    With `coupling` each pair of neighbours has `<later>.coupling`, see `WidthCoupling`; with
+    `priced="bops"` there is one site `bops`, see `BopsPrice`.
 
     The price of b bits is num_data * cost * b * MACs / (MACs of the largest layer) nats, with a
     ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start, which
@@ -61,6 +64,10 @@ class BayesianBits(NetworkModel):
     :param coupling: price of each bit by which the widths of neighbours in the order of computation
         (a weight and the ReLU before or behind it) differ, as a share of the price of a bit of the
         later one at beta = 1; not multiplied by beta. Default 0: widths are independent.
+    :param priced: "bits" (default), as above and as published, tensor by tensor; or "bops": gates
+        have no prices of their own, and the network's BOPs under q have one, products of bits of
+        weights and of inputs. A bit of the largest layer's weights then costs what it does above
+        where inputs have 8 bits.
     :param freeze_weights: whether gates and ranges alone are trained, and neither base nor the
         network's other parameters are: after training, as it were (default False).
     :param objective: "published" (default) or "exact"; see `distributions.ChainPrior`.
@@ -69,7 +76,7 @@ class BayesianBits(NetworkModel):
     The other parameters are those of `NetworkModel`.
 
     :raises ValueError: for a cost or slab out of range, widths that do not nest, an unknown
-        objective, unknown gates, or ranges that are unknown or need a fixed width.
+        objective, unknown gates or prices, or ranges that are unknown or need a fixed width.
     """
 
     proper = False
@@ -87,6 +94,7 @@ class BayesianBits(NetworkModel):
         ranges: str = "published",
         gates: str = "chain",
         coupling: float = 0.0,
+        priced: str = "bits",
         freeze_weights: bool = False,
         **kwargs,
     ):
@@ -101,6 +109,8 @@ class BayesianBits(NetworkModel):
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
         if ranges not in RANGES:
             raise ValueError(f"ranges must be one of {', '.join(RANGES)}; got {ranges!r}")
+        if priced not in PRICED:
+            raise ValueError(f"priced must be one of {', '.join(PRICED)}; got {priced!r}")
         if gates not in GATES:
             raise ValueError(f"gates must be one of {', '.join(GATES)}; got {gates!r}")
         self.widths = check_widths(widths)
@@ -108,7 +118,7 @@ class BayesianBits(NetworkModel):
             raise ValueError(f"ranges={ranges!r} needs bits=False and one width; got {self.widths}")
         self.cost, self.prune, self.bits, self.ranges = cost, prune, bits, ranges
         self.objective, self.slab = objective, slab
-        self.coupling = coupling
+        self.coupling, self.priced = coupling, priced
         self.independent, self.freeze_weights = gates == "independent", freeze_weights
         self.inputs = inputs_of(net, self.weight_names)
         self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
@@ -172,6 +182,7 @@ class BayesianBits(NetworkModel):
     def prior(self, name: str, weight: Tensor | None = None) -> ChainPrior:
         """The prior of the gates of a weight or a ReLU."""
         prices = self.beta * self.price(name) * self.macs.new_tensor(self.widths)
+        prices = prices if self.priced == "bits" else torch.zeros_like(prices)
         units = self.units(name)
         if not self.bits:
             prices = torch.cat([prices.sum().reshape(1), prices[:0]])
@@ -204,6 +215,11 @@ class BayesianBits(NetworkModel):
             prior = or_point(prior, torch.zeros_like(prior.prices)).to_event(2)
         pyro.sample(f"{site}.coupling", prior)
 
+    def price_of_bops(self) -> Tensor:
+        """Nats of all BOPs of the network at 32 bits, with `priced="bops"`; scalar."""
+        bits = self.macs.sum() / self.macs.max().clamp(min=1) * FLOAT_BITS**2 / INPUT_BITS
+        return self.beta * self.num_data * self.cost * bits
+
     def weight(self, name: str, initial: Tensor) -> Tensor:
         gate = self.gate(name)
         zeros = torch.zeros_like(initial)
@@ -223,6 +239,11 @@ class BayesianBits(NetworkModel):
             weights[f"{path}.gate"] = self.macs.new_ones(0) if gate is None else gate
         for _, later in self.pairs():
             self.couple(later)
+        if self.priced == "bops":
+            bops = BopsPrice(self.price_of_bops())
+            if poutine.get_mask() is False:
+                bops = or_point(bops, self.macs.new_zeros(()))
+            pyro.sample("bops", bops)
         return weights
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

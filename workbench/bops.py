@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..guides.bops import FLOAT_BITS, INPUT_BITS, relative_bops
+from ..distributions.bops_price import FLOAT_BITS, INPUT_BITS
+from ..guides.bops import relative_bops
 from ..guides.gate_chain import GateChain
 from .fit import Epoch
 

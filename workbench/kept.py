@@ -25,6 +25,8 @@ def method_of(settings: Settings) -> Method:
             options[name] = getattr(settings, name)
     if settings.distill:
         options["teacher"] = True
+    if settings.target_bops is not None:
+        options["priced"] = "bops"
     if settings.freeze_weights:
         options["freeze_weights"] = True
     options |= ARMS.get(settings.arm, {})

@@ -130,6 +130,48 @@ def test_coupled_pairs_train_with_both_losses(loss):
     assert all(torch.isfinite(torch.tensor([svi.step(X, Y) for _ in range(3)])))
 
 
+@pytest.mark.parametrize("objective", ["published", "exact"])
+def test_priced_bops_by_enumeration(objective):
+    """Over all states of three tensors' gates; exact, KL to the Gibbs prior but for log Z."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    options = {"prune": False, "objective": objective, "cost": 0.02, "priced": "bops"}
+    model = BayesianBits(layers, 10, **options)
+    model.measure(X)
+    model.beta.fill_(3.0)
+    guide = GateChain(model)
+    scatter(guide)
+    terms = ELBO().terms(model, guide, X, Y)
+    found = sum(v for k, v in terms.kl.items() if k == "bops" or k.endswith(".gate")).double()
+
+    every, sites = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)], ("0.weight", "1", "2.weight")
+    z = torch.tensor(every)
+    log_q = [guide.chain(site).log_prob(z).detach() for site in sites]
+    log_p = [model.prior(site).log_prob(z) for site in sites]
+    q, p = [], []
+    for i, j, k in product(range(3), repeat=3):
+        w, x, v = (2 ** (1 + state) for state in (i, j, k))
+        # 10 data x 0.02 nats a bit of the 48 MACs of the first layer where inputs have 8 bits.
+        price = 3 * 0.2 / 48 * (48 * w + 24 * v * x / 8)
+        q.append(log_q[0][i] + log_q[1][j] + log_q[2][k])
+        p.append(log_p[0][i] + log_p[1][j] + log_p[2][k] - price if objective == "exact" else price)
+    q, p = torch.stack(q).double(), torch.stack([torch.as_tensor(v) for v in p]).double()
+    if objective == "exact":
+        kl = (q.exp() * (q - (p - p.logsumexp(0)))).sum()
+        torch.testing.assert_close(found + p.logsumexp(0), kl, rtol=1e-5, atol=1e-5)
+    else:
+        torch.testing.assert_close(found, (q.exp() * p).sum(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [ELBO, TraceMeanField_ELBO])
+def test_pairs_with_priced_bops_train_with_both_losses(loss):
+    model, guide = make(priced="bops")
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), loss())
+    assert all(torch.isfinite(torch.tensor([svi.step(X, Y) for _ in range(3)])))
+    with pytest.raises(ValueError, match="priced must be one of bits, bops"):
+        BayesianBits(net(), 60, priced="bytes")
+
+
 def majority() -> tuple[torch.Tensor, torch.Tensor]:
     """All 128 sign vectors of length 7, and whether most of their signs are as wanted."""
     x = torch.tensor(list(product((-1.0, 1.0), repeat=7)))
@@ -151,7 +193,7 @@ def test_a_purely_binary_network_solves_what_it_can(widths):
     x, y = majority()
     model, guide = binary(widths, bits=len(widths) > 1, cost=0.2)
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), ELBO())
-    for k in range(150):
+    for k in range(250):
         svi.step(x, y)
         guide.after_step(k + 1)
     assert {bits for _, bits in guide.states().values()} == {1}
