@@ -11,6 +11,7 @@ from ..distributions.lattice import Rounded
 from ..distributions.parameters import state_parameters
 from ..posterior import Grid, Posterior, WeightPosterior
 from .base import NetworkGuide
+from .descent import descend
 from .noise import standard_normal
 
 
@@ -20,7 +21,8 @@ class Rounding(NetworkGuide):
     The loss is then the price of the integers, a number of nats, and the gradient of the price is
     the slope between the two levels around loc / step. Tables of the prior follow the integers:
     `fit()` refreshes them every `every` steps; a loop of one's own calls `refresh()` that often.
-    After each epoch it calls `after_epoch()`, which removes units that have died.
+    After each epoch it calls `after_epoch()`, which removes units that have died, and at the end
+    `after_training(x, y)`, which looks for integers that lower the loss one by one.
 
     :param model: a `Rate` model; loc starts at its network's weights.
     :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
@@ -64,6 +66,16 @@ class Rounding(NetworkGuide):
     def after_epoch(self) -> None:
         """Remove units that have died, and refresh the tables."""
         self.model.remove_dead(self.levels())
+        self.refresh()
+
+    @torch.no_grad()
+    def after_training(self, x: Tensor, y: Tensor) -> None:
+        """One sweep of coordinate descent over the integers (`descent.descend`)."""
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(x.device)
+        levels = self.levels()
+        descend(self.model, levels, x[order], y[order])
+        for name, level in levels.items():
+            self._get("loc", name).copy_(self.model.step(name) * level)
         self.refresh()
 
     @torch.no_grad()

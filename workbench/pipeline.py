@@ -257,12 +257,17 @@ def _fit(
             title=title,
             each_epoch=target,
         )
-    guide.after_training(*train)
+    guide.after_training(_moved(train[0], options), train[1])
     if method.name == "bayesian-bits":
         log_errors(guide, history)
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))
     return _with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
+
+
+def _moved(x: Tensor, options: Options) -> Tensor:
+    """Training images as training had them: moved once, if it moved them."""
+    return shifted(x, options.shift, options.seed) if options.shift else x
 
 
 def _target(
