@@ -11,7 +11,6 @@ from ..distributions.lattice import Rounded
 from ..distributions.parameters import state_parameters
 from ..posterior import Grid, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .descent import descend
 from .noise import standard_normal
 
 
@@ -70,10 +69,10 @@ class Rounding(NetworkGuide):
 
     @torch.no_grad()
     def after_training(self, x: Tensor, y: Tensor) -> None:
-        """One sweep of coordinate descent over the integers (`descent.descend`)."""
+        """One sweep of coordinate descent over the integers (`models.descent`)."""
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(x.device)
         levels = self.levels()
-        descend(self.model, levels, x[order], y[order])
+        self.model.descend(levels, x[order], y[order])
         for name, level in levels.items():
             self._get("loc", name).copy_(self.model.step(name) * level)
         self.refresh()

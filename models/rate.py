@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
 from .densities import Densities, degrees, spread
+from .descent import descend
 from .living import chain_of, indices, living, living_inputs, smaller
 from .network import NetworkModel
 from .teacher import Teacher
@@ -217,6 +218,10 @@ class Rate(NetworkModel):
             lent = spread(degree, value.shape) if units else None
             tables.refresh(value, alive[name], columns, lent)
             units, degree = len(value), degrees(value, alive[name])
+
+    def descend(self, levels: dict[str, Tensor], x: Tensor, y: Tensor) -> float:
+        """One sweep of coordinate descent over whole numbers of steps; see `descent.descend`."""
+        return descend(self, levels, x, y)
 
     @torch.no_grad()
     def weight_nats(self, levels: dict[str, Tensor]) -> dict[str, Tensor]:

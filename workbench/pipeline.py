@@ -257,7 +257,12 @@ def _fit(
             title=title,
             each_epoch=target,
         )
-    guide.after_training(_moved(train[0], options), train[1])
+    line = StatusLine(console, phase)
+    line.say("after training")
+    try:
+        guide.after_training(_moved(train[0], options), train[1])
+    finally:
+        line.close()
     if method.name == "bayesian-bits":
         log_errors(guide, history)
     if settings.save_guide is not None and phase == "train":

@@ -3,10 +3,10 @@
 import bitsback
 import pytest
 import torch
-from bitsback.guides import Rounding, descent
-from bitsback.guides.descent import LEAST, descend
-from bitsback.guides.living_layers import living_layers, through
-from bitsback.models import Rate
+from bitsback.guides import Rounding
+from bitsback.models import Rate, descent
+from bitsback.models.descent import LEAST, descend
+from bitsback.models.living_layers import living_layers, through
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..models.gated_relu import leaves_of
-from ..models.living import living_inputs
+from .gated_relu import leaves_of
+from .living import living_inputs
 
 
 class LivingLayer:
