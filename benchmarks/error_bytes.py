@@ -218,7 +218,10 @@ def main() -> None:
     parser.add_argument("--files", type=Path, nargs="+", default=sorted(RESULTS.glob("*.json")))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    draw(options.network, options.data, options.files, options.out)
+    try:
+        draw(options.network, options.data, options.files, options.out)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ..distributions.quantiser import (
 )
 from ..distributions.width_coupling import WidthCoupling
 from .deterministic import deterministic
-from .gated_relu import GatedReLU, inputs_of
+from .gated_relu import inputs_of, put_in
 from .network import NetworkModel
 from .prediction import or_point
 from .ranges import RANGES, lsq_range, lsq_scale, measured, weight_range
@@ -112,9 +112,7 @@ class BayesianBits(NetworkModel):
         self.independent, self.freeze_weights = gates == "independent", freeze_weights
         self.inputs = inputs_of(net, self.weight_names)
         self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
-        for path in self.relus:
-            above, _, leaf = path.rpartition(".")
-            setattr(self.net.get_submodule(above), leaf, GatedReLU())
+        put_in(self.net, self.relus)
         if freeze_weights:
             self.net.requires_grad_(False)
         initial = self.initial_weights()

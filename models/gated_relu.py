@@ -1,25 +1,48 @@
 """ReLUs whose outputs are quantised while a network trains, and which of them are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # What a quantised feature map goes through and stays on its grid.
-_PASSING = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Identity,
-)  # fmt: skip
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+_PASSING = (*_POOLS, nn.Flatten, nn.Identity)
 
 
 class GatedReLU(nn.Module):
-    """A ReLU; where `quantiser` is given, that in its place."""
+    """A ReLU; where `quantiser` is given, that in its place.
 
-    def __init__(self) -> None:
+    :param pool: a pooling by maxima that comes behind, taken first: neither the ReLU nor its grid
+        changes which value is largest, and there are fewer left to round.
+    """
+
+    def __init__(self, pool: nn.Module | None = None) -> None:
         super().__init__()
+        self.pool = nn.Identity() if pool is None else pool
         self.quantiser: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(x)
         return x.relu() if self.quantiser is None else self.quantiser(x)
+
+
+def put_in(net: nn.Module, paths: Iterable[str]) -> None:
+    """Replace ReLUs of an nn.Sequential, in place, each with the pooling by maxima behind it."""
+    layers = leaves_of(net)
+    behind = {path: follows for (path, _), follows in pairwise(layers)}
+    for path in paths:
+        where, pool = behind.get(path, ("", None))
+        pools = isinstance(pool, _POOLS) and not pool.return_indices
+        _put(net, path, GatedReLU(pool if pools else None))
+        if pools:
+            _put(net, where, nn.Identity())
+
+
+def _put(net: nn.Module, path: str, module: nn.Module) -> None:
+    above, _, leaf = path.rpartition(".")
+    setattr(net.get_submodule(above), leaf, module)
 
 
 def inputs_of(net: nn.Module, names: tuple[str, ...]) -> dict[str, tuple[str | None, str | None]]:

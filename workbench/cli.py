@@ -173,7 +173,10 @@ def compress(
     ] = False,
     cost: Annotated[
         float | None,
-        typer.Option(help="bayesian-bits: nats an example for a bit of the largest layer."),
+        typer.Option(
+            help="bayesian-bits: nats an example for a bit of the largest layer; hard-concrete: "
+            "nats a weight."
+        ),
     ] = None,
     target_bops: Annotated[
         float | None,

@@ -46,7 +46,8 @@ class Settings:
     :param target_bytes: of method rate: the size of file that beta is moved to reach.
     :param target_error: of method rate: the validation error to reach by moving beta, percent.
     :param distill: of method rate: whether the network it starts from teaches it.
-    :param cost: of method bayesian-bits: nats for each example of a bit of the largest layer.
+    :param cost: of method bayesian-bits: nats for each example of a bit of the largest layer. Of
+        hard-concrete: nats for each weight that an open gate lets through.
     :param target_bops: of method bayesian-bits: BOPs to reach, a share of those at 32 bits.
     :param arm: of method bayesian-bits: which gates there are, one of `ARMS`.
     :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
@@ -147,7 +148,7 @@ class Settings:
             raise ValueError(f"--target-bops {self.target_bops}: must be a share within (0, 1)")
         self._check_arm()
         for option, (given, method) in _of_one_method(self).items():
-            if given and self.method != method:
+            if given and self.method not in method.split(" or "):
                 raise ValueError(f"{option}: only --method {method} has it, not {self.method}")
             if given and self.load_guide is not None and option not in KEPT:
                 raise ValueError(f"{option}: no training with --load-guide to use it in")
@@ -191,13 +192,13 @@ KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates", "--objective":
 
 
 def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
-    """The options that one method alone has, and which."""
+    """The options that not all methods have, and which do."""
     return {
         "--beta": (settings.beta, "rate"),
         "--target-bytes": (settings.target_bytes, "rate"),
         "--target-error": (settings.target_error, "rate"),
         "--distill": (settings.distill, "rate"),
-        "--cost": (settings.cost, "bayesian-bits"),
+        "--cost": (settings.cost, "bayesian-bits or hard-concrete"),
         "--target-bops": (settings.target_bops, "bayesian-bits"),
         "--arm": (settings.arm, "bayesian-bits"),
         "--widths": (settings.widths, "bayesian-bits"),

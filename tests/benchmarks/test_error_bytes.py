@@ -121,3 +121,11 @@ def test_committed_results_are_drawn(script, network, data, tmp_path):
 def test_a_network_without_runs_is_said(script, files, tmp_path):
     with pytest.raises(ValueError, match="no run of lenet-300-100 on digits"):
         script.draw("lenet-300-100", "digits", files, tmp_path / "plot.png")
+
+
+def test_a_name_that_is_none_ends_the_command(script, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "plot.png"
+    monkeypatch.setattr("sys.argv", ["error_bytes.py", "lenet-300", "--out", str(out)])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "no run of lenet-300 on mnist" in capsys.readouterr().err and not out.exists()

@@ -10,6 +10,7 @@ from bitsback.distributions.quantiser import (
     largest_code,
     quantise,
     quantised_relu,
+    sign_scale,
     step_of,
     stored_step,
     with_scaled_gradient,
@@ -117,6 +118,48 @@ def test_gradients_are_straight_through():
     reach.grad = None
     quantise(x, reach, (4,), torch.zeros(0), True)[1].backward()
     torch.testing.assert_close(reach.grad, 7 * step / REACH, rtol=1e-5, atol=0)
+
+
+def nested(x, reach, widths, gates, signed, clip_only, independent):
+    """The same by its definition, with straight-through rounding and autograd's gradients."""
+
+    def rounded(x, width):
+        level = x / step_of(reach, width, signed)
+        return step_of(reach, width, signed) * (level + (level.round() - level).detach())
+
+    scale, end = sign_scale(x), reach * (1 - 1e-7)
+    x = torch.minimum(torch.maximum(x, -end if signed else 0 * end.detach()), end)
+    reach = reach.detach() if clip_only else reach
+    sign = signed and widths[0] == 1
+    sign_of = x + (torch.where(x < 0, -scale, scale) - x).detach()
+    total = so_far = sign_of if sign else rounded(x, widths[0])
+    open_ = 1.0
+    for k, (gate, width) in enumerate(zip(gates, widths[1:], strict=True)):
+        if independent:
+            total = total + gate * (rounded(x, width) - total)
+            continue
+        anew = sign and k == 0
+        residual = rounded(x, width) - so_far if anew else rounded(x - so_far, width)
+        so_far, open_ = so_far + residual, open_ * gate
+        total = total + open_ * residual
+    return total
+
+
+@pytest.mark.parametrize("independent", [False, True])
+@pytest.mark.parametrize("clip_only", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("widths", [(2, 4, 8), (1, 2, 4), (4,)])
+def test_gradients_are_those_of_the_chain_of_roundings(widths, signed, clip_only, independent):
+    x, weight = inputs(signed)[:4000].clone(), torch.linspace(-1, 1, 4000).double()
+    gates = torch.tensor([0.7, 0.4], dtype=torch.float64)[: len(widths) - 1]
+    found = []
+    for function in (quantise, nested):
+        leaves = [v.clone().requires_grad_() for v in (x, REACH, gates)]
+        value = function(leaves[0], leaves[1], widths, leaves[2], signed, clip_only, independent)
+        (weight * value.square()).sum().backward()
+        found.append((value.detach(), *(v.grad for v in leaves if v.numel())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
 
 
 def test_ranges_may_get_gradients_of_clipped_values_alone():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from bitsback.workbench import noise_library
 from bitsback.workbench.bops import bops_figures, nonzero_share
+from bitsback.workbench.kept import method_of
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
-from bitsback.workbench.settings import Settings
+from bitsback.workbench.settings import Settings, resolve
 from bitsback.workbench.steps import CompiledStep, Pair
 from bitsback.workbench.target import BopsTarget
 from rich.console import Console
@@ -150,6 +151,11 @@ def test_options_out_of_range_are_refused(given, match):
         Settings(method="bayesian-bits", **given)
 
 
+def test_widths_that_do_not_nest_name_the_option():
+    with pytest.raises(ValueError, match="--widths: each width must divide the next"):
+        resolve(Settings(method="bayesian-bits", widths=(2, 3)))
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -166,3 +172,9 @@ def test_options_out_of_range_are_refused(given, match):
 def test_options_of_bayesian_bits_are_refused_elsewhere(given):
     with pytest.raises(ValueError, match="only --method bayesian-bits"):
         Settings(method="gaussian", **given)
+
+
+def test_cost_is_that_of_gates_of_hard_concrete_too():
+    assert method_of(resolve(Settings(method="hard-concrete", cost=0.2))).model_options == {
+        "cost": 0.2
+    }
