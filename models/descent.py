@@ -6,7 +6,7 @@ minimum: some integers are worth less than they cost, and some that cost little 
 each change is judged by what it does to the loss itself, on all examples.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .living_layers import LivingLayer, living_layers, through
 
 CHUNK = 2_000  # examples that go through the network at once
-SHARES = (1 / 16, 1 / 4, 1.0)  # of the examples, looked at in turn while a move may still pay
+SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)  # of the examples, looked at in turn while a move may still pay
 GIVE_UP = 2.0  # standard errors by which a share must speak against a move
 LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
 LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
@@ -35,7 +35,10 @@ class Move(NamedTuple):
 
 
 @torch.no_grad()
-def descend(model: nn.Module, levels: dict[str, Tensor], x: Tensor, y: Tensor) -> float:
+def descend(
+    model: nn.Module, levels: dict[str, Tensor], x: Tensor, y: Tensor,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> float:  # fmt: skip
     """One sweep over all integers of a network, from its last layer to its first.
 
     A move is made if it lowers -log p(y | w) - beta log p(w): the likelihood on all examples, the
@@ -47,6 +50,7 @@ def descend(model: nn.Module, levels: dict[str, Tensor], x: Tensor, y: Tensor) -
     :param levels: whole numbers of steps, by the weights' names; changed in place.
     :param x: training inputs, in an order in which the first are a fair sample of all.
     :param y: their labels.
+    :param progress: called with a weight's name, how many of its moves were tried, of how many.
     :returns: nats saved.
     """
     if not model.chain:
@@ -60,7 +64,8 @@ def descend(model: nn.Module, levels: dict[str, Tensor], x: Tensor, y: Tensor) -
         if sweep.numbers() > LARGEST:
             continue
         integers = chain[k].part(levels[name])
-        saved += sweep.run(_moves(model, name, levels[name], sweep), integers)
+        moves = _moves(model, name, levels[name], sweep)
+        saved += sweep.run(_counted(moves, name, progress), integers)
         chain[k].put(levels[name], integers)
         model.refresh(levels)
     return saved
@@ -97,7 +102,7 @@ class _Sweep:
             total -= self.scale * torch.autograd.grad(nats, weight)[0]
         return total
 
-    def run(self, moves: list[Move], integers: Tensor) -> float:
+    def run(self, moves: Iterable[Move], integers: Tensor) -> float:
         """Make those moves that pay; returns the nats saved.
 
         :param moves: those of one unit after each other.
@@ -176,6 +181,16 @@ def _moves(model: nn.Module, name: str, level: Tensor, sweep: _Sweep) -> list[Mo
         rows = zip(places.tolist(), *(value.tolist() for value in values), strict=True)
         found += [(place[0], -good, Move(*place, by, price)) for place, good, by, price in rows]
     return [move for *_, move in sorted(found)]
+
+
+def _counted(
+    moves: list[Move], name: str, progress: Callable[[str, int, int], None] | None
+) -> Iterator[Move]:
+    """The moves, each reported when it was tried."""
+    for tried, move in enumerate(moves, 1):
+        yield move
+        if progress is not None:
+            progress(name, tried, len(moves))
 
 
 def _parts(count: int) -> Iterator[slice]:

@@ -219,9 +219,12 @@ class Rate(NetworkModel):
             tables.refresh(value, alive[name], columns, lent)
             units, degree = len(value), degrees(value, alive[name])
 
-    def descend(self, levels: dict[str, Tensor], x: Tensor, y: Tensor) -> float:
+    def descend(
+        self, levels: dict[str, Tensor], x: Tensor, y: Tensor,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> float:  # fmt: skip
         """One sweep of coordinate descent over whole numbers of steps; see `descent.descend`."""
-        return descend(self, levels, x, y)
+        return descend(self, levels, x, y, progress)
 
     @torch.no_grad()
     def weight_nats(self, levels: dict[str, Tensor]) -> dict[str, Tensor]:

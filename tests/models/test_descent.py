@@ -124,12 +124,15 @@ def test_leaves_what_it_cannot_take_apart(monkeypatch):
     assert all(level.equal(guide.levels()[name]) for name, level in levels.items())
 
 
-def test_the_guide_ends_with_a_sweep():
+def test_the_guide_takes_a_sweep_over():
     model, guide, x, y = make("dense", beta=0.3)
     other = make("dense", beta=0.3)[1]
     before = cross_entropy(model.output(x, guide.median()), y).item()
-    guide.after_training(x, y)
-    other.after_training(x, y)
+    said = []
+    assert guide.descend(x, y, lambda *tried: said.append(tried)) > 0
+    other.descend(x, y)
+    assert {name for name, *_ in said} == {"1.weight", "3.weight"}
+    assert all(tried <= total for _, tried, total in said) and said[-1][1] == said[-1][2]
     after = guide.median()
     assert cross_entropy(model.output(x, after), y).item() < before
     assert all(value.equal(other.median()[name]) for name, value in after.items())
