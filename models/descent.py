@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from .living_layers import LivingLayer, living_layers, through
 
 CHUNK = 2_000  # examples that go through the network at once
-SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)  # of the examples, looked at in turn while a move may still pay
+# Of the examples, looked at in turn while a move may still pay.
+SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)
 GIVE_UP = 2.0  # standard errors by which a share must speak against a move
 LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
 LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
