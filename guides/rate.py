@@ -1,6 +1,6 @@
 """The guide of quantised weights: a rounding, whose price may be that of uniform noise."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyro
 import torch
@@ -20,7 +20,8 @@ class Rounding(NetworkGuide):
     The loss is then the price of the integers, a number of nats, and the gradient of the price is
     the slope between the two levels around loc / step. Tables of the prior follow the integers:
     `fit()` refreshes them every `every` steps; a loop of one's own calls `refresh()` that often.
-    After each epoch it calls `after_epoch()`, which removes units that have died.
+    After each epoch it calls `after_epoch()`, which removes units that have died. When all is
+    trained, `descend(x, y)` looks for integers that lower the loss one by one.
 
     :param model: a `Rate` model; loc starts at its network's weights.
     :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
@@ -65,6 +66,26 @@ class Rounding(NetworkGuide):
         """Remove units that have died, and refresh the tables."""
         self.model.remove_dead(self.levels())
         self.refresh()
+
+    @torch.no_grad()
+    def descend(
+        self, x: Tensor, y: Tensor, progress: Callable[[str, int, int], None] | None = None
+    ) -> float:
+        """One sweep of coordinate descent over the integers (`models.descent`), in place.
+
+        :param x: the training inputs.
+        :param y: their labels.
+        :param progress: called with a weight's name, how many changes of its integers have been
+            tried, and of how many.
+        :returns: nats saved.
+        """
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(x.device)
+        levels = self.levels()
+        saved = self.model.descend(levels, x[order], y[order], progress)
+        for name, level in levels.items():
+            self._get("loc", name).copy_(self.model.step(name) * level)
+        self.refresh()
+        return saved
 
     @torch.no_grad()
     def start_from(self, posterior: Posterior) -> None:

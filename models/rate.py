@@ -1,6 +1,7 @@
 """Weights on a lattice, and as the prior of its integers the coder's probability model."""
 
 import math
+from collections.abc import Callable
 
 import pyro
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
 from .densities import Densities, degrees, spread
+from .descent import descend
 from .living import chain_of, indices, living, living_inputs, smaller
 from .network import NetworkModel
 from .teacher import Teacher
@@ -103,8 +105,25 @@ class Rate(NetworkModel):
             return super().observe(x, output, y)
         with poutine.scale(scale=1 - self.teacher.alpha):
             pyro.sample("y", self.likelihood(output), obs=y)
-        pyro.factor("teacher", self.teacher(x, output))
+        pyro.factor("teacher", self.teacher(self.teacher.soft(x), output))
         return y
+
+    @torch.no_grad()
+    def pointwise(self, x: Tensor, y: Tensor) -> Callable[[Tensor, slice], Tensor]:
+        """The log-likelihood of single examples as a function of their outputs.
+
+        :returns: of outputs and of which examples they are: nats, the teacher's part among them,
+            shape `(examples,)`.
+        """
+        if self.teacher is None:
+            return lambda output, part: self.likelihood(output).log_prob(y[part])
+        alpha, soft = self.teacher.alpha, torch.cat([self.teacher.soft(p) for p in x.split(2_000)])
+
+        def nats(output: Tensor, part: slice) -> Tensor:
+            labels = self.likelihood(output).log_prob(y[part])
+            return (1 - alpha) * labels + self.teacher(soft[part], output)
+
+        return nats
 
     def compute(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         if self._indices is None:
@@ -199,6 +218,13 @@ class Rate(NetworkModel):
             lent = spread(degree, value.shape) if units else None
             tables.refresh(value, alive[name], columns, lent)
             units, degree = len(value), degrees(value, alive[name])
+
+    def descend(
+        self, levels: dict[str, Tensor], x: Tensor, y: Tensor,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> float:  # fmt: skip
+        """One sweep of coordinate descent over whole numbers of steps; see `descent.descend`."""
+        return descend(self, levels, x, y, progress)
 
     @torch.no_grad()
     def weight_nats(self, levels: dict[str, Tensor]) -> dict[str, Tensor]:

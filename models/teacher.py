@@ -26,15 +26,18 @@ class Teacher:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.alpha, self.temperature = alpha, temperature
 
-    def __call__(self, x: Tensor, output: Tensor) -> Tensor:
+    @torch.no_grad()
+    def soft(self, x: Tensor) -> Tensor:
+        """The teacher's probabilities at temperature T, shape `(batch, classes)`."""
+        return softmax(self.net.to(x.device)(x) / self.temperature, -1)
+
+    def __call__(self, soft: Tensor, output: Tensor) -> Tensor:
         """alpha T^2 sum_c p_c log q_c of each example, nats, shape `(batch,)`.
 
-        p and q are the teacher's and the given logits' softmax at temperature T; T^2 keeps the
-        gradient's size as T grows.
+        q is the given logits' softmax at temperature T; T^2 keeps the gradient's size as T grows.
 
+        :param soft: the teacher's probabilities p.
         :param output: logits, shape `(batch, classes)`.
         """
-        with torch.no_grad():
-            soft = softmax(self.net.to(x.device)(x) / self.temperature, -1)
         said = (soft * log_softmax(output / self.temperature, -1)).sum(-1)
         return self.alpha * self.temperature**2 * said

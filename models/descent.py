@@ -1,0 +1,198 @@
+"""Coordinate descent on a description length: single integers, one up, one down or to zero.
+
+Rounding passes gradients straight through, noise of mini-batches pushes weights across the border
+between two integers, and a falling learning rate leaves them where they are then. That is no
+minimum: some integers are worth less than they cost, and some that cost little are missing. Here
+each change is judged by what it does to the loss itself, on all examples.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .living_layers import LivingLayer, living_layers, through
+
+CHUNK = 2_000  # examples that go through the network at once
+# Of the examples, looked at in turn while a move may still pay.
+SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)
+GIVE_UP = 2.0  # standard errors by which a share must speak against a move
+LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
+LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
+
+# Log-likelihood, nats, of those examples, given their outputs: shape (examples,).
+Score = Callable[[Tensor, slice], Tensor]
+
+
+class Move(NamedTuple):
+    """A change by `by` of the integer in place `at` of a unit's own, which costs `price` nats."""
+
+    unit: int
+    at: int
+    by: float
+    price: float
+
+
+@torch.no_grad()
+def descend(
+    model: nn.Module, levels: dict[str, Tensor], x: Tensor, y: Tensor,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> float:  # fmt: skip
+    """One sweep over all integers of a network, from its last layer to its first.
+
+    A move is made if it lowers -log p(y | w) - beta log p(w): the likelihood on all examples, the
+    price by the prior's tables, which are refreshed after each layer. What would not pay even at
+    the gradient's slope is not tried, as the loss is, as a rule, convex in a single weight.
+
+    :param model: a `models.Rate`. Of a network that is no chain (`models.living.chain_of`) nothing
+        is changed, nor is a layer that would take gigabytes for it.
+    :param levels: whole numbers of steps, by the weights' names; changed in place.
+    :param x: training inputs, in an order in which the first are a fair sample of all.
+    :param y: their labels.
+    :param progress: called with a weight's name, how many of its moves were tried, of how many.
+    :returns: nats saved.
+    """
+    if not model.chain:
+        return 0.0
+    weights = {name: model.step(name) * level for name, level in levels.items()}
+    inputs, layers = living_layers(model, weights, x)
+    score, chain, saved = model.pointwise(x, y), list(layers.values()), 0.0
+    for k, name in reversed(list(enumerate(layers))):
+        h = torch.cat([through(chain[:k], inputs[part]) for part in _parts(len(x))])
+        sweep = _Sweep(chain[k:], h, score, model.num_data / len(x), float(model.step(name)))
+        if sweep.numbers() > LARGEST:
+            continue
+        integers = chain[k].part(levels[name])
+        moves = _moves(model, name, levels[name], sweep)
+        saved += sweep.run(_counted(moves, name, progress), integers)
+        chain[k].put(levels[name], integers)
+        model.refresh(levels)
+    return saved
+
+
+class _Sweep:
+    """A layer, and the examples as far as it has taken them.
+
+    :param chain: the layer and all after it.
+    :param h: its inputs.
+    :param scale: all data over these examples.
+    :param step: the spacing of its weights.
+    """
+
+    def __init__(
+        self, chain: list[LivingLayer], h: Tensor, score: Score, scale: float, step: float
+    ):
+        self.layer, self.rest, self.h = chain[0], chain[1:], h
+        self.score, self.scale, self.step = score, scale, step
+        self.ends = [0, *(max(1, round(share * len(h))) for share in SHARES)]
+
+    def numbers(self) -> int:
+        """How many numbers the larger of the two tensors has that are kept of all examples."""
+        return len(self.h) * max(self.h[0].numel(), self._sums(self.h[:1]).numel())
+
+    def gradient(self) -> Tensor:
+        """Of minus the log-likelihood of all data for the weights, nats."""
+        total = torch.zeros_like(self.layer.weight)
+        for part in _parts(len(self.h)):
+            weight = self.layer.weight.clone().requires_grad_()
+            with torch.enable_grad():
+                output = through(self.rest, self.layer.after(self.layer.sums(self.h[part], weight)))
+                nats = self.score(output, part).sum()
+            total -= self.scale * torch.autograd.grad(nats, weight)[0]
+        return total
+
+    def run(self, moves: Iterable[Move], integers: Tensor) -> float:
+        """Make those moves that pay; returns the nats saved.
+
+        :param moves: those of one unit after each other.
+        :param integers: of the living part of the layer; changed in place.
+        """
+        parts = list(_parts(len(self.h)))
+        sums = torch.cat([self._sums(self.h[part]) for part in parts])
+        now = torch.cat([self._nats(sums[part], part) for part in parts])
+        saved, unit, own, moved = 0.0, None, None, set()
+        for move in moves:
+            if move[:2] in moved:
+                continue
+            if move.unit != unit:
+                unit = move.unit
+                own = torch.cat([self.layer.sums_of_unit(self.h[part], unit) for part in parts])
+            made = self._try(move, own, sums, now)
+            if made is not None:
+                gained, own, sums, now = made
+                moved.add(move[:2])
+                saved += gained
+                integers.view(len(integers), -1)[move[:2]] += move.by
+                self.layer.weight.view(len(integers), -1)[move[:2]] += move.by * self.step
+        return saved
+
+    def _try(
+        self, move: Move, own: Tensor, sums: Tensor, now: Tensor
+    ) -> tuple[float, Tensor, Tensor, Tensor] | None:
+        """The nats saved, and what own, sums and now become; None if the move does not pay."""
+        rise, square, made = 0.0, 0.0, []
+        for start, stop in pairwise(self.ends):
+            part = slice(start, stop)
+            new = own[part] + move.by * self.step * self.layer.from_one_weight(
+                self.h[part], move.at
+            )
+            changed = self._changed(move.unit, own[part], new, sums[part])
+            nats = self._nats(changed, part)
+            difference = (nats - now[part]).double()
+            rise, square = rise + difference.sum().item(), square + difference.square().sum().item()
+            saved = self.scale * len(self.h) * rise / stop - move.price
+            variance = max(square / stop - (rise / stop) ** 2, 0.0) / stop
+            error = self.scale * len(self.h) * variance**0.5 if stop < len(self.h) else 0.0
+            if saved + GIVE_UP * error < LEAST:
+                return None
+            made.append((new, changed, nats))
+        return saved, *(torch.cat(tensors) for tensors in zip(*made, strict=True))
+
+    def _sums(self, h: Tensor) -> Tensor:
+        """What the layer's inputs become in the next layer; in the last one, its own sums."""
+        own = self.layer.sums(h)
+        return self.rest[0].sums(self.layer.after(own)) if self.rest else own
+
+    def _changed(self, unit: int, own: Tensor, new: Tensor, sums: Tensor) -> Tensor:
+        """Those of a layer one of whose units has changed."""
+        if not self.rest:
+            sums = sums.clone()
+            sums[:, unit : unit + 1] = new
+            return sums
+        change = self.layer.after(new) - self.layer.after(own)
+        return sums + self.rest[0].from_unit(change, unit, len(self.layer.weight))
+
+    def _nats(self, sums: Tensor, part: slice) -> Tensor:
+        last = self.rest[0] if self.rest else self.layer
+        return self.score(through(self.rest[1:], last.after(sums)), part)
+
+
+def _moves(model: nn.Module, name: str, level: Tensor, sweep: _Sweep) -> list[Move]:
+    """What may pay: unit by unit, in each the most promising first."""
+    prior, beta, slope = model.prior(name, level), float(model.beta), sweep.gradient()
+    now, found = prior.price(level), []
+    for target in (level - 1, level + 1, torch.zeros_like(level)):
+        price = beta * sweep.layer.part(prior.price(target) - now)
+        by = sweep.layer.part(target - level)
+        promise = -slope * by * sweep.step - price
+        places = (promise > LEAST).flatten(1).nonzero()
+        values = [t.flatten(1)[places[:, 0], places[:, 1]] for t in (promise, by, price)]
+        rows = zip(places.tolist(), *(value.tolist() for value in values), strict=True)
+        found += [(place[0], -good, Move(*place, by, price)) for place, good, by, price in rows]
+    return [move for *_, move in sorted(found)]
+
+
+def _counted(
+    moves: list[Move], name: str, progress: Callable[[str, int, int], None] | None
+) -> Iterator[Move]:
+    """The moves, each reported when it was tried."""
+    for tried, move in enumerate(moves, 1):
+        yield move
+        if progress is not None:
+            progress(name, tried, len(moves))
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))

@@ -1,0 +1,139 @@
+"""Coordinate descent: it saves what it says, and ends where no single change pays."""
+
+import bitsback
+import pytest
+import torch
+from bitsback.guides import Rounding
+from bitsback.models import Rate, descent
+from bitsback.models.descent import LEAST, descend
+from bitsback.models.living_layers import living_layers, through
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+COUNT = 120
+
+NETWORKS = {
+    "conv": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False), nn.ReLU(),
+        nn.Flatten(), nn.Linear(20, 6), nn.ReLU(), nn.Linear(6, 3),
+    ),
+    "dense": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3)),
+    "signal": lambda: nn.Sequential(
+        nn.Flatten(2), nn.Conv1d(1, 3, 5, stride=2, padding=2, padding_mode="replicate"), nn.ReLU(),
+        nn.AvgPool1d(4), nn.Flatten(), nn.Linear(24, 3),
+    ),
+}  # fmt: skip
+
+
+def make(kind: str, **options):
+    torch.manual_seed(0)
+    net, x = NETWORKS[kind](), torch.randn(COUNT, 1, 8, 8)
+    y = (x.sum((1, 2, 3)) > 0).long() + (x[:, 0, 0, 0] > 0).long()
+    model = Rate(net, 2 * COUNT, coarseness=0.6, **options)
+    return model, Rounding(model), x, y
+
+
+def loss(model, levels: dict[str, Tensor], x, y, prices=None) -> float:
+    """Nats, by hand: both parts, at the prior's tables as they are."""
+    output = model.output(x, {k: model.step(k) * v for k, v in levels.items()})
+    nats = model.pointwise(x, y)(output, slice(0, len(x))).sum() * model.num_data / len(x)
+    price = sum(model.prior(k, v).price(v).sum() for k, v in levels.items())
+    return (model.beta * price - nats).item()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_layer_by_layer_is_the_network(kind):
+    model, guide, x, _ = make(kind)
+    inputs, layers = living_layers(model, guide.median(), x)
+    output = model.output(x, guide.median())
+    torch.testing.assert_close(through(layers.values(), inputs), output)
+
+
+@pytest.mark.parametrize("teacher", [None, True])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_saves_what_it_says(kind, teacher, monkeypatch):
+    """The tables stay as they are, so that the loss before and after is that of one prior."""
+    model, guide, x, y = make(kind, beta=0.3, teacher=teacher)
+    monkeypatch.setattr(model, "refresh", lambda levels: None)
+    levels = guide.levels()
+    with torch.no_grad():
+        before = loss(model, levels, x, y)
+        saved = descend(model, levels, x, y)
+        assert saved > 10
+        assert before - loss(model, levels, x, y) == pytest.approx(saved, rel=1e-3)
+    for name, level in guide.levels().items():
+        change = (levels[name] - level).abs()
+        assert change.equal(change.round())
+        assert ((change <= 1) | (levels[name] == 0)).all()
+
+
+def test_ends_where_no_single_change_pays(monkeypatch):
+    """Softmax regression is convex in each weight, so that no move that pays is left out."""
+    torch.manual_seed(1)
+    x = torch.randn(COUNT, 5)
+    model = Rate(nn.Sequential(nn.Linear(5, 3)), COUNT, coarseness=0.4, beta=0.5)
+    monkeypatch.setattr(model, "refresh", lambda levels: None)
+    monkeypatch.setattr(descent, "GIVE_UP", 100.0)
+    levels, y = Rounding(model).levels(), torch.randint(3, (COUNT,))
+    with torch.no_grad():
+        assert descend(model, levels, x, y) > 0
+        while descend(model, levels, x, y):
+            pass
+        best, weight = loss(model, levels, x, y), levels["0.weight"]
+        for place in range(weight.numel()):
+            kept = weight.view(-1)[place].item()
+            for other in (kept - 1, kept + 1, 0.0):
+                weight.view(-1)[place] = other
+                assert loss(model, levels, x, y) > best - LEAST - 1e-3
+            weight.view(-1)[place] = kept
+
+
+def test_what_was_removed_stays_removed():
+    model, guide, x, y = make("conv", beta=0.3)
+    levels = guide.levels()
+    levels["0.weight"][:2] = 0
+    levels["2.weight"][:, :2] = 0
+    with torch.no_grad():
+        for path in ("0", "5"):
+            model.net.get_submodule(path).bias[:2] = 0
+        model.remove_dead(levels)
+    assert int(model.alive()["0.weight"].sum()) == 2
+    before = loss(model, levels, x, y)
+    assert descend(model, levels, x, y) > 0
+    assert loss(model, levels, x, y) < before
+    assert not levels["0.weight"][:2].any() and not levels["2.weight"][:, :2].any()
+
+
+def test_leaves_what_it_cannot_take_apart(monkeypatch):
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return 2 * self.layer(x)
+
+    x, y = torch.randn(COUNT, 6), torch.randint(3, (COUNT,))
+    model = Rate(Doubled(), COUNT)
+    levels = Rounding(model).levels()
+    assert descend(model, levels, x, y) == 0
+    model, guide, x, y = make("conv")
+    levels = guide.levels()
+    monkeypatch.setattr(descent, "LARGEST", 10)
+    assert descend(model, levels, x, y) == 0
+    assert all(level.equal(guide.levels()[name]) for name, level in levels.items())
+
+
+def test_the_guide_takes_a_sweep_over():
+    model, guide, x, y = make("dense", beta=0.3)
+    other = make("dense", beta=0.3)[1]
+    before = cross_entropy(model.output(x, guide.median()), y).item()
+    said = []
+    assert guide.descend(x, y, lambda *tried: said.append(tried)) > 0
+    other.descend(x, y)
+    assert {name for name, *_ in said} == {"1.weight", "3.weight"}
+    assert all(tried <= total for _, tried, total in said) and said[-1][1] == said[-1][2]
+    after = guide.median()
+    assert cross_entropy(model.output(x, after), y).item() < before
+    assert all(value.equal(other.median()[name]) for name, value in after.items())
+    assert isinstance(guide.posterior(), bitsback.Posterior)
