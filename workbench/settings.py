@@ -147,9 +147,10 @@ class Settings:
         if self.target_bops is not None and not 0 < self.target_bops < 1:
             raise ValueError(f"--target-bops {self.target_bops}: must be a share within (0, 1)")
         self._check_arm()
-        for option, (given, method) in _of_one_method(self).items():
-            if given and self.method not in method.split(" or "):
-                raise ValueError(f"{option}: only --method {method} has it, not {self.method}")
+        for option, (given, *methods) in _of_some_methods(self).items():
+            if given and self.method not in methods:
+                those = " or ".join(methods)
+                raise ValueError(f"{option}: only --method {those} has it, not {self.method}")
             if given and self.load_guide is not None and option not in KEPT:
                 raise ValueError(f"{option}: no training with --load-guide to use it in")
         if self.lr is not None and not 0 < self.lr < float("inf"):
@@ -191,14 +192,14 @@ class Settings:
 KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates", "--objective": "objective"}
 
 
-def _of_one_method(settings: Settings) -> dict[str, tuple[object, str]]:
-    """The options that not all methods have, and which do."""
+def _of_some_methods(settings: Settings) -> dict[str, tuple[object, *tuple[str, ...]]]:
+    """The options that not all methods have: what is given, and the methods that have them."""
     return {
         "--beta": (settings.beta, "rate"),
         "--target-bytes": (settings.target_bytes, "rate"),
         "--target-error": (settings.target_error, "rate"),
         "--distill": (settings.distill, "rate"),
-        "--cost": (settings.cost, "bayesian-bits or hard-concrete"),
+        "--cost": (settings.cost, "bayesian-bits", "hard-concrete"),
         "--target-bops": (settings.target_bops, "bayesian-bits"),
         "--arm": (settings.arm, "bayesian-bits"),
         "--widths": (settings.widths, "bayesian-bits"),

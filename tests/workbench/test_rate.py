@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from bitsback.compression.file import load
+from bitsback.guides import Rounding
 from bitsback.methods import METHODS
 from bitsback.models.teacher import Teacher
 from bitsback.workbench import noise_library
@@ -129,6 +130,18 @@ def test_beta_moves_until_the_error_is_the_one_asked_for():
 def test_a_target_error_is_a_percentage(given):
     with pytest.raises(ValueError, match="--target-error"):
         Settings(method="rate", **given)
+
+
+@pytest.mark.parametrize("given, sweeps", [({}, 1), ({"target_bytes": 300}, 0)])
+def test_integers_are_swept_over_unless_beta_follows_a_target(given, sweeps, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Rounding, "descend", lambda self, x, y, progress: seen.append(len(x)))
+    settings = Settings(
+        method="rate", network="digits-mlp", epochs=1, pretrain_epochs=1, out=tmp_path / "net.bb",
+        compile="no", **given,
+    )  # fmt: skip
+    run(settings, QUIET)
+    assert len(seen) == sweeps
 
 
 def test_only_one_target():
