@@ -104,7 +104,7 @@ _CAPPED = {"max_scale": 0.4}
 _RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
 # A step of one root mean square: with finer ones a layer that starts dense stays dense. A bit more
 # for each bias is some 14 bytes, which the default margin saves for up to 0.003 nats an example:
-# 25 bytes of labels, at beta = 1.
+# 30 bytes of labels, at beta = 1.
 _RATE_LENETS = {**_RATE, "beta": 1.0, "coarseness": 1.0, "margin_nll": 0.001}
 _BITS = {"quantiser": "grid", "prune": "none", "cost": 0.1}
 _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"

@@ -103,10 +103,11 @@ class Rate(NetworkModel):
     def observe(self, x: Tensor, output: Tensor, y: Tensor | None) -> Tensor:
         if self.teacher is None or y is None:
             return super().observe(x, output, y)
+        labels, soft = self.teacher.lesson(x, y)
         with poutine.scale(scale=1 - self.teacher.alpha):
-            pyro.sample("y", self.likelihood(output), obs=y)
-        pyro.factor("teacher", self.teacher(self.teacher.soft(x), output))
-        return y
+            pyro.sample("y", self.likelihood(output), obs=labels)
+        pyro.factor("teacher", self.teacher(soft, output))
+        return labels
 
     @torch.no_grad()
     def pointwise(self, x: Tensor, y: Tensor) -> Callable[[Tensor, slice], Tensor]:

@@ -31,6 +31,14 @@ class Teacher:
         """The teacher's probabilities at temperature T, shape `(batch, classes)`."""
         return softmax(self.net.to(x.device)(x) / self.temperature, -1)
 
+    def lesson(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The labels, and the teacher's probabilities.
+
+        :param y: labels, shape `(batch,)`, or, of a teacher that was asked before, each with the
+            probabilities behind it: floats of shape `(batch, 1 + classes)`.
+        """
+        return (y, self.soft(x)) if y.dim() == 1 else (y[:, 0].long(), y[:, 1:])
+
     def __call__(self, soft: Tensor, output: Tensor) -> Tensor:
         """alpha T^2 sum_c p_c log q_c of each example, nats, shape `(batch,)`.
 

@@ -101,6 +101,10 @@ def test_a_teacher_counts_beside_the_labels():
     expected = 3 * (0.75 * labels + 0.25 * 4 * soft)
     found = ELBO().terms(model, guide, X, Y).expected_log_likelihood
     torch.testing.assert_close(found, expected)
+    # What it said before may stand behind the labels.
+    lesson = torch.cat([Y[:, None].float(), model.teacher.soft(X)], 1)
+    again = ELBO().terms(model, guide, X, lesson).expected_log_likelihood
+    torch.testing.assert_close(again, expected)
     assert not any("teacher" in name for name in model.state_dict())
 
 

@@ -1,0 +1,56 @@
+"""Batches as steps take them: each image with the teacher's probabilities where it was moved to."""
+
+import pytest
+import torch
+from bitsback.models import Rate
+from bitsback.workbench import examples
+from bitsback.workbench.augment import corners, shifted
+from bitsback.workbench.examples import Examples
+from bitsback.workbench.options import Options
+from torch import nn
+
+X, Y = torch.rand(50, 1, 6, 6), torch.arange(50) % 3
+
+
+def model(teacher=True):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    return Rate(net, len(X), teacher=teacher, temperature=2.0)
+
+
+def examples_of(taught, **options):
+    return Examples(taught, (X, Y), Options(batch_size=20, **options), lambda text: None)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_teacher_is_asked_once_about_every_place(shift, monkeypatch):
+    taught = model()
+    found = examples_of(taught, epochs=10, shift=shift)
+    chosen = found.order(3)[:20]
+    expected = taught.teacher.soft(shifted(X[chosen], shift, 5))
+    monkeypatch.setattr(taught.teacher, "net", None)  # not to be asked again
+    x, y = found.take(chosen, 5)
+    assert x.equal(shifted(X[chosen], shift, 5))
+    labels, soft = taught.teacher.lesson(x, y)
+    assert labels.equal(Y[chosen]) and labels.dtype == Y.dtype
+    torch.testing.assert_close(soft, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_all_places_come_up():
+    at = corners(200, 1, 3)
+    assert at.shape == (2, 200)
+    assert len(set(zip(*at.tolist(), strict=True))) == 9
+
+
+@pytest.mark.parametrize("why", ["no teacher", "as many places as epochs", "too many"])
+def test_labels_alone(why, monkeypatch):
+    if why == "too many":
+        monkeypatch.setattr(examples, "LARGEST", 9 * 50 * 3 - 1)
+    taught, epochs = model(why != "no teacher" or None), 9 if why[0] == "a" else 10
+    chosen = torch.arange(20)
+    assert examples_of(taught, epochs=epochs, shift=1).take(chosen, 5)[1].equal(Y[:20])
+
+
+def test_moves_images_alone():
+    with pytest.raises(ValueError, match=r"shift moves images .*, not \(50, 36\)"):
+        Examples(model(), (X.flatten(1), Y), Options(shift=1), lambda text: None)

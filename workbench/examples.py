@@ -1,0 +1,75 @@
+"""Training examples as a step takes them: in an epoch's order, moved, with a teacher's labels."""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .augment import corners, moved
+from .options import Options
+
+LARGEST = 2**26  # probabilities of a teacher that are kept (256 MB); with more it is asked anew
+CHUNK = 1_000  # examples that a teacher is asked about at once
+
+
+class Examples:
+    """The training examples of a run.
+
+    A teacher of the model (`models.teacher`) is asked once about every image in every place that it
+    may be moved to, if there are fewer places than epochs; what it says then stands behind the
+    labels.
+
+    :param model: the model that is trained.
+    :param train: inputs and labels.
+    :param say: told what takes long.
+    :raises ValueError: for inputs that are no images if they are to be moved.
+    """
+
+    def __init__(
+        self, model: nn.Module, train: tuple[Tensor, Tensor], options: Options,
+        say: Callable[[str], None],
+    ):  # fmt: skip
+        self.x, self.y = train
+        self._seed, self._most = options.seed, options.shift
+        self.batch = min(options.batch_size, len(self.x))
+        self.steps = len(self.x) // self.batch  # in an epoch
+        if self._most and self.x.dim() != 4:
+            raise ValueError(
+                f"shift moves images (N, channels, height, width), not {tuple(self.x.shape)}"
+            )
+        self._soft = None
+        teacher = getattr(model, "teacher", None)
+        if teacher is not None and (2 * self._most + 1) ** 2 < options.epochs:
+            say("asking the teacher about all examples, wherever they may be moved to")
+            self._soft = self._ask(teacher)
+
+    def order(self, epoch: int) -> Tensor:
+        """The epoch's order of the examples: a function of seed and epoch alone."""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.x), generator=generator).to(self.x.device)
+
+    def take(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a batch; the seed decides where images are moved to."""
+        x, y = self.x[chosen], self.y[chosen]
+        at = corners(len(chosen), self._most, seed)
+        if self._most:
+            x = moved(x, self._most, at)
+        if self._soft is not None:
+            place = (at[0] * (2 * self._most + 1) + at[1]).to(x.device)
+            y = torch.cat([y[:, None].to(self._soft), self._soft[place, chosen]], 1)
+        return x, y
+
+    def _ask(self, teacher) -> Tensor | None:
+        """Its probabilities, shape (places, examples, classes); None if that is too many."""
+        places = list(itertools.product(range(2 * self._most + 1), repeat=2))
+        classes = teacher.soft(self.x[:1]).shape[1]
+        if len(places) * len(self.x) * classes > LARGEST:
+            return None
+        soft = self.x.new_empty(len(places), len(self.x), classes)
+        for row, place in zip(soft, places, strict=True):
+            # In chunks that are always the same, so that a resumed run has the same bits.
+            for x, part in zip(self.x.split(CHUNK), row.split(CHUNK), strict=True):
+                at = torch.tensor(place)[:, None].expand(2, len(x))
+                part.copy_(teacher.soft(moved(x, self._most, at) if self._most else x))
+        return soft
