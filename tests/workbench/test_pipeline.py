@@ -2,7 +2,6 @@
 
 import io
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,18 +123,10 @@ def test_labels_of_a_narrow_guide_cost_their_cross_entropy():
     assert bits["total"] == pytest.approx(bits["labels"] + 2)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "phases"),
-    [(None, (200, 100)), (30, (20, 10)), (1, (1, 1)), (9, (6, 3))],
-)
-def test_epochs_are_those_of_both_phases(epochs, phases):
-    assert pipeline._phases({"start_epochs": 200, "epochs": 100}, epochs) == phases
-
-
 @pytest.mark.parametrize(("asked", "used"), [(None, 1), (2, 2)])
 def test_threads(asked, used, tmp_path, monkeypatch):
     """A small network has one unless others are asked for."""
-    monkeypatch.setattr(pipeline, "_train", lambda *a: 1 / 0)  # far enough
+    monkeypatch.setattr(pipeline, "train_pair", lambda *a: 1 / 0)  # far enough
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -193,36 +184,6 @@ def test_an_error_does_not_end_up_on_the_progress_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no"):
         run(settings(tmp_path), console)
     assert console.file.getvalue().endswith("compress · half way\n")
-
-
-@pytest.mark.parametrize(("total", "rounds"), [(30, 5), (7, 3), (2, 5)])
-def test_rounds_share_the_epochs(total, rounds):
-    shares = [pipeline._epochs(total, rounds, number) for number in range(rounds)]
-    assert sum(shares) == max(total, rounds) and max(shares) - min(shares) <= 1
-
-
-def test_a_run_goes_on_between_rounds(tmp_path):
-    """Masks are in the checkpoints: the rounds that are done are not trained again."""
-    method = replace(METHODS["magnitude"], guide_options={"kept": 0.1, "rounds": 3})
-    data, net = pipeline.load_data("digits", None, QUIET), pipeline.network("digits-mlp")
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.mkdir()
-    other.mkdir()
-
-    def state(folder: Path) -> dict[str, torch.Tensor]:
-        ours = settings(folder, method="magnitude", resume=folder)
-        options = pipeline.Options(epochs=5, step="eager")
-        return pipeline._fit(net, method, data, ours, options, QUIET, "train")[2].state_dict()
-
-    whole = state(one)
-    files = sorted(path.name for path in one.glob("*.checkpoint"))
-    assert files == ["train-1.checkpoint", "train-2.checkpoint", "train-3.checkpoint"]
-    for file in files[:2]:
-        (other / file).write_bytes((one / file).read_bytes())
-    found = state(other)
-    assert all(value.equal(whole[name]) for name, value in found.items())
-    kept = sum(v.sum() for k, v in whole.items() if k.startswith("mask")) / (6400 + 5000 + 500)
-    assert kept == pytest.approx(0.1, abs=1e-4)
 
 
 @pytest.mark.slow

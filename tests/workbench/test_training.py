@@ -1,0 +1,52 @@
+"""How the main job trains its pair: epochs of phases and rounds, and going on between rounds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from bitsback.methods import METHODS
+from bitsback.workbench import training
+from bitsback.workbench.data import load_data
+from bitsback.workbench.networks import network
+from bitsback.workbench.settings import Settings, resolve
+from rich.console import Console
+
+
+@pytest.mark.parametrize(
+    ("epochs", "phases"),
+    [(None, (200, 100)), (30, (20, 10)), (1, (1, 1)), (9, (6, 3))],
+)
+def test_epochs_are_those_of_both_phases(epochs, phases):
+    assert training._phases({"start_epochs": 200, "epochs": 100}, epochs) == phases
+
+
+@pytest.mark.parametrize(("total", "rounds"), [(30, 5), (7, 3), (2, 5)])
+def test_rounds_share_the_epochs(total, rounds):
+    shares = [training._epochs(total, rounds, number) for number in range(rounds)]
+    assert sum(shares) == max(total, rounds) and max(shares) - min(shares) <= 1
+
+
+def test_a_run_goes_on_between_rounds(tmp_path):
+    """Masks are in the checkpoints: the rounds that are done are not trained again."""
+    method = replace(METHODS["magnitude"], guide_options={"kept": 0.1, "rounds": 3})
+    data, net = load_data("digits"), network("digits-mlp")
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+
+    def state(folder: Path) -> dict[str, torch.Tensor]:
+        ours = resolve(Settings(out=folder / "net.bb", method="magnitude", resume=folder))
+        options = training.Options(epochs=5, step="eager")
+        quiet = Console(quiet=True)
+        return training._fit(net, method, data, ours, options, quiet, "train")[2].state_dict()
+
+    whole = state(one)
+    files = sorted(path.name for path in one.glob("*.checkpoint"))
+    assert files == ["train-1.checkpoint", "train-2.checkpoint", "train-3.checkpoint"]
+    for file in files[:2]:
+        (other / file).write_bytes((one / file).read_bytes())
+    found = state(other)
+    assert all(value.equal(whole[name]) for name, value in found.items())
+    kept = sum(v.sum() for k, v in whole.items() if k.startswith("mask")) / (6400 + 5000 + 500)
+    assert kept == pytest.approx(0.1, abs=1e-4)

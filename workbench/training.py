@@ -1,0 +1,199 @@
+"""The pair of the main job, trained: pre-training, the method it starts from, rounds, targets."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from ..guides.elbo import ELBO
+from ..methods import METHODS, Method
+from ..posterior import Posterior
+from .augment import shifted
+from .bops import log_errors
+from .data import Dataset
+from .fit import Options, fit
+from .kept import about
+from .progress import ProgressLine
+from .settings import Settings
+from .target import BopsTarget, Target, TargetBytes, TargetError
+from .trained import load_guide, load_weights, save_guide
+
+_COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
+_STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
+
+
+def train_pair(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
+) -> tuple[nn.Module, nn.Module, nn.Module, float]:
+    """The network with trained point parameters, the trained pair, and the last epoch's KL."""
+    if settings.load_guide is not None:
+        return _load(net, method, data, settings)
+    defaults = method.settings(settings.network)
+    pretrain = defaults["pretrain_epochs"]
+    if settings.pretrain_epochs is not None:
+        pretrain = settings.pretrain_epochs
+    options, start = _options(defaults, settings), None
+    if settings.weights is not None:
+        load_weights(settings.weights, net)
+    elif pretrain and method.name != "deterministic":
+        short = replace(
+            options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0)
+        )
+        net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
+    if method.start:
+        first, epochs = METHODS[method.start], _phases(defaults, settings.epochs)
+        longer = _options(first.settings(settings.network), settings)
+        longer, options = replace(longer, epochs=epochs[0]), replace(options, epochs=epochs[1])
+        net, _, guide, _ = _fit(net, first, data, settings, longer, console, "start")
+        start = guide.posterior()
+    return _fit(net, method, data, settings, options, console, "train", start)
+
+
+def _load(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings
+) -> tuple[nn.Module, nn.Module, nn.Module, float]:
+    """The same of a pair that was trained before."""
+    model, guide = method.pair(net, len(data.train))
+    load_guide(settings.load_guide, model, guide)
+    model.eval()  # so that BatchNorm statistics stay as they were trained
+    with torch.no_grad():
+        terms = ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
+    return with_means(model.trained(), guide.posterior()), model, guide, terms.total_kl.item()
+
+
+def _phases(defaults: dict[str, Any], epochs: int | None) -> tuple[int, int]:
+    """Epochs of the method that another starts from, and of its own.
+
+    :param epochs: of both together, shared out as the defaults are; None: the defaults.
+    """
+    first, own = defaults["start_epochs"], defaults["epochs"]
+    if epochs is None:
+        return first, own
+    first = max(1, min(round(epochs * first / (first + own)), epochs - 1))
+    return first, max(1, epochs - first)
+
+
+def _options(defaults: dict[str, Any], settings: Settings) -> Options:
+    given = {k: getattr(settings, k) for k in ("epochs", "batch_size", "lr")}
+    chosen = {k: v if v is not None else defaults[k] for k, v in given.items()}
+    warmup = defaults["kl_warmup"]
+    if settings.kl_warmup is not None:
+        warmup = (0.0, float(settings.kl_warmup))
+    return Options(
+        **chosen,
+        lr_schedule=defaults["lr_schedule"],
+        kl_warmup=warmup,
+        shift=shift_of(defaults, settings),
+        seed=settings.seed,
+        step=_STEP[settings.compile],
+    )
+
+
+def shift_of(defaults: dict[str, Any], settings: Settings) -> int:
+    """By how many pixels training images are moved at most."""
+    return defaults.get("shift", 0) if settings.shift is None else settings.shift
+
+
+def _fit(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings,
+    options: Options, console: Console, phase: str, start: Posterior | None = None,
+) -> tuple[nn.Module, nn.Module, nn.Module, float]:  # fmt: skip
+    device = settings.device
+    model, guide = method.pair(net.to(device), len(data.train), start=start)
+    model, guide = model.to(device), guide.to(device)
+    train, validation = (
+        (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
+    )
+    target = None
+    if method.name == "bayesian-bits":
+        model.measure(train[0])
+    if phase == "train":
+        target = _target(model, guide, method, data, settings, options)
+    for number in range(guide.rounds):
+        guide.before_round(number)
+        share = replace(options, epochs=_epochs(options.epochs, guide.rounds, number))
+        title = phase if guide.rounds == 1 else f"{phase}-{number + 1}"
+        history = fit(
+            model,
+            guide,
+            train,
+            validation=validation,
+            options=share,
+            checkpoint_file=settings.resume / f"{title}.checkpoint" if settings.resume else None,
+            force_resume=settings.force_resume,
+            console=console,
+            title=title,
+            each_epoch=target,
+        )
+    guide.after_training(*train)
+    # What a target is reached by is beta in training: after it files would be smaller again.
+    if method.name == "rate" and phase == "train" and target is None:
+        _descend(guide, _moved(train[0], options), train[1], console, phase)
+    if method.name == "bayesian-bits":
+        log_errors(guide, history)
+    if settings.save_guide is not None and phase == "train":
+        save_guide(settings.save_guide, model, guide, about(settings))
+    return with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
+
+
+def _descend(guide: nn.Module, x: Tensor, y: Tensor, console: Console, phase: str) -> None:
+    """One sweep over single integers, with a line for each layer."""
+    lines: dict[str, ProgressLine] = {}
+
+    def show(layer: str, done: int, total: int) -> None:
+        if layer not in lines:
+            lines[layer] = ProgressLine(console, f"{phase}, integers of {layer}", total)
+        lines[layer].update(done, "")
+        if done == total:
+            lines[layer].close()
+
+    try:
+        guide.descend(x, y, show)
+    finally:
+        for line in lines.values():
+            line.close()
+
+
+def _moved(x: Tensor, options: Options) -> Tensor:
+    """Training images as training had them: moved once, if it moved them."""
+    return shifted(x, options.shift, options.seed) if options.shift else x
+
+
+def _target(
+    model: nn.Module, guide: nn.Module, method: Method, data: Dataset, settings: Settings,
+    options: Options,
+) -> Target | BopsTarget | None:  # fmt: skip
+    """What moves beta to the size, the error or the BOPs asked for, if any were."""
+    if settings.target_bops is not None:
+        return BopsTarget(settings.target_bops, model, guide, options)
+    if settings.target_error is not None:
+        return TargetError(settings.target_error, model, guide, data.validation, options)
+    if settings.target_bytes is None:
+        return None
+    # With the label, as the names of reference networks make their files shorter.
+    compression = {**compression_options(method, settings), "label": settings.network}
+    return TargetBytes(settings.target_bytes, model, guide, data.validation, options, compression)
+
+
+def _epochs(total: int, rounds: int, number: int) -> int:
+    """The epochs of a round, so that all rounds together take `total` (at least one each)."""
+    return max(1, total * (number + 1) // rounds - total * number // rounds)
+
+
+def compression_options(method: Method, settings: Settings) -> dict[str, Any]:
+    """Options of `compress`: those given, else the method's for the network, else its own."""
+    defaults = method.settings(settings.network)
+    chosen = {k: getattr(settings, k) for k in _COMPRESSION}
+    chosen = {k: defaults.get(k) if v is None else v for k, v in chosen.items()}
+    return {k: v for k, v in chosen.items() if v is not None}
+
+
+@torch.no_grad()
+def with_means(net: nn.Module, posterior: Posterior) -> nn.Module:
+    """`net` with the posterior means in it."""
+    state = net.state_dict()
+    for name, weight in posterior.weights.items():
+        state[name].copy_(weight.loc)
+    return net
