@@ -18,7 +18,7 @@ from .living_layers import LivingLayer, living_layers, through
 CHUNK = 2_000  # examples that go through the network at once
 # Of the examples, looked at in turn while a move may still pay.
 SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)
-GIVE_UP = 2.0  # standard errors by which a share must speak against a move
+GIVE_UP = 1.0  # standard errors by which a share must speak against a move
 LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
 LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
 
@@ -112,16 +112,17 @@ class _Sweep:
         parts = list(_parts(len(self.h)))
         sums = torch.cat([self._sums(self.h[part]) for part in parts])
         now = torch.cat([self._nats(sums[part], part) for part in parts])
-        saved, unit, own, moved = 0.0, None, None, set()
+        saved, unit, own, seen, moved = 0.0, None, None, None, set()
         for move in moves:
             if move[:2] in moved:
                 continue
             if move.unit != unit:
                 unit = move.unit
                 own = torch.cat([self.layer.sums_of_unit(self.h[part], unit) for part in parts])
-            made = self._try(move, own, sums, now)
+                seen = self.layer.after(own)
+            made = self._try(move, own, seen, sums, now)
             if made is not None:
-                gained, own, sums, now = made
+                gained, own, seen, sums, now = made
                 moved.add(move[:2])
                 saved += gained
                 integers.view(len(integers), -1)[move[:2]] += move.by
@@ -129,25 +130,33 @@ class _Sweep:
         return saved
 
     def _try(
-        self, move: Move, own: Tensor, sums: Tensor, now: Tensor
-    ) -> tuple[float, Tensor, Tensor, Tensor] | None:
-        """The nats saved, and what own, sums and now become; None if the move does not pay."""
+        self, move: Move, own: Tensor, seen: Tensor, sums: Tensor, now: Tensor
+    ) -> tuple[float, Tensor, Tensor, Tensor, Tensor] | None:
+        """The nats saved, and what the four become; None if the move does not pay.
+
+        :param own: the sums of the unit that the move changes.
+        :param seen: what the next layer sees of them.
+        :param sums: see `_sums`.
+        :param now: the log-likelihood of each example.
+        """
         rise, square, made = 0.0, 0.0, []
         for start, stop in pairwise(self.ends):
             part = slice(start, stop)
             new = own[part] + move.by * self.step * self.layer.from_one_weight(
                 self.h[part], move.at
             )
-            changed = self._changed(move.unit, own[part], new, sums[part])
+            new_seen = self.layer.after(new)
+            changed = self._changed(move.unit, new_seen, new_seen - seen[part], sums[part])
             nats = self._nats(changed, part)
             difference = (nats - now[part]).double()
             rise, square = rise + difference.sum().item(), square + difference.square().sum().item()
             saved = self.scale * len(self.h) * rise / stop - move.price
             variance = max(square / stop - (rise / stop) ** 2, 0.0) / stop
-            error = self.scale * len(self.h) * variance**0.5 if stop < len(self.h) else 0.0
+            rest = 1 - stop / len(self.h)  # of the examples, the only doubt
+            error = self.scale * len(self.h) * (rest * variance) ** 0.5
             if saved + GIVE_UP * error < LEAST:
                 return None
-            made.append((new, changed, nats))
+            made.append((new, new_seen, changed, nats))
         return saved, *(torch.cat(tensors) for tensors in zip(*made, strict=True))
 
     def _sums(self, h: Tensor) -> Tensor:
@@ -155,13 +164,12 @@ class _Sweep:
         own = self.layer.sums(h)
         return self.rest[0].sums(self.layer.after(own)) if self.rest else own
 
-    def _changed(self, unit: int, own: Tensor, new: Tensor, sums: Tensor) -> Tensor:
-        """Those of a layer one of whose units has changed."""
+    def _changed(self, unit: int, seen: Tensor, change: Tensor, sums: Tensor) -> Tensor:
+        """The sums after a change of what is seen of one of the layer's units."""
         if not self.rest:
             sums = sums.clone()
-            sums[:, unit : unit + 1] = new
+            sums[:, unit : unit + 1] = seen
             return sums
-        change = self.layer.after(new) - self.layer.after(own)
         return sums + self.rest[0].from_unit(change, unit, len(self.layer.weight))
 
     def _nats(self, sums: Tensor, part: slice) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import pad
 
 from .gated_relu import leaves_of
 from .living import living_inputs
@@ -46,11 +47,26 @@ class LivingLayer:
         return self._call(h, self.weight[unit : unit + 1], bias)
 
     def from_one_weight(self, h: Tensor, at: int) -> Tensor:
-        """What a unit gets from a weight of 1 in place `at` of its own, `(batch, 1, ...)`."""
-        taps = self.weight[0, 0].numel()
-        weight = self.weight.new_zeros(1, 1, *self.weight.shape[2:])
-        weight.view(-1)[at % taps] = 1
-        return self._without_bias(h[:, at // taps : at // taps + 1], weight)
+        """What a unit gets from a weight of 1 in place `at` of its own, `(batch, 1, ...)`.
+
+        A part of the inputs as they are: a convolution with it would take ten times as long.
+        """
+        size, module = self.weight.shape[2:], self._module
+        taps = size.numel()
+        h = h[:, at // taps : at // taps + 1]
+        if not size:
+            return h
+        if any(module._reversed_padding_repeated_twice):
+            mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+            h = pad(h, module._reversed_padding_repeated_twice, mode)
+        offsets = torch.unravel_index(torch.tensor(at % taps), size)
+        part = [slice(None), slice(None)]
+        for axis, offset in enumerate(offsets):
+            dilation, stride = module.dilation[axis], module.stride[axis]
+            first = int(offset) * dilation
+            behind = h.shape[axis + 2] - dilation * (size[axis] - 1) + first
+            part.append(slice(first, behind, stride))
+        return h[tuple(part)]
 
     def from_unit(self, h: Tensor, unit: int, units: int) -> Tensor:
         """What all sums get from one of the `units` units before, whose outputs are h."""

@@ -6,7 +6,7 @@ import torch
 from bitsback.guides import Rounding
 from bitsback.models import Rate, descent
 from bitsback.models.descent import LEAST, descend
-from bitsback.models.living_layers import living_layers, through
+from bitsback.models.living_layers import LivingLayer, living_layers, through
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -47,6 +47,24 @@ def test_layer_by_layer_is_the_network(kind):
     inputs, layers = living_layers(model, guide.median(), x)
     output = model.output(x, guide.median())
     torch.testing.assert_close(through(layers.values(), inputs), output)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Linear(3, 4), (3,)),
+        (nn.Conv1d(3, 4, 5, stride=2, padding=2, padding_mode="circular"), (3, 9)),
+        (nn.Conv2d(3, 4, (2, 3), dilation=(1, 2), stride=(2, 1), padding=1), (3, 7, 8)),
+        (nn.Conv2d(3, 4, 3, padding="same", padding_mode="reflect", bias=False), (3, 6, 5)),
+    ],
+)
+def test_a_unit_is_the_sum_of_its_weights(module, shape):
+    x, everything = torch.randn(6, *shape), torch.ones(4, dtype=torch.bool)
+    layer = LivingLayer(module, everything, everything[:3])
+    of_each = [layer.from_one_weight(x, at) for at in range(module.weight[0].numel())]
+    total = sum(w * part for w, part in zip(module.weight[2].flatten(), of_each, strict=True))
+    total = total if module.bias is None else total + module.bias[2]
+    torch.testing.assert_close(total, layer.sums(x)[:, 2:3])
 
 
 @pytest.mark.parametrize("teacher", [None, True])
