@@ -49,7 +49,7 @@ class LivingLayer:
     def from_one_weight(self, h: Tensor, at: int) -> Tensor:
         """What a unit gets from a weight of 1 in place `at` of its own, `(batch, 1, ...)`.
 
-        A part of the inputs as they are: a convolution with it would take ten times as long.
+        A part of the inputs as they are, which takes no convolution.
         """
         size, module = self.weight.shape[2:], self._module
         taps = size.numel()

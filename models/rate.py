@@ -37,7 +37,8 @@ class Rate(NetworkModel):
         labels. 1 (default) is minimum description length; any other tempers the prior, and the
         loss is then no description length.
     :param teacher: a classifier of the same outputs whose logits count beside the labels; True: the
-        network as it is given. None (default): labels alone.
+        network as it is given. None (default): labels alone. y may carry what it says, see
+        `Teacher.lesson`; else it is asked in each pass.
     :param alpha: the teacher's share of the likelihood, within (0, 1); the labels keep the rest.
     :param temperature: what both networks' logits are divided by there; see `Teacher`.
 

@@ -46,6 +46,12 @@ class Teacher:
 
         :param soft: the teacher's probabilities p.
         :param output: logits, shape `(batch, classes)`.
+        :raises ValueError: for probabilities of other classes.
         """
+        if soft.shape != output.shape:
+            raise ValueError(
+                f"the teacher's probabilities have shape {tuple(soft.shape)}, the network's logits "
+                f"{tuple(output.shape)}: give labels alone, or each with one for every class"
+            )
         said = (soft * log_softmax(output / self.temperature, -1)).sum(-1)
         return self.alpha * self.temperature**2 * said

@@ -12,8 +12,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from . import checkpoint, noise_library
+from .batches import Batches
 from .diagnose import NonFiniteError, check_data, check_state, name_culprit
-from .examples import Examples
 from .files import remove_leftovers
 from .options import Options
 from .progress import ProgressLine
@@ -88,12 +88,12 @@ def fit(
     _seed_everything(options.seed)
     line = ProgressLine(console, title, options.epochs * (len(train[0]) // batch))
     try:
-        examples = Examples(model, train, options, line.say)
-        step = _make_step(pair, *examples.take(examples.order(0)[:batch], 0), options, line)
+        batches = Batches(model, train, options, line.say)
+        step = _make_step(pair, *batches.take(batches.order(0)[:batch], 0), options, line)
         run = _describe(pair, train, options, step.kind)
         position = _start(pair, step, run, checkpoint_file, force_resume)
         step.follow()
-        loop = _Loop(pair, step, examples, validation, options, position, each_epoch)
+        loop = _Loop(pair, step, batches, validation, options, position, each_epoch)
         saved = time.monotonic()
         # An interrupted step leaves parameters half updated, so that nothing is saved but here.
         for end_of_epoch in loop:
@@ -112,19 +112,19 @@ class _Loop:
     """Steps of a run from its position to its end; yields whether an epoch has just ended."""
 
     def __init__(
-        self, pair, step, examples: Examples, validation, options: Options, position: _Position,
+        self, pair, step, batches: Batches, validation, options: Options, position: _Position,
         each_epoch,
     ):  # fmt: skip
         self.pair, self.step, self.options, self.position = pair, step, options, position
-        self.examples, self.validation = examples, validation
+        self.batches, self.validation = batches, validation
         self.each_epoch = each_epoch or (lambda number: None)
-        self.batch, self.steps_an_epoch = examples.batch, examples.steps
+        self.batch, self.steps_an_epoch = batches.batch, batches.steps
         self.kl_factors = kl_factors(options.kl_weighting, self.steps_an_epoch)
         self.text = ""
 
     def __iter__(self) -> Iterator[bool]:
         total = self.options.epochs * self.steps_an_epoch
-        order = self.examples.order(self.position.step // self.steps_an_epoch)
+        order = self.batches.order(self.position.step // self.steps_an_epoch)
         while self.position.step < total:
             within = self.position.step % self.steps_an_epoch
             self._one(order[within * self.batch : (within + 1) * self.batch], total)
@@ -135,7 +135,7 @@ class _Loop:
                 self.each_epoch(self.position.step // self.steps_an_epoch)
                 if self.position.step < total:
                     self.step.follow()
-                order = self.examples.order(self.position.step // self.steps_an_epoch)
+                order = self.batches.order(self.position.step // self.steps_an_epoch)
             yield end
 
     def _rates(self, total: int) -> tuple[float, float]:
@@ -147,7 +147,7 @@ class _Loop:
         lr, weight = self._rates(total)
         factor = self.kl_factors[self.position.step % self.steps_an_epoch]
         seed = self.options.seed * 2**32 + self.position.step  # below 2^63, see MAX_SEED
-        x, y = self.examples.take(chosen, seed)
+        x, y = self.batches.take(chosen, seed)
         outcome = self.step(x, y, seed, lr, weight * factor)
         if not outcome.finite:
             raise NonFiniteError(name_culprit(self.pair, x, y, weight * factor, self.position.step))

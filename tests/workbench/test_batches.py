@@ -3,9 +3,9 @@
 import pytest
 import torch
 from bitsback.models import Rate
-from bitsback.workbench import examples
+from bitsback.workbench import batches
 from bitsback.workbench.augment import corners, shifted
-from bitsback.workbench.examples import Examples
+from bitsback.workbench.batches import Batches
 from bitsback.workbench.options import Options
 from torch import nn
 
@@ -18,14 +18,14 @@ def model(teacher=True):
     return Rate(net, len(X), teacher=teacher, temperature=2.0)
 
 
-def examples_of(taught, **options):
-    return Examples(taught, (X, Y), Options(batch_size=20, **options), lambda text: None)
+def batches_of(taught, **options):
+    return Batches(taught, (X, Y), Options(batch_size=20, **options), lambda text: None)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
 def test_a_teacher_is_asked_once_about_every_place(shift, monkeypatch):
     taught = model()
-    found = examples_of(taught, epochs=10, shift=shift)
+    found = batches_of(taught, epochs=10, shift=shift)
     chosen = found.order(3)[:20]
     expected = taught.teacher.soft(shifted(X[chosen], shift, 5))
     monkeypatch.setattr(taught.teacher, "net", None)  # not to be asked again
@@ -42,15 +42,17 @@ def test_all_places_come_up():
     assert len(set(zip(*at.tolist(), strict=True))) == 9
 
 
-@pytest.mark.parametrize("why", ["no teacher", "as many places as epochs", "too many"])
-def test_labels_alone(why, monkeypatch):
-    if why == "too many":
-        monkeypatch.setattr(examples, "LARGEST", 9 * 50 * 3 - 1)
-    taught, epochs = model(why != "no teacher" or None), 9 if why[0] == "a" else 10
-    chosen = torch.arange(20)
-    assert examples_of(taught, epochs=epochs, shift=1).take(chosen, 5)[1].equal(Y[:20])
+@pytest.mark.parametrize(
+    ("teacher", "epochs", "largest"),
+    [(None, 10, 9 * 50 * 3), (True, 9, 9 * 50 * 3), (True, 10, 9 * 50 * 3 - 1)],
+    ids=["no teacher", "as many places as epochs", "too many to keep"],
+)
+def test_labels_alone(teacher, epochs, largest, monkeypatch):
+    monkeypatch.setattr(batches, "LARGEST", largest)
+    found = batches_of(model(teacher), epochs=epochs, shift=1)
+    assert found.take(torch.arange(20), 5)[1].equal(Y[:20])
 
 
 def test_moves_images_alone():
     with pytest.raises(ValueError, match=r"shift moves images .*, not \(50, 36\)"):
-        Examples(model(), (X.flatten(1), Y), Options(shift=1), lambda text: None)
+        Batches(model(), (X.flatten(1), Y), Options(shift=1), lambda text: None)

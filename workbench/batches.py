@@ -1,4 +1,4 @@
-"""Training examples as a step takes them: in an epoch's order, moved, with a teacher's labels."""
+"""Batches of training examples: in an epoch's order, moved, with what a teacher says of them."""
 
 import itertools
 from collections.abc import Callable
@@ -13,8 +13,8 @@ LARGEST = 2**26  # probabilities of a teacher that are kept (256 MB); with more 
 CHUNK = 1_000  # examples that a teacher is asked about at once
 
 
-class Examples:
-    """The training examples of a run.
+class Batches:
+    """Where the steps of a run get their examples.
 
     A teacher of the model (`models.teacher`) is asked once about every image in every place that it
     may be moved to, if there are fewer places than epochs; what it says then stands behind the
