@@ -1,27 +1,23 @@
-"""The `bitsback` command: its options, and how its errors look.
+"""The `bitsback` command and its options.
 
 This file loads nothing heavy, so that `bitsback --help` is fast. Exit codes: 0 ok, 1 a result
 failed a check, 2 wrong use or bad input, 3 a corrupt compressed file, 130 interrupted.
 """
 
-import functools
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import commands
-from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
+from .one_line import one_line
 from .settings import Settings, number_or_validation, positive_integers, positive_numbers
 
 app = typer.Typer(
     help="Bayesian compression of neural networks: from a network and data to one small file.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # what gets past `_one_line` is a bug: show it whole and plain
+    pretty_exceptions_enable=False,  # what gets past `one_line` is a bug: show it whole and plain
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -41,59 +37,8 @@ def main() -> None:
     app(prog_name="bitsback")
 
 
-def _one_line(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what a user can cause into one line on stderr and an exit code.
-
-    BITSBACK_TRACEBACK=1 shows the traceback instead.
-    """
-
-    @functools.wraps(command)
-    def guarded(**options: object) -> None:
-        try:
-            command(**options)
-        except KeyboardInterrupt:
-            _fail(_how_to_resume(options.get("resume")), INTERRUPTED)
-        except BrokenPipeError:
-            raise  # `bitsback inspect ... | head`: typer ends silently
-        except (ValueError, OSError, CheckFailed, ArithmeticError) as error:
-            if os.environ.get("BITSBACK_TRACEBACK") == "1":
-                raise
-            _fail(f"error: {_message(error)}", _exit_code(error))
-
-    return guarded
-
-
-def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
-
-
-def _exit_code(error: Exception) -> int:
-    from ..compression.errors import CorruptFile
-
-    if isinstance(error, CorruptFile):
-        return CORRUPT_FILE
-    return FAILED_CHECK if isinstance(error, CheckFailed | ArithmeticError) else USAGE
-
-
-def _message(error: Exception) -> str:
-    """The message of an error on one line; for the system's own errors, file first."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split()) or type(error).__name__
-
-
-def _how_to_resume(folder: object) -> str:
-    if folder is None:
-        return (
-            "interrupted; nothing was kept (--resume DIR keeps checkpoints and goes on from them)"
-        )
-    return f"interrupted; to go on, run the same command again with --resume {folder}"
-
-
 @app.command()
-@_one_line
+@one_line
 def compress(
     data: Annotated[
         str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
@@ -291,7 +236,7 @@ def compress(
 
 
 @app.command()
-@_one_line
+@one_line
 def evaluate(
     file: CompressedFile,
     data: Annotated[
@@ -305,14 +250,14 @@ def evaluate(
 
 
 @app.command()
-@_one_line
+@one_line
 def inspect(file: CompressedFile, json: Json = None) -> None:
     """Where the bytes of a compressed file are, and what is left of each layer."""
     commands.inspect(file, json)
 
 
 @app.command()
-@_one_line
+@one_line
 def export(
     file: CompressedFile,
     onnx: Annotated[
@@ -340,7 +285,7 @@ def export(
 
 
 @app.command()
-@_one_line
+@one_line
 def diagnose(
     file: Annotated[
         Path, typer.Argument(metavar="GUIDE", help="What `compress --save-guide` kept.")
@@ -361,7 +306,7 @@ def diagnose(
 
 
 @app.command()
-@_one_line
+@one_line
 def tau0(
     data: Annotated[
         str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
@@ -431,14 +376,14 @@ def tau0(
 
 
 @app.command()
-@_one_line
+@one_line
 def methods(json: Json = None) -> None:
     """The methods: name, prior, guide, paper, defaults."""
     commands.methods(json)
 
 
 @app.command()
-@_one_line
+@one_line
 def env(json: Json = None) -> None:
     """Versions, cores, compiler and CUDA, for bug reports."""
     commands.env(json)

@@ -105,7 +105,7 @@ def test_a_teacher_counts_beside_the_labels():
     lesson = torch.cat([Y[:, None].float(), model.teacher.soft(X)], 1)
     again = ELBO().terms(model, guide, X, lesson).expected_log_likelihood
     torch.testing.assert_close(again, expected)
-    with pytest.raises(ValueError, match=r"probabilities have shape .*: give labels alone, or each"):
+    with pytest.raises(ValueError, match=r"have shape .*: give labels alone, or each"):
         ELBO().terms(model, guide, X, lesson[:, :2])
     assert not any("teacher" in name for name in model.state_dict())
 
