@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .living_layers import LivingLayer, living_layers, through
 
-CHUNK = 2_000  # examples that go through the network at once
+CHUNK = 1_000  # examples that go through the network at once
 # Of the examples, looked at in turn while a move may still pay.
 SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)
 GIVE_UP = 1.0  # standard errors by which a share must speak against a move
@@ -60,7 +60,7 @@ def descend(
     inputs, layers = living_layers(model, weights, x)
     score, chain, saved = model.pointwise(x, y), list(layers.values()), 0.0
     for k, name in reversed(list(enumerate(layers))):
-        h = torch.cat([through(chain[:k], inputs[part]) for part in _parts(len(x))])
+        h = torch.cat([through(chain[:k], inputs[part]) for part in _parts(0, len(x))])
         sweep = _Sweep(chain[k:], h, score, model.num_data / len(x), float(model.step(name)))
         if sweep.numbers() > LARGEST:
             continue
@@ -70,6 +70,21 @@ def descend(
         chain[k].put(levels[name], integers)
         model.refresh(levels)
     return saved
+
+
+class _State(NamedTuple):
+    """What all examples come to, with one unit of a layer in view.
+
+    :param own: the unit's sums.
+    :param seen: what the next layer sees of them.
+    :param sums: see `_Sweep._sums`.
+    :param nats: the log-likelihood of each example.
+    """
+
+    own: Tensor
+    seen: Tensor
+    sums: Tensor
+    nats: Tensor
 
 
 class _Sweep:
@@ -95,7 +110,7 @@ class _Sweep:
     def gradient(self) -> Tensor:
         """Of minus the log-likelihood of all data for the weights, nats."""
         total = torch.zeros_like(self.layer.weight)
-        for part in _parts(len(self.h)):
+        for part in _parts(0, len(self.h)):
             weight = self.layer.weight.clone().requires_grad_()
             with torch.enable_grad():
                 output = through(self.rest, self.layer.after(self.layer.sums(self.h[part], weight)))
@@ -109,68 +124,64 @@ class _Sweep:
         :param moves: those of one unit after each other.
         :param integers: of the living part of the layer; changed in place.
         """
-        parts = list(_parts(len(self.h)))
+        parts, saved, unit, moved = list(_parts(0, len(self.h))), 0.0, None, set()
         sums = torch.cat([self._sums(self.h[part]) for part in parts])
-        now = torch.cat([self._nats(sums[part], part) for part in parts])
-        saved, unit, own, seen, moved = 0.0, None, None, None, set()
+        nats = torch.cat([self._nats(sums[part], part) for part in parts])
         for move in moves:
             if move[:2] in moved:
                 continue
             if move.unit != unit:
                 unit = move.unit
                 own = torch.cat([self.layer.sums_of_unit(self.h[part], unit) for part in parts])
-                seen = self.layer.after(own)
-            made = self._try(move, own, seen, sums, now)
-            if made is not None:
-                gained, own, seen, sums, now = made
+                seen = torch.cat([self.layer.after(own[part]) for part in parts])
+                state = _State(own, seen, sums, nats)
+                tried = _State(*(torch.empty_like(tensor) for tensor in state))
+            gained = self._try(move, state, tried)
+            if gained is not None:
+                state, tried = tried, state
+                sums, nats = state.sums, state.nats
                 moved.add(move[:2])
                 saved += gained
                 integers.view(len(integers), -1)[move[:2]] += move.by
                 self.layer.weight.view(len(integers), -1)[move[:2]] += move.by * self.step
         return saved
 
-    def _try(
-        self, move: Move, own: Tensor, seen: Tensor, sums: Tensor, now: Tensor
-    ) -> tuple[float, Tensor, Tensor, Tensor, Tensor] | None:
-        """The nats saved, and what the four become; None if the move does not pay.
-
-        :param own: the sums of the unit that the move changes.
-        :param seen: what the next layer sees of them.
-        :param sums: see `_sums`.
-        :param now: the log-likelihood of each example.
-        """
-        rise, square, made = 0.0, 0.0, []
+    def _try(self, move: Move, state: _State, tried: _State) -> float | None:
+        """The nats a move saves, `tried` then being what it leads to; None if it does not pay."""
+        rise, square = 0.0, 0.0
         for start, stop in pairwise(self.ends):
-            part = slice(start, stop)
-            new = own[part] + move.by * self.step * self.layer.from_one_weight(
-                self.h[part], move.at
-            )
-            new_seen = self.layer.after(new)
-            changed = self._changed(move.unit, new_seen, new_seen - seen[part], sums[part])
-            nats = self._nats(changed, part)
-            difference = (nats - now[part]).double()
-            rise, square = rise + difference.sum().item(), square + difference.square().sum().item()
+            for part in _parts(start, stop):
+                self._move(move, state, tried, part)
+                difference = (tried.nats[part] - state.nats[part]).double()
+                rise += difference.sum().item()
+                square += difference.square().sum().item()
             saved = self.scale * len(self.h) * rise / stop - move.price
             variance = max(square / stop - (rise / stop) ** 2, 0.0) / stop
             rest = 1 - stop / len(self.h)  # of the examples, the only doubt
             error = self.scale * len(self.h) * (rest * variance) ** 0.5
             if saved + GIVE_UP * error < LEAST:
                 return None
-            made.append((new, new_seen, changed, nats))
-        return saved, *(torch.cat(tensors) for tensors in zip(*made, strict=True))
+        return saved
+
+    def _move(self, move: Move, state: _State, tried: _State, part: slice) -> None:
+        """In place, as fresh memory for numbers that are mostly thrown away takes longer."""
+        own, seen, sums = tried.own[part], tried.seen[part], tried.sums[part]
+        change = self.layer.from_one_weight(self.h[part], move.at)
+        torch.add(state.own[part], change, alpha=move.by * self.step, out=own)
+        seen.copy_(self.layer.after(own))
+        if self.rest:
+            units = len(self.layer.weight)
+            change = self.rest[0].from_unit(seen - state.seen[part], move.unit, units)
+            torch.add(state.sums[part], change, out=sums)
+        else:
+            sums.copy_(state.sums[part])
+            sums[:, move.unit : move.unit + 1] = seen
+        tried.nats[part] = self._nats(sums, part)
 
     def _sums(self, h: Tensor) -> Tensor:
         """What the layer's inputs become in the next layer; in the last one, its own sums."""
         own = self.layer.sums(h)
         return self.rest[0].sums(self.layer.after(own)) if self.rest else own
-
-    def _changed(self, unit: int, seen: Tensor, change: Tensor, sums: Tensor) -> Tensor:
-        """The sums after a change of what is seen of one of the layer's units."""
-        if not self.rest:
-            sums = sums.clone()
-            sums[:, unit : unit + 1] = seen
-            return sums
-        return sums + self.rest[0].from_unit(change, unit, len(self.layer.weight))
 
     def _nats(self, sums: Tensor, part: slice) -> Tensor:
         last = self.rest[0] if self.rest else self.layer
@@ -202,5 +213,5 @@ def _counted(
             progress(name, tried, len(moves))
 
 
-def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+def _parts(start: int, stop: int) -> Iterator[slice]:
+    return (slice(at, min(at + CHUNK, stop)) for at in range(start, stop, CHUNK))

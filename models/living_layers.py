@@ -109,6 +109,8 @@ def living_layers(
     links = {link.module: link.weight for link in model.chain}
     alive, found, last = model.alive(), {}, None
     for path, module in leaves_of(net):
+        if hasattr(module, "inplace"):
+            module.inplace = False  # sums are looked at again after what follows them
         if path in links:
             name, columns = links[path], module.weight.shape[1]
             read = living_inputs(model.chain, name, alive, columns)

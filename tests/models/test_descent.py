@@ -14,8 +14,9 @@ COUNT = 120
 
 NETWORKS = {
     "conv": lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False), nn.ReLU(),
-        nn.Flatten(), nn.Linear(20, 6), nn.ReLU(), nn.Linear(6, 3),
+        nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False),
+        nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(20, 6), nn.ReLU(inplace=True),
+        nn.Linear(6, 3),
     ),
     "dense": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3)),
     "signal": lambda: nn.Sequential(
