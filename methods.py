@@ -349,8 +349,8 @@ METHODS: dict[str, Method] = {
             defaults=_training(100, 4e-3, 10.0, **_RATE),
             networks={
                 **_digits(200, 1e-2, **_RATE),
-                "lenet-5-caffe": _training(100, 4e-3, 5.0, shift=1, **_RATE_LENETS),
-                "lenet-5-caffe-relu": _training(100, 4e-3, 5.0, shift=1, **_RATE_LENETS),
+                "lenet-5-caffe": _training(100, 8e-3, 5.0, shift=1, **_RATE_LENETS),
+                "lenet-5-caffe-relu": _training(100, 8e-3, 5.0, shift=1, **_RATE_LENETS),
                 "lenet-300-100": _training(100, 4e-3, 5.0, shift=1, **_RATE_LENETS | {"beta": 0.5}),
             },
         ),
