@@ -214,8 +214,12 @@ def _is_plain(spec: TensorSpec) -> bool:
 
 
 def _decisions(architecture: Architecture) -> int:
-    """A lower bound on the decisions that a stream of this architecture holds."""
-    return sum(prod(spec.shape) for spec in architecture.tensors() if not _is_plain(spec))
+    """A lower bound on the decisions that a stream of this architecture holds.
+
+    Of a tensor that an axis of 0 leaves empty, the longest axis: that much is taken for its rows.
+    """
+    shapes = [spec.shape for spec in architecture.tensors() if not _is_plain(spec)]
+    return sum(prod(shape) or max(shape) for shape in shapes)
 
 
 def _to_bytes(array: np.ndarray) -> bytes:

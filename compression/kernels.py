@@ -30,6 +30,7 @@ LEAVES = NODES + 32  # the nodes beyond share one for each depth
 LIKE_STATES = 5  # of the magnitudes around
 CROWD_STATES = 6  # of the number of nonzero neighbours
 LIMIT = 4 << 24  # of a learned weight, so that no product leaves 63 bits
+LENT = 64 << 24  # of what rows lend: with a weight beyond 1 it would grow from row to row
 
 
 def bit(rc, buf, symbol, probability):
@@ -122,6 +123,7 @@ def positions(
         active[1] = first_row + row
         if row:
             inherited = theta[first_row + row - 1] + (weights[2] * inherited >> 24)
+            inherited = min(max(inherited, -LENT), LENT)
         if spatial:
             smoothed(theta, first_col, cols, around, smooth)
         for col in range(cols):

@@ -8,7 +8,8 @@ for the levels at hand. Magnitudes go by counts plus 1/2.
 
 The coder has to learn all that from the file, which costs bits. Here these are `own_nats`: for log
 odds the negative log evidence of the tables by Laplace's approximation, with a diagonal Hessian,
-less the price of the levels at the mode; for counts the Krichevsky-Trofimov code less the same.
+less the price of the levels at the mode (columns of images as if those around were known); for
+counts the Krichevsky-Trofimov code less the same.
 """
 
 import math

@@ -17,7 +17,8 @@ from .living_layers import LivingLayer, living_layers, through
 
 CHUNK = 1_000  # examples that go through the network at once
 # Of the examples, looked at in turn while a move may still pay.
-SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)
+SHARES = (1 / 64, 1 / 16, 1 / 4)  # and then all
+FEWEST = 100  # examples that say anything
 GIVE_UP = 1.0  # standard errors by which a share must speak against a move
 LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
 LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
@@ -47,7 +48,7 @@ def descend(
     the gradient's slope is not tried, as the loss is, as a rule, convex in a single weight.
 
     :param model: a `models.Rate`. Of a network that is no chain (`models.living.chain_of`) nothing
-        is changed, nor is a layer that would take gigabytes for it.
+        is changed, nor is a layer that would take gigabytes for it, nor a Linear at several places.
     :param levels: whole numbers of steps, by the weights' names; changed in place.
     :param x: training inputs, in an order in which the first are a fair sample of all.
     :param y: their labels.
@@ -60,10 +61,10 @@ def descend(
     inputs, layers = living_layers(model, weights, x)
     score, chain, saved = model.pointwise(x, y), list(layers.values()), 0.0
     for k, name in reversed(list(enumerate(layers))):
+        if not _fits(chain[k:], through(chain[:k], inputs[:1]), len(x)):
+            continue
         h = torch.cat([through(chain[:k], inputs[part]) for part in _parts(0, len(x))])
         sweep = _Sweep(chain[k:], h, score, model.num_data / len(x), float(model.step(name)))
-        if sweep.numbers() > LARGEST:
-            continue
         integers = chain[k].part(levels[name])
         moves = _moves(model, name, levels[name], sweep)
         saved += sweep.run(_counted(moves, name, progress), integers)
@@ -77,7 +78,7 @@ class _State(NamedTuple):
 
     :param own: the unit's sums.
     :param seen: what the next layer sees of them.
-    :param sums: see `_Sweep._sums`.
+    :param sums: see `_sums`.
     :param nats: the log-likelihood of each example.
     """
 
@@ -101,11 +102,8 @@ class _Sweep:
     ):
         self.layer, self.rest, self.h = chain[0], chain[1:], h
         self.score, self.scale, self.step = score, scale, step
-        self.ends = [0, *(max(1, round(share * len(h))) for share in SHARES)]
-
-    def numbers(self) -> int:
-        """How many numbers the larger of the two tensors has that are kept of all examples."""
-        return len(self.h) * max(self.h[0].numel(), self._sums(self.h[:1]).numel())
+        ends = (round(share * len(h)) for share in SHARES)
+        self.ends = [0, *(end for end in ends if end >= FEWEST), len(h)]
 
     def gradient(self) -> Tensor:
         """Of minus the log-likelihood of all data for the weights, nats."""
@@ -125,7 +123,7 @@ class _Sweep:
         :param integers: of the living part of the layer; changed in place.
         """
         parts, saved, unit, moved = list(_parts(0, len(self.h))), 0.0, None, set()
-        sums = torch.cat([self._sums(self.h[part]) for part in parts])
+        sums = torch.cat([_sums(self.layer, self.rest, self.h[part]) for part in parts])
         nats = torch.cat([self._nats(sums[part], part) for part in parts])
         for move in moves:
             if move[:2] in moved:
@@ -159,7 +157,8 @@ class _Sweep:
             variance = max(square / stop - (rise / stop) ** 2, 0.0) / stop
             rest = 1 - stop / len(self.h)  # of the examples, the only doubt
             error = self.scale * len(self.h) * (rest * variance) ** 0.5
-            if saved + GIVE_UP * error < LEAST:
+            # Where nothing has changed yet, an input is perhaps rare.
+            if (square or not rest) and saved + GIVE_UP * error < LEAST:
                 return None
         return saved
 
@@ -175,28 +174,41 @@ class _Sweep:
             torch.add(state.sums[part], change, out=sums)
         else:
             sums.copy_(state.sums[part])
-            sums[:, move.unit : move.unit + 1] = seen
+            sums[:, move.unit : move.unit + 1] = own
         tried.nats[part] = self._nats(sums, part)
-
-    def _sums(self, h: Tensor) -> Tensor:
-        """What the layer's inputs become in the next layer; in the last one, its own sums."""
-        own = self.layer.sums(h)
-        return self.rest[0].sums(self.layer.after(own)) if self.rest else own
 
     def _nats(self, sums: Tensor, part: slice) -> Tensor:
         last = self.rest[0] if self.rest else self.layer
         return self.score(through(self.rest[1:], last.after(sums)), part)
 
 
+def _sums(layer: LivingLayer, rest: list[LivingLayer], h: Tensor) -> Tensor:
+    """What a layer's inputs become in the next layer; in the last one, its own sums."""
+    own = layer.sums(h)
+    return rest[0].sums(layer.after(own)) if rest else own
+
+
+def _fits(chain: list[LivingLayer], h: Tensor, count: int) -> bool:
+    """Whether a layer can be swept: in memory, and with its units on axis 1.
+
+    :param chain: the layer and all after it.
+    :param h: its inputs of one example, of `count`.
+    """
+    if chain[0].weight.dim() == 2 and h.dim() != 2:  # a Linear layer at several positions
+        return False
+    return count * max(h.numel(), _sums(chain[0], chain[1:], h).numel()) <= LARGEST
+
+
 def _moves(model: nn.Module, name: str, level: Tensor, sweep: _Sweep) -> list[Move]:
     """What may pay: unit by unit, in each the most promising first."""
     prior, beta, slope = model.prior(name, level), float(model.beta), sweep.gradient()
     now, found = prior.price(level), []
-    for target in (level - 1, level + 1, torch.zeros_like(level)):
+    far = level.abs() > 1  # from zero, so that it is no neighbour
+    for target in (level - 1, level + 1, torch.where(far, 0.0, level)):
         price = beta * sweep.layer.part(prior.price(target) - now)
         by = sweep.layer.part(target - level)
         promise = -slope * by * sweep.step - price
-        places = (promise > LEAST).flatten(1).nonzero()
+        places = ((promise > LEAST) & (by != 0)).flatten(1).nonzero()
         values = [t.flatten(1)[places[:, 0], places[:, 1]] for t in (promise, by, price)]
         rows = zip(places.tolist(), *(value.tolist() for value in values), strict=True)
         found += [(place[0], -good, Move(*place, by, price)) for place, good, by, price in rows]

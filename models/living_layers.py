@@ -104,7 +104,7 @@ def living_layers(
     :param weights: of the whole network, by name.
     :param x: the network's inputs.
     """
-    net = model.trained().eval()
+    net = model.trained().eval().to(next(iter(weights.values())))
     net.load_state_dict(weights, strict=False)
     links = {link.module: link.weight for link in model.chain}
     alive, found, last = model.alive(), {}, None

@@ -34,8 +34,9 @@ class Rate(NetworkModel):
 
     :param coarseness: the first step of each tensor, in root mean squares of its weights.
     :param beta: what multiplies log p of all weights: the price of a bit of the file in bits of
-        labels. 1 (default) is minimum description length; any other tempers the prior, and the
-        loss is then no description length.
+        labels. 1 (default) is minimum description length of labels and weights, given biases and
+        steps; any other tempers the prior, and the loss is then no description length. Nor is it
+        one with a teacher.
     :param teacher: a classifier of the same outputs whose logits count beside the labels; True: the
         network as it is given. None (default): labels alone. y may carry what it says, see
         `Teacher.lesson`; else it is asked in each pass.
@@ -44,8 +45,8 @@ class Rate(NetworkModel):
 
     The other parameters are those of `NetworkModel`.
 
-    :raises ValueError: for a coarseness, beta or temperature that is not positive and finite, and
-        an alpha outside (0, 1).
+    :raises ValueError: for a coarseness, beta or temperature that is not positive and finite, an
+        alpha outside (0, 1), and a teacher where labels are no classes.
     """
 
     proper = True
@@ -66,6 +67,10 @@ class Rate(NetworkModel):
             if not 0 < value < math.inf:
                 raise ValueError(f"{option} must be positive and finite; got {value}")
         given = self._original[0] if teacher is True else teacher
+        if given and kwargs.get("likelihood", "categorical") in ("bernoulli", "normal"):
+            raise ValueError(
+                "a teacher teaches probabilities of classes: it takes likelihood='categorical'"
+            )
         self.teacher = Teacher(given, alpha, temperature) if given else None
         # Plain numbers, so that a checkpoint of other settings is told from this run's.
         self.coarseness, self.first_beta = coarseness, beta
@@ -81,7 +86,9 @@ class Rate(NetworkModel):
         units = 0
         for name in self._in_order:
             value = initial[name]
-            size = value.square().mean().sqrt().clamp(min=1e-6)
+            size = value.square().mean().sqrt()
+            if size < 1e-6:  # of zeros: about what a layer is initialised with
+                size = size.new_tensor(max(value[:1].numel(), 1) ** -0.5)
             self.log_step[_key(name)] = nn.Parameter((coarseness * size).log())
             self.densities[_key(name)] = Densities(value, units)
             units = value.shape[0] if value.dim() > 1 else units

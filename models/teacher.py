@@ -29,7 +29,8 @@ class Teacher:
     @torch.no_grad()
     def soft(self, x: Tensor) -> Tensor:
         """The teacher's probabilities at temperature T, shape `(batch, classes)`."""
-        return softmax(self.net.to(x.device)(x) / self.temperature, -1)
+        net = self.net.to(x if x.is_floating_point() else x.device)
+        return softmax(net(x) / self.temperature, -1)
 
     def lesson(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The labels, and the teacher's probabilities.

@@ -63,10 +63,10 @@ class Batches:
     def _ask(self, teacher) -> Tensor | None:
         """Its probabilities, shape (places, examples, classes); None if that is too many."""
         places = list(itertools.product(range(2 * self._most + 1), repeat=2))
-        classes = teacher.soft(self.x[:1]).shape[1]
-        if len(places) * len(self.x) * classes > LARGEST:
+        one = teacher.soft(self.x[:1])
+        if len(places) * len(self.x) * one.shape[1] > LARGEST:
             return None
-        soft = self.x.new_empty(len(places), len(self.x), classes)
+        soft = one.new_empty(len(places), len(self.x), one.shape[1])  # inputs may be integers
         for row, place in zip(soft, places, strict=True):
             # In chunks that are always the same, so that a resumed run has the same bits.
             for x, part in zip(self.x.split(CHUNK), row.split(CHUNK), strict=True):

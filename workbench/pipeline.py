@@ -87,6 +87,8 @@ def _no_code(method: Method, guide: nn.Module, posterior: Posterior) -> str | No
     """Why KL(q || p) is no code length of the weights; None where it is."""
     if not method.proper:
         return "an improper prior has no code lengths"
+    if method.name == "rate":
+        return "not of a KL: see the description"
     if not any(bool(weight.stddev.any()) for weight in posterior.weights.values()):
         return "a point takes infinitely many bits"
     if not guide.divergence:

@@ -180,7 +180,9 @@ def _target(
     if settings.target_bytes is None:
         return None
     # With the label, as the names of reference networks make their files shorter.
-    compression = {**compression_options(method, settings), "label": settings.network}
+    compression = {
+        **compression_options(method, settings), "label": settings.network, "coder": settings.coder
+    }  # fmt: skip
     return TargetBytes(settings.target_bytes, model, guide, data.validation, options, compression)
 
 

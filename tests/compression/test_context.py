@@ -117,6 +117,20 @@ def test_python_and_numba_write_the_same_bytes():
         assert out[-1] == bytes(40)
 
 
+@pytest.mark.parametrize(("dense", "empty"), [(40, 120), (20, 60), (10, 110)])
+def test_what_rows_lend_stays_within_63_bits(dense, empty):
+    """Rows that are all zero after denser ones teach a weight beyond 1 of what they lend."""
+    pytest.importorskip("numba")
+    codes = np.zeros((dense + empty, 100), int)
+    codes[:dense] = sparse((dense, 100), 30, 7, 1)
+    tensor = Quantised(codes, codebook(7, 8))
+    plain = write([tensor], compiled=False)
+    assert write([tensor], compiled=True) == plain
+    assert len(plain) < 2 * len(write([Quantised(codes[:dense], tensor.grid)]))
+    for compiled in (False, True):
+        assert read(plain, [codes.shape], compiled) == [tensor]
+
+
 def heavy_tailed(rows: int, side: int, seed: int) -> np.ndarray:
     """A layer on an image as pruning leaves it: units look at patches, few pixels matter much."""
     y, x = np.divmod(np.arange(side * side), side)

@@ -159,9 +159,11 @@ def test_any_bytes_are_refused(data):
     assert refused(repaired(codec.MAGIC + bytes([codec.VERSION]) + data + bytes(4)))
 
 
-def test_sizes_are_admitted_before_memory_is_taken():
-    """A small file that declares a huge tensor costs next to no memory."""
-    wide = nn.Sequential(nn.Linear(1 << 14, 1 << 14, bias=False, device="meta"))
+@pytest.mark.parametrize("size", [(1 << 14, 1 << 14), (1 << 24, 0), (0, 1 << 24)])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_sizes_are_admitted_before_memory_is_taken(size):
+    """A small file that declares a huge tensor, or empty rows of one, costs next to no memory."""
+    wide = nn.Sequential(nn.Linear(*size, bias=False, device="meta"))
     shapes = describe(wide).to_bytes(1)
     for coder in range(len(file.CODERS)):
         head = codec.MAGIC + bytes([1]) + varint(2 * len(shapes) + coder)

@@ -121,12 +121,23 @@ def test_starts_from_another_posterior():
     assert guide.loc.get_submodule("0").weight.equal(start.weights["0.weight"].loc)
 
 
+def test_a_layer_of_zeros_has_a_step_of_use():
+    """As layers may be initialised that a network starts without: weights reach it soon."""
+    start = net()
+    nn.init.zeros_(start[2].weight)
+    model = Rate(start, 60, coarseness=1.0)
+    assert model.step("2.weight").item() == pytest.approx(5**-0.5)
+    assert not Rounding(model).levels()["2.weight"].any()
+
+
 @pytest.mark.parametrize("option", [{"beta": 0.0}, {"coarseness": -1.0}])
 def test_refuses_numbers_out_of_range(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))} must be positive"):
         Rate(net(), 60, **option)
     with pytest.raises(ValueError, match="no lattice"):
         Rounding(Gaussian(net(), 60))
+    with pytest.raises(ValueError, match="a teacher teaches probabilities of classes"):
+        Rate(net(), 60, teacher=True, likelihood="bernoulli")
     for wrong in ({"alpha": 1.0}, {"temperature": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Rate(net(), 60, teacher=True, **wrong)

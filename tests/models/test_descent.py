@@ -10,13 +10,16 @@ from bitsback.models.living_layers import LivingLayer, living_layers, through
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-COUNT = 120
+COUNT = 480  # so that a quarter of them is looked at before all
 
 NETWORKS = {
     "conv": lambda: nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False),
         nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(20, 6), nn.ReLU(inplace=True),
         nn.Linear(6, 3),
+    ),
+    "all-convolutional": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.AvgPool2d(4), nn.Flatten(),
     ),
     "dense": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3)),
     "signal": lambda: nn.Sequential(
@@ -141,6 +144,30 @@ def test_leaves_what_it_cannot_take_apart(monkeypatch):
     monkeypatch.setattr(descent, "LARGEST", 10)
     assert descend(model, levels, x, y) == 0
     assert all(level.equal(guide.levels()[name]) for name, level in levels.items())
+
+
+def test_layers_at_several_positions_are_left_alone():
+    model = Rate(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), COUNT)
+    x, y = torch.randn(COUNT, 4, 6), torch.randint(3, (COUNT, 4))
+    assert Rounding(model).descend(x, y) == 0
+
+
+def test_of_another_dtype():
+    model, guide, x, y = make("dense", beta=0.3, teacher=True)
+    model, guide = model.double(), guide.double()
+    assert guide.descend(x.double(), y) > 0
+
+
+def test_a_rare_input_is_not_given_up_for_examples_without_it():
+    """Of 800 examples 16 have it, all of one class and all behind the first share."""
+    x, y = torch.zeros(800, 2), torch.zeros(800, dtype=torch.long)
+    x[:, 0], y[::2] = 1.0, 1
+    x[-16:, 1], y[-16:] = 1.0, 1
+    model = Rate(nn.Sequential(nn.Linear(2, 2)), 800, coarseness=1.0, beta=0.01)
+    levels = {"0.weight": torch.zeros(2, 2)}
+    model.refresh(levels)
+    assert descend(model, levels, x, y) > 5
+    assert levels["0.weight"][:, 1].any()
 
 
 def test_the_guide_takes_a_sweep_over():

@@ -36,6 +36,15 @@ def test_a_teacher_is_asked_once_about_every_place(shift, monkeypatch):
     torch.testing.assert_close(soft, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_teacher_of_integers():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 3))
+    taught, x = Rate(net, len(X), teacher=True), torch.arange(150).reshape(50, 3) % 7
+    found = Batches(taught, (x, Y), Options(batch_size=20, epochs=3), lambda text: None)
+    soft = taught.teacher.lesson(*found.take(torch.arange(20), 5))[1]
+    torch.testing.assert_close(soft, taught.teacher.soft(x[:20]))
+
+
 def test_all_places_come_up():
     at = corners(200, 1, 3)
     assert at.shape == (2, 200)

@@ -93,6 +93,9 @@ def test_the_description_of_a_run(tmp_path):
     pages = Console(record=True, width=200, file=io.StringIO())
     print_compressed(pages, figures)
     assert "Not within 5 % of 300 bytes" in pages.export_text()
+    figures["target_bytes"] = 20
+    print_compressed(pages, figures)
+    assert "header, shapes, steps, biases) takes" in pages.export_text()
 
 
 @pytest.mark.slow
