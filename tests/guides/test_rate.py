@@ -110,6 +110,28 @@ def test_a_teacher_counts_beside_the_labels():
     assert not any("teacher" in name for name in model.state_dict())
 
 
+def test_gradient_of_the_price_through_model_and_guide():
+    """For loc and for the step, against central differences: with noise it has no jumps."""
+    model, guide = make(noise=True, beta=0.3, coarseness=0.5)
+    model, guide = model.double(), guide.double()
+
+    def price() -> torch.Tensor:
+        torch.manual_seed(1)
+        return ELBO().terms(model, guide, X.double(), Y).total_kl
+
+    price().backward()
+    for parameter in (*model.log_step.values(), *guide.parameters()):
+        found = parameter.grad.view(-1)[0].item()
+        with torch.no_grad():
+            value, ends = parameter.view(-1)[0].item(), []
+            for by in (1e-7, -1e-7):
+                parameter.view(-1)[0] = value + by
+                ends.append(price().item())
+            parameter.view(-1)[0] = value
+        assert found == pytest.approx((ends[0] - ends[1]) / 2e-7, rel=1e-5, abs=1e-6)
+        assert found
+
+
 def test_starts_from_another_posterior():
     other = Gaussian(net(), 60)
     start = bitsback.guides.MeanFieldNormal(other).posterior()
