@@ -70,9 +70,12 @@ def test_round_trip(make, percent, coder):
     assert file.encode(file.decode(data), coder) == data
 
 
-@pytest.mark.parametrize("name", ["dense.range", "conv.range", "dense.huffman"])
-def test_golden(name):
-    """Files of format version 1 are read for ever, to the same weights, and written the same."""
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("dense.range", 1), ("conv.range", 1), ("dense.huffman", 1), ("short.range", 2)],
+)
+def test_golden(name, version):
+    """Files of each format version are read for ever, to the same weights, and written the same."""
     data = (GOLDEN / f"{name}.bb").read_bytes()
     known = json.loads((GOLDEN / "sha256.json").read_text())[name]
     decoded = file.decode(data)
@@ -81,8 +84,10 @@ def test_golden(name):
         array = value.values() if isinstance(value, Quantised) else value
         assert hashlib.sha256(array.tobytes()).hexdigest() == digest, tensor
     assert known.keys() == decoded.tensors.keys()
-    make = {"dense": dense_net, "conv": conv_net}[name.split(".")[0]]
-    assert file.encode(archive(make()), name.split(".")[1]) == data
+    assert data[len(codec.MAGIC)] == version
+    make = {"dense": dense_net, "conv": conv_net, "short": short_net}[name.split(".")[0]]
+    label = "digits-mlp" if version == 2 else None
+    assert file.encode(archive(make(), label=label), name.split(".")[1]) == data
 
 
 @pytest.mark.parametrize("coder", CODERS)

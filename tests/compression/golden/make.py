@@ -7,18 +7,19 @@ from pathlib import Path
 from bitsback.compression import file
 from bitsback.compression.archive import Quantised
 
-from tests.compression.samples import archive, conv_net, dense_net
+from tests.compression.samples import archive, conv_net, dense_net, short_net
 
 FOLDER = Path(__file__).parent
 
 
 def main() -> None:
     known = {}
-    for name, make in (("dense", dense_net), ("conv", conv_net)):
+    networks = (("dense", dense_net, None), ("conv", conv_net, None))
+    for name, make, label in (*networks, ("short", short_net, "digits-mlp")):
         for coder in ("range", "huffman"):
-            if (name, coder) == ("conv", "huffman"):
+            if name != "dense" and coder == "huffman":
                 continue
-            source = archive(make())
+            source = archive(make(), label=label)
             (FOLDER / f"{name}.{coder}.bb").write_bytes(file.encode(source, coder))
             known[f"{name}.{coder}"] = {
                 key: hashlib.sha256(
