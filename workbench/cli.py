@@ -67,11 +67,7 @@ def compress(
         int | None, typer.Option(help="Epochs over which the KL's weight rises to 1.")
     ] = None,
     shift: Annotated[
-        int | None,
-        typer.Option(
-            help="Move training images by up to so many pixels; with --distill, by default, the "
-            "teacher's alone."
-        ),
+        int | None, typer.Option(help="Move training images by up to so many pixels.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:0.")] = "cpu",

@@ -32,8 +32,7 @@ class Settings:
         the method that it starts from included.
     :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
     :param lr: learning rate of Adam at the start.
-    :param shift: training images are moved by up to so many pixels (see `augment.shifted`). With
-        `distill` the default holds for the teacher's training alone.
+    :param shift: training images are moved by up to so many pixels (see `augment.shifted`).
     :param kl_warmup: epochs over which the weight of the KL rises to 1.
     :param threshold: log alpha above which a weight goes, in nats, or "validation".
     :param prune: what the threshold is held against; see `compression.compress`.

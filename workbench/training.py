@@ -39,9 +39,8 @@ def train_pair(
         load_weights(settings.weights, net)
     elif pretrain and method.name != "deterministic":
         short = replace(
-            options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0),
-            shift=shift_of(defaults, settings, pretraining=True),
-        )  # fmt: skip
+            options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0)
+        )
         net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
     if method.start:
         first, epochs = METHODS[method.start], _phases(defaults, settings.epochs)
@@ -92,15 +91,9 @@ def _options(defaults: dict[str, Any], settings: Settings) -> Options:
     )
 
 
-def shift_of(defaults: dict[str, Any], settings: Settings, pretraining: bool = False) -> int:
-    """By how many pixels training images are moved at most.
-
-    A teacher is pre-trained on moved images. Who learns from it needs none: its probabilities keep
-    a small network from overfitting, and moved images would take up bits.
-    """
-    if settings.shift is not None:
-        return settings.shift
-    return 0 if settings.distill and not pretraining else defaults.get("shift", 0)
+def shift_of(defaults: dict[str, Any], settings: Settings) -> int:
+    """By how many pixels training images are moved at most."""
+    return defaults.get("shift", 0) if settings.shift is None else settings.shift
 
 
 def _fit(

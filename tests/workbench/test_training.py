@@ -27,31 +27,6 @@ def test_rounds_share_the_epochs(total, rounds):
     assert sum(shares) == max(total, rounds) and max(shares) - min(shares) <= 1
 
 
-@pytest.mark.parametrize(
-    ("given", "distill", "pretrained", "trained"),
-    [(None, False, 1, 1), (None, True, 1, 0), (2, True, 2, 2), (0, False, 0, 0)],
-)
-def test_who_has_a_teacher_sees_images_in_their_places(given, distill, pretrained, trained):
-    settings = Settings(out=Path("net.bb"), method="rate", shift=given, distill=distill)
-    defaults = METHODS["rate"].settings("lenet-5-caffe")
-    assert training.shift_of(defaults, settings, pretraining=True) == pretrained
-    assert training.shift_of(defaults, settings) == trained
-
-
-def test_pretraining_has_its_own_shift(monkeypatch):
-    """Seen from `fit`: both phases get the shifts that `shift_of` gives."""
-    seen = {}
-
-    def fit(net, method, data, settings, options, console, phase, start=None):
-        seen[phase] = options.shift
-        return net, None, None, 0.0
-
-    monkeypatch.setattr(training, "_fit", fit)
-    ours = resolve(Settings(out=Path("net.bb"), data="mnist", method="rate", distill=True))
-    training.train_pair(None, METHODS["rate"], None, ours, Console(quiet=True))
-    assert seen == {"pretrain": 1, "train": 0}
-
-
 def test_a_run_goes_on_between_rounds(tmp_path):
     """Masks are in the checkpoints: the rounds that are done are not trained again."""
     method = replace(METHODS["magnitude"], guide_options={"kept": 0.1, "rounds": 3})
