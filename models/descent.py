@@ -163,7 +163,10 @@ class _Sweep:
         return saved
 
     def _move(self, move: Move, state: _State, tried: _State, part: slice) -> None:
-        """In place, as fresh memory for numbers that are mostly thrown away takes longer."""
+        """Write into `tried` what a move makes of some examples.
+
+        In place, as fresh memory for numbers that are mostly thrown away takes longer.
+        """
         own, seen, sums = tried.own[part], tried.seen[part], tried.sums[part]
         change = self.layer.from_one_weight(self.h[part], move.at)
         torch.add(state.own[part], change, alpha=move.by * self.step, out=own)

@@ -88,7 +88,7 @@ def _no_code(method: Method, guide: nn.Module, posterior: Posterior) -> str | No
     if not method.proper:
         return "an improper prior has no code lengths"
     if method.name == "rate":
-        return "not of a KL: see the description"
+        return "the code length of its weights is in the description"
     if not any(bool(weight.stddev.any()) for weight in posterior.weights.values()):
         return "a point takes infinitely many bits"
     if not guide.divergence:

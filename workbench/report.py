@@ -101,12 +101,13 @@ def _description(lengths: Mapping[str, float]) -> str:
 def _missed(result: Mapping[str, Any]) -> str:
     """Why a file is not of the size asked for."""
     wanted, found = result["target_bytes"], result["bytes"]
-    why = "Beta had not settled when training ended: train longer (--epochs)"
-    if found < wanted and result["description"]["beta"] < LEAST_BETA:
-        why = "Larger than that pays for nothing in the labels"
     besides = found - result["description"]["coded_bits"] / 8
     if besides > wanted:
         why = f"What is no weight (header, shapes, steps, biases) takes {besides:.0f} of them"
+    elif found < wanted and result["description"]["beta"] < LEAST_BETA:
+        why = "Larger than that pays for nothing in the labels"
+    else:
+        why = "Beta had not settled when training ended: train longer (--epochs)"
     return f"Not within {100 * NEAR:.0f} % of {wanted:,} bytes: the file has {found:,}. {why}."
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ from bitsback.workbench.networks import network
 from bitsback.workbench.options import Options
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
-from bitsback.workbench.settings import Settings
+from bitsback.workbench.settings import Settings, resolve
 from bitsback.workbench.steps import CompiledStep, EagerStep, Pair
 from bitsback.workbench.target import ABOVE, TargetBytes, TargetError
+from bitsback.workbench.training import _target
 from rich.console import Console
 from safetensors.torch import save_file
 from torch import nn
@@ -77,6 +79,13 @@ def test_beta_moves_until_the_size_is_the_one_asked_for():
         target(epoch)
     # What the last epochs of a real training take is aimed at above it.
     assert target.bytes() == pytest.approx(ABOVE * 250, rel=0.02)
+
+
+@pytest.mark.parametrize("coder", ["range", "huffman"])
+def test_the_size_aimed_at_is_that_of_the_coder_asked_for(coder):
+    settings = resolve(Settings(out=Path("net.bb"), method="rate", target_bytes=300, coder=coder))
+    target = _target(None, None, METHODS["rate"], load_data("digits"), settings, Options())
+    assert target.compression["coder"] == coder
 
 
 def test_the_description_of_a_run(tmp_path):
