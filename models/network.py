@@ -109,8 +109,17 @@ class NetworkModel(nn.Module):
             return self.observe(x, output, y)
 
     def observe(self, x: Tensor, output: Tensor, y: Tensor | None) -> Tensor:
-        """The statements about the examples, inside their plate; returns the labels."""
-        return pyro.sample("y", self.likelihood(output), obs=y)
+        """The statements about the examples, inside their plate; returns the labels.
+
+        :raises ValueError: for labels that the output would be broadcast against.
+        """
+        likelihood = self.likelihood(output)
+        if y is not None and likelihood.shape()[-y.dim() :] != y.shape:
+            raise ValueError(
+                f"labels have shape {tuple(y.shape)}, but outputs of shape {tuple(output.shape)} "
+                f"are about labels of shape {tuple(likelihood.shape())}: reshape one of the two"
+            )
+        return pyro.sample("y", likelihood, obs=y)
 
     def output(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         """The network's output at the given latent weights, point parameters as they are."""

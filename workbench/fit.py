@@ -91,6 +91,7 @@ def fit(
         batches = Batches(model, train, options, line.say)
         step = _make_step(pair, *batches.take(batches.order(0)[:batch], 0), options, line)
         run = _describe(pair, train, options, step.kind)
+        run["each_epoch"] = _summary(each_epoch) or None  # as of checkpoints that do not know it
         position = _start(pair, step, run, checkpoint_file, force_resume)
         step.follow()
         loop = _Loop(pair, step, batches, validation, options, position, each_epoch)
@@ -267,16 +268,16 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
     }
 
 
-def _summary(module: nn.Module | None) -> str:
+def _summary(thing: object) -> str:
     """Its class and its plain settings, such as a prior's scale; empty for None."""
-    if module is None:
+    if thing is None:
         return ""
     plain = {
         key: value
-        for key, value in vars(module).items()
+        for key, value in getattr(thing, "__dict__", {}).items()
         if _is_plain(value) and key != "training" and key[0] != "_"
     }
-    return f"{type(module).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+    return f"{type(thing).__name__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 
 
 def _is_plain(value: object) -> bool:

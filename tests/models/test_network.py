@@ -169,6 +169,14 @@ def test_errors(make, message):
         make()
 
 
+@pytest.mark.parametrize("likelihood", ["normal", "bernoulli"])
+def test_labels_that_would_be_broadcast_are_refused(likelihood):
+    model, x = Gaussian(nn.Linear(3, 1), 5, likelihood=likelihood), torch.ones(5, 3)
+    model(x, torch.zeros(5, 1))
+    with pytest.raises(ValueError, match=r"labels have shape \(5,\), .*of shape \(5, 1\): reshape"):
+        model(x, torch.zeros(5))
+
+
 def test_sites_and_mini_batch_scale():
     model, (x, y) = Gaussian(convolutional(), num_data=60), images(6)
     nodes = poutine.trace(model).get_trace(x, y).nodes

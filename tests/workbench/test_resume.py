@@ -14,8 +14,10 @@ import pytest
 import torch
 from bitsback.workbench import noise_library
 from bitsback.workbench.checkpoint import CheckpointMismatch
+from bitsback.workbench.data import Split
 from bitsback.workbench.fit import Options, fit
 from bitsback.workbench.steps import CompiledStep, EagerStep
+from bitsback.workbench.target import TargetError
 
 from .nets import data, pair, plain, same, state, with_noise_and_buffers
 
@@ -170,6 +172,24 @@ def test_another_pair_other_data_other_threads_are_refused(tmp_path, monkeypatch
     x, y = data()
     with pytest.raises(CheckpointMismatch, match="data was "):
         fit(*pair(method="gaussian"), (x + 1, y), options=options, checkpoint_file=tmp_path / "c")
+
+
+def test_another_target_is_refused(tmp_path):
+    options, file = Options(2, 16, 0.02, step="eager"), tmp_path / "c"
+
+    def train(wanted: float | None) -> None:
+        model, guide = pair(method="rate")
+        target = None
+        if wanted is not None:
+            target = TargetError(wanted, model, guide, Split(*data()), options)
+        fit(model, guide, data(), options=options, checkpoint_file=file, each_epoch=target)
+
+    train(3.0)
+    train(3.0)
+    with pytest.raises(CheckpointMismatch, match=r"each_epoch was .*wanted=3.0.* is .*wanted=4.0"):
+        train(4.0)
+    with pytest.raises(CheckpointMismatch, match=r"each_epoch was .*wanted=3.0.* is None"):
+        train(None)
 
 
 def test_forcing_what_does_not_fit_is_an_error_too(tmp_path):
