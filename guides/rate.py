@@ -21,7 +21,8 @@ class Rounding(NetworkGuide):
     the slope between the two levels around loc / step. Tables of the prior follow the integers:
     `fit()` refreshes them every `every` steps; a loop of one's own calls `refresh()` that often.
     After each epoch it calls `after_epoch()`, which removes units that have died. When all is
-    trained, `descend(x, y)` looks for integers that lower the loss one by one.
+    trained, `descend(x, y)` looks for integers that lower the loss one by one; and between `hold()`
+    and `release()` only steps and biases are trained.
 
     :param model: a `Rate` model; loc starts at its network's weights.
     :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
@@ -39,6 +40,7 @@ class Rounding(NetworkGuide):
         self._of = [model]  # in a list, out of sight of nn.Module: its parameters are the model's
         self.noise, self.every = noise, every
         self._add("loc", model.initial_weights())
+        self._held: dict[str, Tensor] | None = None  # not in the state_dict: loc says the same
 
     @property
     def model(self) -> nn.Module:
@@ -50,16 +52,29 @@ class Rounding(NetworkGuide):
         return {k: self._level(k).round() for k in self._names}
 
     def _level(self, name: str) -> Tensor:
-        """loc / step, zero for what has been removed."""
-        level, mask = self._get("loc", name) / self.model.step(name), self.model.mask(name)
+        """loc / step, or what is held; zero for what has been removed."""
+        held = self._held or {}
+        level = held[name] if held else self._get("loc", name) / self.model.step(name)
+        mask = self.model.mask(name)
         return level if mask is None else level * mask
 
     def refresh(self) -> None:
         """Fit the tables of the prior to the integers as they are now."""
         self.model.refresh(self.levels())
 
+    def hold(self) -> None:
+        """From now on train steps and biases alone: the integers stay as they are."""
+        self._held = self.levels()
+
+    @torch.no_grad()
+    def release(self) -> None:
+        """Let the integers be trained again, from where they were held and on the steps of now."""
+        for name, level in self.levels().items():
+            self._get("loc", name).copy_(self.model.step(name) * level)
+        self._held = None
+
     def after_step(self, number: int) -> None:
-        if number % self.every == 0:
+        if number % self.every == 0 and self._held is None:
             self.refresh()
 
     def after_epoch(self) -> None:

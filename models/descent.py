@@ -20,6 +20,10 @@ CHUNK = 1_000  # examples that go through the network at once
 SHARES = (1 / 64, 1 / 16, 1 / 4)  # and then all
 FEWEST = 100  # examples that say anything
 GIVE_UP = 1.0  # standard errors by which a share must speak against a move
+# Standard errors that a move must save if it makes the file larger. Of thousands of moves that are
+# looked at, those that seem to pay are also those that chance is kind to: what they save on other
+# examples is less.
+SURE = 1.0
 LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
 LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
 
@@ -44,8 +48,9 @@ def descend(
     """One sweep over all integers of a network, from its last layer to its first.
 
     A move is made if it lowers -log p(y | w) - beta log p(w): the likelihood on all examples, the
-    price by the prior's tables, which are refreshed after each layer. What would not pay even at
-    the gradient's slope is not tried, as the loss is, as a rule, convex in a single weight.
+    price by the prior's tables, which are refreshed after each layer. One that costs bits must
+    save more than the standard error of what it saves, the examples being a sample. What would not
+    pay even at the gradient's slope is not tried, as the loss is, as a rule, convex in one weight.
 
     :param model: a `models.Rate`. Of a network that is no chain (`models.living.chain_of`) nothing
         is changed, nor is a layer that would take gigabytes for it, nor a Linear at several places.
@@ -155,12 +160,12 @@ class _Sweep:
                 square += difference.square().sum().item()
             saved = self.scale * len(self.h) * rise / stop - move.price
             variance = max(square / stop - (rise / stop) ** 2, 0.0) / stop
+            error = self.scale * len(self.h) * variance**0.5
             rest = 1 - stop / len(self.h)  # of the examples, the only doubt
-            error = self.scale * len(self.h) * (rest * variance) ** 0.5
             # Where nothing has changed yet, an input is perhaps rare.
-            if (square or not rest) and saved + GIVE_UP * error < LEAST:
+            if (square or not rest) and saved + GIVE_UP * rest**0.5 * error < LEAST:
                 return None
-        return saved
+        return None if move.price > 0 and saved < SURE * error else saved
 
     def _move(self, move: Move, state: _State, tried: _State, part: slice) -> None:
         """Write into `tried` what a move makes of some examples.

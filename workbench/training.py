@@ -5,18 +5,17 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
-from .augment import shifted
 from .bops import log_errors
 from .data import Dataset
 from .fit import Options, fit
 from .kept import about
-from .progress import ProgressLine
 from .settings import Settings
+from .settle import settle
 from .target import BopsTarget, Target, TargetBytes, TargetError
 from .trained import load_guide, load_weights, save_guide
 
@@ -130,35 +129,12 @@ def _fit(
     guide.after_training(*train)
     # What a target is reached by is beta in training: after it files would be smaller again.
     if method.name == "rate" and phase == "train" and target is None:
-        _descend(guide, _moved(train[0], options), train[1], console, phase)
+        history = settle(model, guide, train, validation, options, console, phase)
     if method.name == "bayesian-bits":
         log_errors(guide, history)
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))
     return with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
-
-
-def _descend(guide: nn.Module, x: Tensor, y: Tensor, console: Console, phase: str) -> None:
-    """One sweep over single integers, with a line for each layer."""
-    lines: dict[str, ProgressLine] = {}
-
-    def show(layer: str, done: int, total: int) -> None:
-        if layer not in lines:
-            lines[layer] = ProgressLine(console, f"{phase}, integers of {layer}", total)
-        lines[layer].update(done, "")
-        if done == total:
-            lines[layer].close()
-
-    try:
-        guide.descend(x, y, show)
-    finally:
-        for line in lines.values():
-            line.close()
-
-
-def _moved(x: Tensor, options: Options) -> Tensor:
-    """Training images as training had them: moved once, if it moved them."""
-    return shifted(x, options.shift, options.seed) if options.shift else x
 
 
 def _target(

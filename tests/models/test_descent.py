@@ -96,6 +96,7 @@ def test_ends_where_no_single_change_pays(monkeypatch):
     model = Rate(nn.Sequential(nn.Linear(5, 3)), COUNT, coarseness=0.4, beta=0.5)
     monkeypatch.setattr(model, "refresh", lambda levels: None)
     monkeypatch.setattr(descent, "GIVE_UP", 100.0)
+    monkeypatch.setattr(descent, "SURE", 0.0)
     levels, y = Rounding(model).levels(), torch.randint(3, (COUNT,))
     with torch.no_grad():
         assert descend(model, levels, x, y) > 0

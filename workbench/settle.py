@@ -1,0 +1,73 @@
+"""After the training of `rate`: single integers are changed, then steps and biases trained."""
+
+import math
+from dataclasses import replace
+
+from rich.console import Console
+from torch import Tensor, nn
+
+from .augment import shifted
+from .fit import Epoch, fit
+from .options import Options
+from .progress import ProgressLine
+
+# Of the epochs of training, and at which rate: steps and biases are few and almost right.
+TUNING, TUNING_RATE = 0.05, 1e-3
+
+
+def settle(
+    model: nn.Module, guide: nn.Module, train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str,
+) -> list[Epoch]:  # fmt: skip
+    """Coordinate descent over the integers of a trained pair, then steps and biases at these.
+
+    Integers and steps that were trained together, on mini-batches, with gradients that pass through
+    the rounding, are no minimum of the loss.
+
+    :param options: of the training that was.
+    :returns: what the epochs of the second part came to; there are no checkpoints in either.
+    """
+    _descend(guide, _moved(train[0], options), train[1], console, title)
+    guide.hold()
+    short = replace(
+        options,
+        epochs=math.ceil(TUNING * options.epochs),
+        lr=TUNING_RATE,
+        lr_schedule="linear",
+        kl_warmup=(0.0, 0.0),
+        step="eager",  # nearly all parameters have no gradient
+    )
+    history = fit(
+        model,
+        guide,
+        train,
+        validation=validation,
+        options=short,
+        console=console,
+        title=f"{title}, steps and biases",
+    )
+    guide.release()
+    return history
+
+
+def _descend(guide: nn.Module, x: Tensor, y: Tensor, console: Console, title: str) -> None:
+    """One sweep over single integers, with a line for each layer."""
+    lines: dict[str, ProgressLine] = {}
+
+    def show(layer: str, done: int, total: int) -> None:
+        if layer not in lines:
+            lines[layer] = ProgressLine(console, f"{title}, integers of {layer}", total)
+        lines[layer].update(done, "")
+        if done == total:
+            lines[layer].close()
+
+    try:
+        guide.descend(x, y, show)
+    finally:
+        for line in lines.values():
+            line.close()
+
+
+def _moved(x: Tensor, options: Options) -> Tensor:
+    """Training images as training had them: moved once, if it moved them."""
+    return shifted(x, options.shift, options.seed) if options.shift else x
