@@ -52,6 +52,29 @@ def test_training_prunes_and_moves_the_step():
     assert model.step("0.weight").item() != pytest.approx(step, rel=0.01)
 
 
+def test_held_integers_stay_while_steps_and_biases_are_trained():
+    model, guide = make(coarseness=0.5)
+    levels, tables = guide.levels(), model.densities["0__weight"].sides.clone()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    guide.hold()
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), TraceMeanField_ELBO())
+    for k in range(50):  # tables would be refreshed after 25
+        svi.step(X, Y)
+        guide.after_step(k + 1)
+    assert all(not value.equal(before[name]) for name, value in model.named_parameters())
+    assert model.densities["0__weight"].sides.equal(tables)
+    median = guide.median()
+    guide.release()
+    for name, level in levels.items():
+        assert guide.levels()[name].equal(level)
+        torch.testing.assert_close(guide.median()[name], median[name])
+        loc = guide._get("loc", name)
+        torch.testing.assert_close(loc / model.step(name), level)
+    kept = guide._get("loc", "0.weight").detach().clone()
+    svi.step(X, Y)
+    assert not guide._get("loc", "0.weight").equal(kept)
+
+
 def test_tables_change_in_place_and_only_every_so_often():
     model, guide = make()
     sides = model.densities["0__weight"].sides

@@ -172,6 +172,24 @@ def test_a_rare_input_is_not_given_up_for_examples_without_it():
     assert levels["0.weight"][:, 1].any()
 
 
+def test_what_costs_bits_must_be_sure_to_pay(monkeypatch):
+    """Labels depend on the first input; chance makes others seem to pay. Seed 0."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(COUNT, 21, generator=generator)
+    y = (x[:, 0] + torch.randn(COUNT, generator=generator) > 0).long()
+    used = []
+    for sure in (0.0, descent.SURE, 4.0):
+        monkeypatch.setattr(descent, "SURE", sure)
+        net = nn.Sequential(nn.Linear(21, 2, bias=False))
+        nn.init.constant_(net[0].weight, 0.1)
+        model, levels = Rate(net, COUNT, beta=0.01), {"0.weight": torch.zeros(2, 21)}
+        model.refresh(levels)
+        descend(model, levels, x, y)
+        assert levels["0.weight"][:, 0].any()
+        used.append(int(levels["0.weight"].any(0).sum()))
+    assert used[0] > used[1] > used[2] == 1, used
+
+
 def test_the_guide_takes_a_sweep_over():
     model, guide, x, y = make("dense", beta=0.3)
     other = make("dense", beta=0.3)[1]

@@ -1,0 +1,51 @@
+"""After training: the integers of a sweep, and steps and biases that fit them better."""
+
+import io
+
+import pytest
+import torch
+from bitsback.workbench.fit import Options
+from bitsback.workbench.settle import settle
+from rich.console import Console
+from torch.nn.functional import cross_entropy
+
+from .nets import data, pair, same, state
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def run():
+    """A function: settles a fresh pair; the pair, and the epochs."""
+
+    def settled(epochs: int = 200):
+        model, guide = pair(method="rate")
+        options = Options(epochs, 10, 0.01, shift=0)
+        return model, guide, settle(model, guide, data(), data(), options, QUIET, "train")
+
+    return settled
+
+
+def test_steps_and_biases_at_the_integers_of_the_sweep(run):
+    model, guide, history = run()
+    other, swept = pair(method="rate")
+    assert swept.descend(*data()) > 0
+    assert [epoch.number for epoch in history] == list(range(1, 11))  # a twentieth
+    assert history[0].lr < 1e-3 and history[-1].lr < 1e-4
+    for name, level in swept.levels().items():
+        assert guide.levels()[name].equal(level * model.mask(name))  # units that died meanwhile
+        assert not model.step(name).equal(other.step(name))
+    x, y = data()
+    with torch.no_grad():
+        before, after = (
+            cross_entropy(m.output(x, g.median()), y) for m, g in ((other, swept), (model, guide))
+        )
+    assert after < before
+
+
+def test_the_same_twice(run):
+    assert same(state(*run()[:2]), state(*run()[:2]))
+
+
+def test_at_least_one_epoch(run):
+    assert len(run(epochs=3)[2]) == 1
