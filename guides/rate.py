@@ -40,7 +40,7 @@ class Rounding(NetworkGuide):
         self._of = [model]  # in a list, out of sight of nn.Module: its parameters are the model's
         self.noise, self.every = noise, every
         self._add("loc", model.initial_weights())
-        self._held: dict[str, Tensor] | None = None  # not in the state_dict: loc says the same
+        self._held: dict[str, Tensor] | None = None  # not in the state_dict: see `hold`
 
     @property
     def model(self) -> nn.Module:
@@ -53,8 +53,10 @@ class Rounding(NetworkGuide):
 
     def _level(self, name: str) -> Tensor:
         """loc / step, or what is held; zero for what has been removed."""
-        held = self._held or {}
-        level = held[name] if held else self._get("loc", name) / self.model.step(name)
+        if self._held is None:
+            level = self._get("loc", name) / self.model.step(name)
+        else:
+            level = self._held[name]
         mask = self.model.mask(name)
         return level if mask is None else level * mask
 
@@ -63,7 +65,10 @@ class Rounding(NetworkGuide):
         self.model.refresh(self.levels())
 
     def hold(self) -> None:
-        """From now on train steps and biases alone: the integers stay as they are."""
+        """From now on train steps and biases alone: the integers stay as they are.
+
+        loc does not follow the steps until `release()`, so call that before the pair is saved.
+        """
         self._held = self.levels()
 
     @torch.no_grad()

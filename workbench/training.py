@@ -14,8 +14,8 @@ from .bops import log_errors
 from .data import Dataset
 from .fit import Options, fit
 from .kept import about
+from .polish import polish
 from .settings import Settings
-from .settle import settle
 from .target import BopsTarget, Target, TargetBytes, TargetError
 from .trained import load_guide, load_weights, save_guide
 
@@ -129,7 +129,7 @@ def _fit(
     guide.after_training(*train)
     # What a target is reached by is beta in training: after it files would be smaller again.
     if method.name == "rate" and phase == "train" and target is None:
-        history = settle(model, guide, train, validation, options, console, phase)
+        history = polish(model, guide, train, validation, options, console, phase)
     if method.name == "bayesian-bits":
         log_errors(guide, history)
     if settings.save_guide is not None and phase == "train":

@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 from bitsback.workbench.fit import Options
-from bitsback.workbench.settle import settle
+from bitsback.workbench.polish import polish
 from rich.console import Console
 from torch.nn.functional import cross_entropy
 
@@ -16,14 +16,14 @@ QUIET = Console(file=io.StringIO())
 
 @pytest.fixture
 def run():
-    """A function: settles a fresh pair; the pair, and the epochs."""
+    """A function: polishes a fresh pair; the pair, and the epochs."""
 
-    def settled(epochs: int = 200):
+    def polished(epochs: int = 200):
         model, guide = pair(method="rate")
-        options = Options(epochs, 10, 0.01, shift=0)
-        return model, guide, settle(model, guide, data(), data(), options, QUIET, "train")
+        options = Options(epochs, 10, 0.01)
+        return model, guide, polish(model, guide, data(), data(), options, QUIET, "train")
 
-    return settled
+    return polished
 
 
 def test_steps_and_biases_at_the_integers_of_the_sweep(run):

@@ -15,7 +15,7 @@ from .progress import ProgressLine
 TUNING, TUNING_RATE = 0.05, 1e-3
 
 
-def settle(
+def polish(
     model: nn.Module, guide: nn.Module, train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str,
 ) -> list[Epoch]:  # fmt: skip
