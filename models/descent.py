@@ -151,21 +151,24 @@ class _Sweep:
 
     def _try(self, move: Move, state: _State, tried: _State) -> float | None:
         """The nats a move saves, `tried` then being what it leads to; None if it does not pay."""
-        rise, square = 0.0, 0.0
+        rise, square, everything = 0.0, 0.0, self.scale * len(self.h)
         for start, stop in pairwise(self.ends):
             for part in _parts(start, stop):
                 self._move(move, state, tried, part)
                 difference = (tried.nats[part] - state.nats[part]).double()
                 rise += difference.sum().item()
                 square += difference.square().sum().item()
-            saved = self.scale * len(self.h) * rise / stop - move.price
-            variance = max(square / stop - (rise / stop) ** 2, 0.0) / stop
-            error = self.scale * len(self.h) * variance**0.5
-            rest = 1 - stop / len(self.h)  # of the examples, the only doubt
+            saved = everything * rise / stop - move.price
+            spread = max(square / stop - (rise / stop) ** 2, 0.0) ** 0.5
+            needed = LEAST
+            if move.price > 0:
+                needed = max(needed, SURE * everything * spread / len(self.h) ** 0.5)
+            # Of the examples not seen yet: what they say is the only doubt.
+            doubt = everything * spread * (1 / stop - 1 / len(self.h)) ** 0.5
             # Where nothing has changed yet, an input is perhaps rare.
-            if (square or not rest) and saved + GIVE_UP * rest**0.5 * error < LEAST:
+            if (square or stop == len(self.h)) and saved + GIVE_UP * doubt < needed:
                 return None
-        return None if move.price > 0 and saved < SURE * error else saved
+        return saved
 
     def _move(self, move: Move, state: _State, tried: _State, part: slice) -> None:
         """Write into `tried` what a move makes of some examples.

@@ -16,9 +16,10 @@ from .living import chain_of, indices, living, living_inputs, smaller
 from .network import NetworkModel
 from .teacher import Teacher
 
-# Units are removed once a layer would have fewer than this share of its weights left: each time a
-# compiled step has to be compiled anew.
+# Units are removed once a layer would have fewer than this share of its weights left, or of the
+# blocks that it is computed in: each time a compiled step has to be compiled anew.
 WORTH_REMOVING = 0.7
+BLOCK = 16  # units that CPU kernels take at once: a convolution to 17 maps takes as long as to 32
 
 
 class Rate(NetworkModel):
@@ -183,19 +184,21 @@ class Rate(NetworkModel):
         bias = {path: value for path, value in bias.items() if value is not None}
         before = self.alive()
         found = living(self.chain, levels, bias, before)
+        sizes = ((self._left(name, found), self._left(name, before)) for name in found)
         if not any(
-            self._left(name, found) < WORTH_REMOVING * self._left(name, before) for name in found
+            now < WORTH_REMOVING * then for size in sizes for now, then in zip(*size, strict=True)
         ):
             return
         for name, units in found.items():
             self.get_buffer("alive_" + _key(name)).copy_(units)
         self._indices = None
 
-    def _left(self, name: str, alive: dict[str, Tensor]) -> int:
-        """How many rows times inputs a weight has between living units."""
+    def _left(self, name: str, alive: dict[str, Tensor]) -> tuple[int, int]:
+        """How many rows times inputs a weight has between living units, and how many blocks."""
         columns = self.initial_weights()[name].shape[1]
         read = living_inputs(self.chain, name, alive, columns)
-        return int(alive[name].sum()) * (columns if read is None else int(read.sum()))
+        sides = int(alive[name].sum()), columns if read is None else int(read.sum())
+        return math.prod(sides), math.prod(-(-side // BLOCK) for side in sides)
 
     def _find_indices(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
         """Living rows and columns of each weight of the chain."""

@@ -104,6 +104,15 @@ def test_few_units_are_not_worth_a_new_step():
     assert widths(model) == (8, 7, 3)
 
 
+@pytest.mark.parametrize(("dead", "left"), [(3, 20), (4, 16)])
+def test_whole_blocks_are_worth_a_new_step(dead, left):
+    """Of 20 units, which take two blocks of 16."""
+    net = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 3))
+    model, guide = pair(lambda: net, (), [(0, unit) for unit in range(dead)])
+    guide.after_epoch()
+    assert widths(model) == (left, 3)
+
+
 @pytest.mark.parametrize("make", INPUTS)
 def test_what_is_removed_stays_zero_and_free(make):
     """Whatever the parameters do afterwards; no gradient reaches them, and the file agrees."""
