@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from .schedules import LR_SCHEDULES, kl_factors
 from .settings import MAX_SEED
 
+SMALL_BATCH = 128  # examples a step, at most, of training that is not the method's own
+
 
 @dataclass(frozen=True)
 class Options:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .augment import shifted
 from .fit import Epoch, fit
-from .options import Options
+from .options import SMALL_BATCH, Options
 from .progress import ProgressLine
 
 # Of the epochs of training, and at which rate: steps and biases are few and almost right.
@@ -32,6 +32,7 @@ def polish(
     short = replace(
         options,
         epochs=math.ceil(TUNING * options.epochs),
+        batch_size=min(options.batch_size, SMALL_BATCH),
         lr=TUNING_RATE,
         lr_schedule="linear",
         kl_warmup=(0.0, 0.0),

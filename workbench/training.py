@@ -14,6 +14,7 @@ from .bops import log_errors
 from .data import Dataset
 from .fit import Options, fit
 from .kept import about
+from .options import SMALL_BATCH
 from .polish import polish
 from .settings import Settings
 from .target import BopsTarget, Target, TargetBytes, TargetError
@@ -38,7 +39,12 @@ def train_pair(
         load_weights(settings.weights, net)
     elif pretrain and method.name != "deterministic":
         short = replace(
-            options, epochs=pretrain, lr=1e-3, lr_schedule="linear", kl_warmup=(0.0, 0.0)
+            options,
+            epochs=pretrain,
+            batch_size=min(options.batch_size, SMALL_BATCH),
+            lr=1e-3,
+            lr_schedule="linear",
+            kl_warmup=(0.0, 0.0),
         )
         net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
     if method.start:
