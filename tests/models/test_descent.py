@@ -190,6 +190,24 @@ def test_what_costs_bits_must_be_sure_to_pay(monkeypatch):
     assert used[0] > used[1] > used[2] == 1, used
 
 
+@pytest.mark.parametrize(("sure", "looked_at"), [(0.0, COUNT), (1e3, COUNT // 4)])
+def test_what_cannot_be_sure_to_pay_is_given_up(sure, looked_at, monkeypatch):
+    """Costly moves from zeros, which all examples speak for: a share of them tells."""
+    x = torch.randn(COUNT, 1, generator=torch.Generator().manual_seed(0)) + 3
+    y, seen = (torch.arange(COUNT) % 8 > 0).long(), []
+    model = Rate(nn.Sequential(nn.Linear(1, 2, bias=False)), COUNT, beta=0.01)
+    levels = {"0.weight": torch.zeros(2, 1)}
+    model.refresh(levels)
+    move = descent._Sweep._move
+    monkeypatch.setattr(descent, "SURE", sure)
+    monkeypatch.setattr(
+        descent._Sweep, "_move", lambda *a: (seen.append(a[-1].stop - a[-1].start), move(*a))
+    )
+    descend(model, levels, x, y)
+    assert max(seen) <= COUNT and sum(seen) % looked_at == 0 and sum(seen) < 3 * looked_at
+    assert bool(levels["0.weight"].any()) == (sure == 0)
+
+
 def test_the_guide_takes_a_sweep_over():
     model, guide, x, y = make("dense", beta=0.3)
     other = make("dense", beta=0.3)[1]

@@ -50,3 +50,18 @@ def test_a_run_goes_on_between_rounds(tmp_path):
     assert all(value.equal(whole[name]) for name, value in found.items())
     kept = sum(v.sum() for k, v in whole.items() if k.startswith("mask")) / (6400 + 5000 + 500)
     assert kept == pytest.approx(0.1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("given", "pretraining"), [(512, 128), (32, 32)])
+def test_pretraining_keeps_its_batches_small(given, pretraining, monkeypatch, tmp_path):
+    ours = resolve(Settings(out=tmp_path / "net.bb", method="rate", batch_size=given))
+    sizes = {}
+
+    def fake(net, method, data, settings, options, console, phase, start=None):
+        sizes[phase] = options.batch_size
+        return net, None, None, 0.0
+
+    monkeypatch.setattr(training, "_fit", fake)
+    data, net = load_data("digits"), network("digits-mlp")
+    training.train_pair(net, METHODS["rate"], data, ours, Console(quiet=True))
+    assert sizes == {"pretrain": pretraining, "train": given}
