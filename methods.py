@@ -107,7 +107,7 @@ _RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
 # 30 bytes of labels, at beta = 1.
 _RATE_LENETS = {**_RATE, "beta": 1.0, "coarseness": 1.0, "margin_nll": 0.001}
 # Small batches' noise pushes weights across the border between two integers.
-_RATE_LENET_5 = _training(100, 5e-3, 5.0, batch_size=512, shift=1, **_RATE_LENETS)
+_RATE_LENET_5 = _training(75, 5e-3, 5.0, batch_size=512, shift=1, **_RATE_LENETS)
 _BITS = {"quantiser": "grid", "prune": "none", "cost": 0.1}
 _BC = "Louizos, Ullrich and Welling 2017, Bayesian Compression for Deep Learning"
 _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici et al. 2017"

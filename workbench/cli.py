@@ -61,7 +61,9 @@ def compress(
     pretrain_epochs: Annotated[
         int | None, typer.Option(help="Passes before that, without noise.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples in a step.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples in a step; of pre-training at most 128.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of Adam at the start.")] = None,
     kl_warmup: Annotated[
         int | None, typer.Option(help="Epochs over which the KL's weight rises to 1.")

@@ -31,6 +31,7 @@ class Settings:
     :param epochs: passes over the training data with the method's prior, those with the prior of
         the method that it starts from included.
     :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
+    :param batch_size: examples a step; of pre-training and of `polish` at most 128.
     :param lr: learning rate of Adam at the start.
     :param shift: training images are moved by up to so many pixels (see `augment.shifted`).
     :param kl_warmup: epochs over which the weight of the KL rises to 1.
