@@ -19,7 +19,7 @@ CHUNK = 1_000  # examples that go through the network at once
 # Of the examples, looked at in turn while a move may still pay.
 SHARES = (1 / 64, 1 / 16, 1 / 4)  # and then all
 FEWEST = 100  # examples that say anything
-GIVE_UP = 1.0  # standard errors by which a share must speak against a move
+GIVE_UP = 1.0  # standard errors within which a share is taken to speak for all
 # Standard errors that a move must save if it makes the file larger. Of thousands of moves that are
 # looked at, those that seem to pay are also those that chance is kind to: what they save on other
 # examples is less.

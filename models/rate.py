@@ -19,7 +19,7 @@ from .teacher import Teacher
 # Units are removed once a layer would have fewer than this share of its weights left, or of the
 # blocks that it is computed in: each time a compiled step has to be compiled anew.
 WORTH_REMOVING = 0.7
-BLOCK = 16  # units that CPU kernels take at once: a convolution to 17 maps takes as long as to 32
+BLOCK = 16  # units that a CPU takes at once: float32 numbers in a register of AVX-512
 
 
 class Rate(NetworkModel):

@@ -204,7 +204,7 @@ def test_what_cannot_be_sure_to_pay_is_given_up(sure, looked_at, monkeypatch):
         descent._Sweep, "_move", lambda *a: (seen.append(a[-1].stop - a[-1].start), move(*a))
     )
     descend(model, levels, x, y)
-    assert max(seen) <= COUNT and sum(seen) % looked_at == 0 and sum(seen) < 3 * looked_at
+    assert 0 < sum(seen) < 3 * looked_at and sum(seen) % looked_at == 0
     assert bool(levels["0.weight"].any()) == (sure == 0)
 
 
