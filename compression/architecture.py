@@ -85,9 +85,10 @@ class Architecture:
 
     def version(self) -> int:
         """The first version of the file format that has its shortest form."""
-        return 1 if self._short_form() is None else 2
+        short = self._short_form()
+        return 1 if short is None else short[0]
 
-    def _short_form(self) -> bytes | None:
+    def _short_form(self) -> tuple[int, bytes] | None:
         if self.ties or self.dtype != "float32":
             return None
         return short_form(self.root, self.label)
@@ -96,12 +97,12 @@ class Architecture:
         """The architecture as bytes, as the module's docstring says.
 
         :param version: of the file format; None: that of `version()`.
-        :raises ValueError: for version 2 and a network that has no short form.
+        :raises ValueError: for a later version than 1 and a network without a short form in it.
         """
         if version != 1:
             short = self._short_form()
-            if short is not None:
-                return short
+            if short is not None and version in (None, short[0]):
+                return short[1]
             if version is not None:
                 raise ValueError("it is no reference network, and its file of another version")
         flags = _OPAQUE * (self.root is None) | _LABEL * (self.label is not None)

@@ -6,7 +6,7 @@ and not if a tensor of theirs is shared or a convolution is grouped.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Layer:
     :param selected: whether there was such a Select.
     :param units: which outputs are alive, bool; `columns` the same of the inputs.
     :param tied: shares a tensor with another layer.
-    :param bias: float64, the constants of removed units folded in.
+    :param bias: float64, the constants of removed units folded in; zeros if `biased` is False.
     :param after: (path, layer) of what stands between this layer and the next one.
     :param positions: how many inputs of the next layer one of our units feeds; 0: not linked.
     """
@@ -53,6 +53,7 @@ class Layer:
     tied: bool
     after: list[tuple[str, nn.Module]] = field(default_factory=list)
     positions: int = 0
+    biased: bool = True
 
 
 def leaves_of(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -169,6 +170,18 @@ def constants(layer: Layer, after: Layer) -> tuple[Tensor, Tensor]:
     if isinstance(conv, CONVS) and conv.padding_mode == "zeros" and _pads_conv(conv):
         exact &= value.eq(0).all(1)
     return value.expand(-1, layer.positions), exact & value.isfinite().all(1)
+
+
+def passes_on(layer: Layer, after: Layer) -> bool:
+    """Whether a constant that is added to a unit reaches all that the unit feeds as it is.
+
+    Maxima and means of what is moved by a constant are moved by it; an activation bends it, zero
+    padding leaves it out. Biases say nothing then that those of the next layer could not.
+    """
+    unmoved = (nn.Identity, nn.Flatten, *_DROPOUTS, *_MAX_POOLS, *_MEAN_POOLS)
+    if not layer.positions or not all(type(module) in unmoved for _, module in layer.after):
+        return False
+    return bool(constants(replace(layer, bias=torch.ones_like(layer.bias)), after)[1].all())
 
 
 def _normalise(norm: nn.Module, value: Tensor) -> Tensor:

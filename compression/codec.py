@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 2  # the newest; a file has the first version that has all that is in it
+VERSION = 3  # the newest; a file has the first version that has all that is in it
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
 MAX_ARCHITECTURE = 1 << 20  # bytes
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder

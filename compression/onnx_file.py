@@ -1,11 +1,12 @@
 """A network as ONNX, with QuantizeLinear and DequantizeLinear around its integers.
 
-Weights on a uniform grid of at most 8 bits are int8 codes behind a DequantizeLinear; others are
+Weights on a uniform grid of at most 8 bits are int8 codes behind a DequantizeLinear, or uint8 ones
+around 128 where they are beyond what int8 sums have room for on every processor; others are
 float32. A `QuantisedReLU` is one QuantizeLinear (to uint8, or uint16 above 8 bits), which rounds
 halves to even as it does and ends at 0, and a Clip if its codes end below the full width. Pooling,
 flattening and selection are of codes; DequantizeLinear stands before the next layer. Where inputs
 and weights of a layer are integers, its bias is int32 on the product of their steps, so that a
-runtime can make the layer one of integers. That step is as fine as int8 allows: codes of few bits
+runtime can make the layer one of integers. That step is as fine as that allows: codes of few bits
 are stored times a power of two, and the step divided by it.
 """
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 OPSET = 21  # the first with uint16 codes
 IR_VERSION = 10  # of that opset's time: newer ones are refused by older runtimes
 # Of the weights' codes: twice the product of 255 and this fits int16, in which processors without
-# instructions for four 8-bit products add up two of them.
+# instructions for four 8-bit products add up two of uint8 and int8 (not of uint8 and uint8).
 _ROOM = 64
 _IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 
@@ -79,7 +80,7 @@ def save_onnx(
 
 
 def integer_weights(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    """The names of the weights that a model of `to_onnx` holds as int8, and of those as floats."""
+    """The names of the weights that a model of `to_onnx` holds as codes, and of those as floats."""
     names = [value.name for value in model.graph.initializer]
     integers = [name.removesuffix(".codes") for name in names if name.endswith(".weight.codes")]
     return integers, [name for name in names if name.endswith(".weight")]
@@ -139,10 +140,10 @@ class _Graph:
         self.values.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def grid(self, name: str, step: float, kind: type) -> list[str]:
+    def grid(self, name: str, step: float, kind: type, zero: int = 0) -> list[str]:
         """Step and zero point, as QuantizeLinear and DequantizeLinear take them."""
-        zero = self.value(f"{name}.zero", np.array(0, kind))
-        return [self.value(f"{name}.step", np.array(step, np.float32)), zero]
+        point = self.value(f"{name}.zero", np.array(zero, kind))
+        return [self.value(f"{name}.step", np.array(step, np.float32)), point]
 
     def quantise(self, name: str, step: float, most: int) -> None:
         """The end of the graph as codes 0..most."""
@@ -194,7 +195,7 @@ class _Graph:
     def weight(
         self, name: str, values: np.ndarray, bias: np.ndarray, step_in: float | None
     ) -> tuple[str, float | None]:
-        """The name of a weight, and its step if it is of int8 codes.
+        """The name of a weight, and its step if it is of codes.
 
         :param bias: on the product of both steps, sums must fit int32 with it; else all is floats.
         """
@@ -213,8 +214,11 @@ class _Graph:
                 spare -= 1
             if spare < 0:
                 return self.value(name, values), None
-        codes, step = (codes << spare).astype(np.int8), step / 2**spare
-        inputs = [self.value(f"{name}.codes", codes), *self.grid(name, step, np.int8)]
+        codes, step, kind, zero = codes << spare, step / 2**spare, np.int8, 0
+        if largest << spare > _ROOM:
+            kind, zero = np.uint8, 128
+        codes = self.value(f"{name}.codes", (codes + zero).astype(kind))
+        inputs = [codes, *self.grid(name, step, kind, zero)]
         return self.beside(name, inputs), step
 
     def bias(self, name: str, values: np.ndarray, step: float | None, step_in: float | None) -> str:

@@ -1,9 +1,10 @@
 """Reference networks in a few bytes: which of a fixed table, and the widths that are left.
 
 `TABLE` is part of the file format: a place in it and its bytes never change, whatever networks the
-workbench has. The first number is 16 + 8 * place + which Linear layers have a Select before them (a
-bit each, the first the lowest); then, layer by layer, what the Select lets through, and the output
-units, but for those of the last layer, which are the table's. Names are the canonical ones.
+workbench has; a label may have several. The first number is 16 + 8 * place + which Linear layers
+have a Select before them (a bit each, the first the lowest); then, layer by layer, what the Select
+lets through, and the output units, but for those of the last layer, which are the table's. Names
+are the canonical ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,20 +18,24 @@ from .select import Select
 from .wire import Reader, varint
 
 FIRST = 16  # the numbers below are flags of the long form
-# Labels, and `nodes.node_bytes` of the whole networks.
+# Labels, `nodes.node_bytes` of the whole networks, the first version of the format that has them.
 TABLE = (
-    ("digits-mlp", "0019080140640a0164320a01320a"),
-    ("lenet-300-100", "001908019006ac020a01ac02640a01640a"),
-    ("lenet-5-caffe", "00210301140a1d040314320a1d040801a006f4030a01f4030a"),
-    ("lenet-5-caffe-relu", "00290301140a0a1d040314320a0a1d040801a006f4030a01f4030a"),
+    ("digits-mlp", "0019080140640a0164320a01320a", 2),
+    ("lenet-300-100", "001908019006ac020a01ac02640a01640a", 2),
+    ("lenet-5-caffe", "00210301140a1d040314320a1d040801a006f4030a01f4030a", 2),
+    ("lenet-5-caffe-relu", "00290301140a0a1d040314320a0a1d040801a006f4030a01f4030a", 2),
+    # Biases of its convolutions folded.
+    ("lenet-5-caffe", "00218301140a011d048314320a011d040801a006f4030a01f4030a", 3),
 )
 LARGEST = FIRST + 8 * len(TABLE) - 1
 
 
-def short_form(root: Layer | Chain | None, label: str | None) -> bytes | None:
-    """The bytes of a network of the table with some units left out; None if it is no such."""
-    place = next((i for i, (name, _) in enumerate(TABLE) if name == label), None)
-    if place is None or not isinstance(root, Chain):
+def short_form(root: Layer | Chain | None, label: str | None) -> tuple[int, bytes] | None:
+    """The version of the format and the bytes of a network of the table with some units left out.
+
+    :returns: None if it is no such network.
+    """
+    if not isinstance(root, Chain):
         return None
     selects, sizes, linear, selected = 0, [], 0, False
     weights = [layer for layer in root.children if _widths(layer)]
@@ -45,11 +50,18 @@ def short_form(root: Layer | Chain | None, label: str | None) -> bytes | None:
                 sizes.append(layer.options[names[1]])
             linear += layer.kind is BY_CLASS[nn.Linear]
             selected = False
+    for place, (name, _, version) in enumerate(TABLE):
+        if name == label and _is(root, place, selects, sizes):
+            return version, varint(FIRST + 8 * place + selects) + b"".join(map(varint, sizes))
+    return None
+
+
+def _is(root: Chain, place: int, selects: int, sizes: list[int]) -> bool:
+    """Whether a network is that of the table at these widths."""
     try:
-        same = selects < 8 and _reduced(place, selects, iter(sizes)) == root
+        return selects < 8 and _reduced(place, selects, iter(sizes)) == root
     except ValueError:  # wider than the table's
-        return None
-    return varint(FIRST + 8 * place + selects) + b"".join(map(varint, sizes)) if same else None
+        return False
 
 
 def read_short_form(reader: Reader, number: int) -> tuple[Chain, str]:

@@ -10,6 +10,8 @@ tensors are left as they are. To a fixpoint:
    zero padding a constant is none at the borders, so there only a zero is undone.
 3. An input feature of a Linear layer that is multiplied by zeros only, and that no unit before
    can be undone for, is left out by a `Select` before the layer, if that saves bits.
+4. Biases that reach the next layer's sums as they are, with nothing but pooling and flattening
+   between, are folded into its biases, if it has any, and left out.
 
 The outputs of the last layer stay. Every layer keeps at least one unit. The result equals the
 original up to the float rounding of the folded biases.
@@ -20,9 +22,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
-from .chain import BATCH_NORMS, Layer, constants, layers_of, leaves_of, tied_modules
+from .chain import BATCH_NORMS, Layer, constants, layers_of, leaves_of, passes_on, tied_modules
 from .select import Select
 
 SELECT_BITS = 48  # what a Select costs in a file besides its choice: its layer, a length, a flush
@@ -50,6 +53,8 @@ def remove_units(net: nn.Module) -> Reduction:
     changed = True
     while changed:
         changed = any(_drop_units(*pair) for pair in pairwise(layers))
+    for pair in pairwise(layers):
+        _fold_biases(*pair)
     new, before, kept = {}, {}, {}
     for layer in layers:
         if layer.tied:
@@ -84,6 +89,15 @@ def _drop_units(layer: Layer, after: Layer) -> bool:
     return bool(drop.any())
 
 
+def _fold_biases(layer: Layer, after: Layer) -> None:
+    """Rule 4."""
+    if after.module.bias is None or not passes_on(layer, after):
+        return
+    added = layer.bias.repeat_interleave(layer.positions)[after.columns]
+    after.bias += after.weight[:, after.columns].double().sum(2) @ added
+    layer.bias, layer.biased = torch.zeros_like(layer.bias), False
+
+
 def _read_columns(layer: Layer) -> Tensor | None:
     """Rule 3: the inputs of a Linear layer that a Select should let through; None for all."""
     weight = layer.weight[layer.units]
@@ -116,8 +130,10 @@ def _reduced(layer: Layer) -> nn.Module:
     bias = layer.bias[layer.units].to(weight.dtype)
     outputs, inputs = weight.shape[:2]
     module.weight = nn.Parameter(weight, module.weight.requires_grad)
-    if module.bias is not None or bias.any():
+    if layer.biased and (module.bias is not None or bias.any()):
         module.bias = nn.Parameter(bias)
+    else:
+        module.bias = None
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = outputs, inputs
     else:

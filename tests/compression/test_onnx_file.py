@@ -72,6 +72,17 @@ def test_what_a_model_holds():
     assert shapes == ["batch", 1, "height", "width"]
 
 
+@pytest.mark.parametrize(("bits", "kind", "zero"), [(7, np.int8, 0), (8, np.uint8, 128)])
+def test_wide_codes_are_unsigned(bits, kind, zero):
+    """As sums of uint8 times int8 overflow on processors without VNNI beyond 64."""
+    net = on_grid(small_conv(), bits, pixels())
+    values = {v.name: onnx.numpy_helper.to_array(v) for v in to_onnx(net).graph.initializer}
+    codes, point = values["conv2.weight.codes"], values["conv2.weight.zero"]
+    assert codes.dtype == point.dtype == kind and point == zero
+    weight = (codes.astype(np.int32) - zero) * values["conv2.weight.step"]
+    assert np.array_equal(weight, net.conv2.weight.detach().numpy())
+
+
 def test_a_float_network_and_one_without_quantised_activations():
     x = pixels()
     net = small_conv().eval()

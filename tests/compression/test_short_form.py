@@ -12,7 +12,15 @@ from torch import nn
 
 from .samples import archive
 
-NAMES = [name for name, _ in TABLE]
+NAMES = sorted({name for name, *_ in TABLE})
+
+
+def whole(place: int) -> nn.Module:
+    """The network at a place of the table."""
+    net = network(TABLE[place][0])
+    if place == 4:
+        net.conv1.bias = net.conv2.bias = None
+    return net
 
 
 def reduced(name: str) -> nn.Module:
@@ -35,26 +43,38 @@ def reduced(name: str) -> nn.Module:
 
 def test_the_table_is_that_of_the_networks():
     """It must stay so when the networks change: then the table gets a new place."""
-    for name, node in TABLE:
-        root = describe(network(name)).root
-        whole = Architecture.from_bytes(b"\0" + bytes.fromhex(node), 1)
-        assert whole.root == root, name
+    for place, (name, node, _) in enumerate(TABLE):
+        root = describe(whole(place)).root
+        assert Architecture.from_bytes(b"\0" + bytes.fromhex(node), 1).root == root, name
     assert set(NAMES) <= set(NETWORKS)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_header_takes_at_most_16_bytes(name):
+@pytest.mark.parametrize("place", range(len(TABLE)))
+def test_a_header_takes_at_most_16_bytes(place):
     """Beyond magic and checksum: version, number and shapes."""
-    for net in (network(name), reduced(name)):
+    name, _, version = TABLE[place]
+    small = reduced(name)
+    assert (describe(small, name).version() == version) == (place != 2)  # its biases are folded
+    for net in (whole(place), small):
         architecture = describe(net, name)
-        data = architecture.to_bytes()
-        assert architecture.version() == 2 and len(data) + 2 <= 16
-        assert Architecture.from_bytes(data, 2) == architecture
+        data, version = architecture.to_bytes(), architecture.version()
+        assert version > 1 and len(data) + 2 <= 16
+        assert Architecture.from_bytes(data, version) == architecture
         assert Architecture.from_bytes(architecture.to_bytes(1), 1) == architecture
-        with pytest.raises(CorruptFile, match="shortest"):
-            Architecture.from_bytes(data, 1)
-        with pytest.raises(CorruptFile, match="shortest"):
-            Architecture.from_bytes(architecture.to_bytes(1), 2)
+        for wrong, which in ((1, data), (5 - version, data), (version, architecture.to_bytes(1))):
+            with pytest.raises(CorruptFile, match=r"shortest|another version"):
+                Architecture.from_bytes(which, wrong)
+
+
+def test_folded_biases_have_a_short_form():
+    net = reduced("lenet-5-caffe")
+    assert "conv1.bias" not in net.state_dict() and "fc1.bias" in net.state_dict()
+    data = file.encode(codec.Archive(describe(net, "lenet-5-caffe"), archive(net).tensors))
+    assert data[3] == file.inspect(data)["version"] == 3
+    again = file.network(file.decode(data))
+    x = torch.rand(2, 1, 28, 28)
+    assert torch.equal(again(x), file.network(file.decode(file.encode(archive(net))))(x))
+    assert list(again.state_dict()) == list(net.state_dict())
 
 
 def test_a_reduced_network_has_a_select():
@@ -63,9 +83,9 @@ def test_a_reduced_network_has_a_select():
 
 def test_a_file_of_each_version_is_read():
     net = reduced("digits-mlp")
-    whole = archive(net)
-    labelled = codec.Archive(describe(net, "digits-mlp"), whole.tensors)
-    unlabelled, short = (file.encode(a) for a in (whole, labelled))
+    plain = archive(net)
+    labelled = codec.Archive(describe(net, "digits-mlp"), plain.tensors)
+    unlabelled, short = (file.encode(a) for a in (plain, labelled))
     assert unlabelled[3] == 1 and short[3] == 2 and len(short) < len(unlabelled)
     assert file.inspect(short)["version"] == 2
     old, new = (file.network(file.decode(data)).state_dict() for data in (unlabelled, short))
@@ -105,13 +125,14 @@ def test_nonsense_is_refused(hexadecimal, message):
 def test_altered_bytes_are_refused_or_mean_something():
     generator = torch.Generator().manual_seed(0)
     for name in NAMES:
-        good = describe(reduced(name), name).to_bytes()
+        known = describe(reduced(name), name)
+        good, version = known.to_bytes(), known.version()
         for _ in range(300):
             data = bytearray(good)
             place, byte = (int(torch.randint(n, (), generator=generator)) for n in (len(data), 256))
             data[place] = byte
             try:
-                architecture = Architecture.from_bytes(bytes(data), 2)
+                architecture = Architecture.from_bytes(bytes(data), version)
             except CorruptFile:
                 continue
-            assert architecture.to_bytes(2) == bytes(data)
+            assert architecture.to_bytes(version) == bytes(data)

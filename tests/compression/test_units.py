@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from bitsback.compression.architecture import describe
 from bitsback.compression.select import Select
 from bitsback.compression.units import remove_units
 from torch import nn
@@ -136,6 +137,41 @@ def test_a_constant_makes_a_bias_where_there_was_none():
     net[0].weight.data[1] = 0
     small = remove_units(net).net
     assert small[0].weight.shape == (3, 3) and small[1].bias is not None
+
+
+CONV = nn.Conv2d
+UNBENT = [  # what stands between two layers, the second, and whether a constant passes
+    ([nn.MaxPool2d(2), nn.Dropout(0.5)], CONV(3, 4, 2), True),
+    ([nn.AvgPool2d(3, 2, ceil_mode=True)], CONV(3, 4, 2), True),
+    ([nn.MaxPool2d(3, 2, padding=1)], CONV(3, 4, 2), True),
+    ([nn.AvgPool2d(3, 2, 1, count_include_pad=False)], CONV(3, 4, 2), True),
+    ([nn.AvgPool2d(3, 2, 1)], CONV(3, 4, 2), False),
+    ([nn.AdaptiveAvgPool2d(2), nn.Flatten()], nn.Linear(12, 4), True),
+    ([nn.Identity()], CONV(3, 4, 2, padding=1), False),
+    ([nn.Identity()], CONV(3, 4, 2, padding=1, padding_mode="circular"), True),
+    ([nn.ReLU()], CONV(3, 4, 2), False),
+    ([nn.BatchNorm2d(3)], CONV(3, 4, 2), False),
+    ([nn.MaxPool2d(2)], CONV(3, 4, 2, bias=False), False),
+]
+
+
+@pytest.mark.parametrize("case", range(len(UNBENT)))
+def test_biases_that_nothing_bends_are_those_of_the_next_layer(case):
+    between, after, passes = copy.deepcopy(UNBENT[case])
+    net = nn.Sequential(CONV(1, 3, 3), *between, after).double().eval()
+    x = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    small = remove_units(net).net
+    torch.testing.assert_close(small(x), net(x), rtol=1e-12, atol=1e-12)
+    assert (small[0].bias is None) == passes and net[0].bias is not None
+    if passes:
+        assert not torch.allclose(small[-1].bias, net[-1].bias)
+
+
+def test_biases_go_on_to_the_first_layer_before_an_activation():
+    net = sparsify(lenet5(), 0, 0.3)
+    small = remove_units(net).net
+    assert small[0].bias is None and small[2].bias is None and small[-1].bias is not None
+    assert describe(small).root is not None
 
 
 def test_shared_layers_are_left_alone():
