@@ -126,6 +126,7 @@ def _positions(layer: Layer, after: Layer, tied: set[int]) -> int:
         any(id(module) in tied for module in (layer.module, after.module, *between))
         or any(getattr(m, "groups", 1) > 1 for m in (layer.module, after.module))
         or not all(type(module) in known for module in between)
+        or any(getattr(m, "divisor_override", None) for m in between)
         or any(isinstance(m, nn.Flatten) and (m.start_dim, m.end_dim) != (1, -1) for m in between)
         or any(isinstance(m, BATCH_NORMS) and not m.track_running_stats for m in between)
         or (type(layer.module) is not type(after.module) and (conv_after or not flat))

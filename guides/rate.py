@@ -94,16 +94,20 @@ class Rounding(NetworkGuide):
         """One sweep of coordinate descent over the integers (`models.descent`), in place.
 
         :param x: the training inputs.
-        :param y: their labels.
+        :param y: their labels; behind them, perhaps, what a teacher said (`Teacher.lesson`).
         :param progress: called with a weight's name, how many changes of its integers have been
             tried, and of how many.
         :returns: nats saved.
         """
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(x.device)
-        levels = self.levels()
+        before, levels = self.levels(), self.levels()
         saved = self.model.descend(levels, x[order], y[order], progress)
         for name, level in levels.items():
-            self._get("loc", name).copy_(self.model.step(name) * level)
+            loc = self._get("loc", name)
+            moved = level != before[name]
+            loc.copy_(torch.where(moved, self.model.step(name) * level, loc))
+        if self._held is not None:
+            self._held = levels
         self.refresh()
         return saved
 

@@ -270,6 +270,8 @@ def _geometry(shape: tuple[int, ...], columns: int, units: int) -> tuple[int, in
     channels = shape[1] if len(shape) > 2 else 1
     if len(shape) == 2 and units and columns % units == 0:
         channels = units
+    elif len(shape) == 2 and columns % 3 == 0 and math.isqrt(columns // 3) ** 2 == columns // 3:
+        channels = 3  # as of a flattened colour image
     taps = columns // max(channels, 1)
     if taps < 2:
         return 1, 0

@@ -12,7 +12,10 @@ from .gated_relu import leaves_of
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # What treats each feature map by itself, and what each unit; all send zeros to zeros.
-_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
+_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
+)  # fmt: skip
 _PASSING = (*_POOLS, nn.ReLU, nn.Identity, nn.Dropout, nn.Flatten)
 
 
@@ -62,7 +65,8 @@ def chain_of(net: nn.Module, names: tuple[str, ...]) -> tuple[Link, ...]:
             between.append(module)
             if type(module) is nn.ReLU and found:
                 found[-1] = Link(found[-1].module, True)
-    return tuple(found) if len(found) == len(names) else ()
+    pooled = type(before) is nn.Linear and any(type(module) in _POOLS for module in between)
+    return tuple(found) if len(found) == len(names) and not pooled else ()
 
 
 def _reads(module: nn.Module, before: nn.Module, between: list[nn.Module]) -> bool:

@@ -113,13 +113,20 @@ class NetworkModel(nn.Module):
 
         :raises ValueError: for labels that the output would be broadcast against.
         """
+        return pyro.sample("y", self.likelihood_of(output, y), obs=y)
+
+    def likelihood_of(self, output: Tensor, y: Tensor | None) -> Distribution:
+        """p(y | output), after a check of the labels' shape.
+
+        :raises ValueError: for labels that the output would be broadcast against.
+        """
         likelihood = self.likelihood(output)
         if y is not None and likelihood.shape()[-y.dim() :] != y.shape:
             raise ValueError(
                 f"labels have shape {tuple(y.shape)}, but outputs of shape {tuple(output.shape)} "
                 f"are about labels of shape {tuple(likelihood.shape())}: reshape one of the two"
             )
-        return pyro.sample("y", likelihood, obs=y)
+        return likelihood
 
     def output(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         """The network's output at the given latent weights, point parameters as they are."""

@@ -35,9 +35,9 @@ class Rate(NetworkModel):
 
     :param coarseness: the first step of each tensor, in root mean squares of its weights.
     :param beta: what multiplies log p of all weights: the price of a bit of the file in bits of
-        labels. 1 (default) is minimum description length of labels and weights, given biases and
-        steps; any other tempers the prior, and the loss is then no description length. Nor is it
-        one with a teacher.
+        labels. 1 (default) is minimum description length of labels and weights, given biases,
+        steps and tables; any other tempers the prior, and the loss is then no description length.
+        Nor is it one with a teacher.
     :param teacher: a classifier of the same outputs whose logits count beside the labels; True: the
         network as it is given. None (default): labels alone. y may carry what it says, see
         `Teacher.lesson`; else it is asked in each pass.
@@ -122,16 +122,19 @@ class Rate(NetworkModel):
     def pointwise(self, x: Tensor, y: Tensor) -> Callable[[Tensor, slice], Tensor]:
         """The log-likelihood of single examples as a function of their outputs.
 
+        :param y: labels, with the teacher's probabilities behind them or not (`Teacher.lesson`).
         :returns: of outputs and of which examples they are: nats, the teacher's part among them,
-            shape `(examples,)`.
+            shape `(examples,)`. Raises ValueError for labels of another shape than the outputs say.
         """
-        if self.teacher is None:
-            return lambda output, part: self.likelihood(output).log_prob(y[part])
-        alpha, soft = self.teacher.alpha, torch.cat([self.teacher.soft(p) for p in x.split(2_000)])
+        teacher = self.teacher
+        if teacher is None:
+            return lambda output, part: self.likelihood_of(output, y[part]).log_prob(y[part])
+        lessons = [teacher.lesson(*p) for p in zip(x.split(2_000), y.split(2_000), strict=True)]
+        labels, soft = (torch.cat(parts) for parts in zip(*lessons, strict=True))
 
         def nats(output: Tensor, part: slice) -> Tensor:
-            labels = self.likelihood(output).log_prob(y[part])
-            return (1 - alpha) * labels + self.teacher(soft[part], output)
+            of_labels = self.likelihood_of(output, labels[part]).log_prob(labels[part])
+            return (1 - teacher.alpha) * of_labels + teacher(soft[part], output)
 
         return nats
 

@@ -265,7 +265,15 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "network": repr(pair.model.get_submodule("net")),
         "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
         "data": checkpoint.fingerprint(*train),
-    }
+    } | _teacher(pair.model)
+
+
+def _teacher(model: nn.Module) -> dict:
+    """What tells a model's teacher, if it has one: it is no part of the pair's state."""
+    teacher = getattr(model, "teacher", None)
+    if teacher is None:
+        return {}
+    return {"teacher": checkpoint.fingerprint(*teacher.net.state_dict().values())}
 
 
 def _summary(thing: object) -> str:

@@ -38,17 +38,18 @@ def polish(
         kl_warmup=(0.0, 0.0),
         step="eager",  # nearly all parameters have no gradient
     )
-    history = fit(
-        model,
-        guide,
-        train,
-        validation=validation,
-        options=short,
-        console=console,
-        title=f"{title}, steps and biases",
-    )
-    guide.release()
-    return history
+    try:
+        return fit(
+            model,
+            guide,
+            train,
+            validation=validation,
+            options=short,
+            console=console,
+            title=f"{title}, steps and biases",
+        )
+    finally:
+        guide.release()
 
 
 def _descend(guide: nn.Module, x: Tensor, y: Tensor, console: Console, title: str) -> None:

@@ -35,6 +35,7 @@ class Target(ABC):
     def __init__(self, model: nn.Module, guide: nn.Module, validation: Split, options: Options):
         self.model, self.guide, self.validation = model, guide, validation
         self.first = math.ceil(options.kl_warmup[1])
+        self.last = options.epochs
         self.every = max(1, (options.epochs - self.first) // MEASUREMENTS)
 
     @abstractmethod
@@ -42,8 +43,8 @@ class Target(ABC):
         """By how much log beta should rise as things stand."""
 
     def __call__(self, epoch: int) -> None:
-        if epoch < self.first or (epoch - self.first) % self.every:
-            return
+        if not self.first <= epoch < self.last or (epoch - self.first) % self.every:
+            return  # after the last epoch there is nothing left to train with another beta
         move = min(max(self.move(), -LARGEST_MOVE), LARGEST_MOVE)
         self.model.beta.mul_(math.exp(move))
 

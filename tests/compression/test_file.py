@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from .samples import archive, conv_net, dense_net, short_net
+from .samples import archive, conv_net, dense_net, folded_net, short_net
 
 GOLDEN = Path(__file__).parent / "golden"
 CODERS = list(file.CODERS)
@@ -72,8 +72,11 @@ def test_round_trip(make, percent, coder):
 
 @pytest.mark.parametrize(
     ("name", "version"),
-    [("dense.range", 1), ("conv.range", 1), ("dense.huffman", 1), ("short.range", 2)],
-)
+    [
+        ("dense.range", 1), ("conv.range", 1), ("dense.huffman", 1), ("short.range", 2),
+        ("folded.range", 3),
+    ],
+)  # fmt: skip
 def test_golden(name, version):
     """Files of each format version are read for ever, to the same weights, and written the same."""
     data = (GOLDEN / f"{name}.bb").read_bytes()
@@ -85,8 +88,8 @@ def test_golden(name, version):
         assert hashlib.sha256(array.tobytes()).hexdigest() == digest, tensor
     assert known.keys() == decoded.tensors.keys()
     assert data[len(codec.MAGIC)] == version
-    make = {"dense": dense_net, "conv": conv_net, "short": short_net}[name.split(".")[0]]
-    label = "digits-mlp" if version == 2 else None
+    makes = {"dense": dense_net, "conv": conv_net, "short": short_net, "folded": folded_net}
+    make, label = makes[name.split(".")[0]], {2: "digits-mlp", 3: "lenet-5-caffe"}.get(version)
     assert file.encode(archive(make(), label=label), name.split(".")[1]) == data
 
 

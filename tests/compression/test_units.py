@@ -167,6 +167,14 @@ def test_biases_that_nothing_bends_are_those_of_the_next_layer(case):
         assert not torch.allclose(small[-1].bias, net[-1].bias)
 
 
+def test_a_mean_with_a_divisor_of_its_own_is_left_alone():
+    net = nn.Sequential(CONV(1, 3, 3), nn.AvgPool2d(2, divisor_override=1), CONV(3, 4, 2)).eval()
+    with torch.no_grad():
+        net[0].weight[0] = 0
+    x = torch.randn(4, 1, 8, 8)
+    assert torch.equal(remove_units(net).net(x), net(x))
+
+
 def test_biases_go_on_to_the_first_layer_before_an_activation():
     net = sparsify(lenet5(), 0, 0.3)
     small = remove_units(net).net

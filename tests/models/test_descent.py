@@ -221,3 +221,37 @@ def test_the_guide_takes_a_sweep_over():
     assert cross_entropy(model.output(x, after), y).item() < before
     assert all(value.equal(other.median()[name]) for name, value in after.items())
     assert isinstance(guide.posterior(), bitsback.Posterior)
+
+
+def test_labels_that_outputs_would_be_broadcast_against_are_refused():
+    _, guide, x, y = make("dense")
+    before = guide.levels()
+    with pytest.raises(ValueError, match="labels have shape"):
+        guide.descend(x, y[:, None])
+    assert all(level.equal(before[name]) for name, level in guide.levels().items())
+
+
+def test_what_the_teacher_said_may_come_with_the_labels():
+    model, guide, x, y = make("dense", teacher=True)
+    other = make("dense", teacher=True)[1]
+    saved = guide.descend(x, y)
+    assert other.descend(x, torch.cat([y[:, None], model.teacher.soft(x)], 1)) == saved > 0
+    assert all(level.equal(other.levels()[name]) for name, level in guide.levels().items())
+
+
+def test_integers_that_are_held_are_moved_and_held_there():
+    _, guide, x, y = make("dense", beta=0.3)
+    other = make("dense", beta=0.3)[1]
+    guide.hold()
+    assert guide.descend(x, y) == other.descend(x, y) > 0
+    for _ in range(2):
+        assert all(level.equal(other.levels()[name]) for name, level in guide.levels().items())
+        guide.release()
+
+
+def test_weights_whose_integers_stay_keep_their_fractions():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    guide = Rounding(Rate(net, COUNT))
+    before = {name: value.clone() for name, value in guide.named_parameters()}
+    assert guide.descend(torch.randn(COUNT, 4), torch.zeros(COUNT, dtype=torch.long)) == 0
+    assert all(value.equal(before[name]) for name, value in guide.named_parameters())

@@ -159,9 +159,26 @@ def test_other_networks_keep_their_units():
         assert widths(model) == tuple(len(v) for v in model.initial_weights().values())
 
 
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d((2, 1))])
+def test_adaptive_pooling_is_of_each_feature_map(pool):
+    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), pool, nn.Flatten(), nn.LazyLinear(3))
+    x = torch.randn(5, 1, 8, 8)
+    net(x)
+    model = Rate(net, 60, coarseness=0.01)
+    guide = Rounding(model)
+    with torch.no_grad():
+        guide._get("loc", "0.weight")[:3] = 0
+        model.net.get_submodule("0").bias[:3] = -0.1
+    before = model.output(x, guide.median())
+    guide.after_epoch()
+    assert widths(model) == (3, 3)
+    torch.testing.assert_close(model.output(x, guide.median()), before)
+
+
 @pytest.mark.parametrize(
     ("net", "shape"),
     [
+        (nn.Sequential(nn.Linear(6, 8), nn.MaxPool1d(2)), (1, 6)),
         (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)), (4, 6)),
         (nn.Sequential(nn.Linear(6, 8), nn.AvgPool1d(3, 1, 1), nn.Linear(8, 3)), (1, 6)),
         (nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Linear(6, 3)), (1, 8)),

@@ -75,8 +75,11 @@ def test_beta_moves_until_the_size_is_the_one_asked_for():
     for epoch in range(1, 10):
         target(epoch)
     assert model.beta.item() == pytest.approx(0.2)  # not before the warm-up is over
-    for epoch in range(10, 61):
+    for epoch in range(10, 60):
         target(epoch)
+    reached = model.beta.item()
+    target(60)
+    assert model.beta.item() == reached  # nothing is trained with another one any more
     # What the last epochs of a real training take is aimed at above it.
     assert target.bytes() == pytest.approx(ABOVE * 250, rel=0.02)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsback.methods import METHODS
 from bitsback.workbench import noise_library
 from bitsback.workbench.checkpoint import CheckpointMismatch
 from bitsback.workbench.data import Split
@@ -172,6 +173,18 @@ def test_another_pair_other_data_other_threads_are_refused(tmp_path, monkeypatch
     x, y = data()
     with pytest.raises(CheckpointMismatch, match="data was "):
         fit(*pair(method="gaussian"), (x + 1, y), options=options, checkpoint_file=tmp_path / "c")
+
+
+def test_another_teacher_is_refused(tmp_path):
+    options = Options(2, 16, 0.02, step="eager")
+
+    def with_teacher(seed: int):
+        torch.manual_seed(seed)
+        return METHODS["rate"].pair(plain(), 40, teacher=True)
+
+    whole(lambda: with_teacher(0), options, tmp_path / "c")
+    with pytest.raises(CheckpointMismatch, match="teacher was "):
+        whole(lambda: with_teacher(1), options, tmp_path / "c")
 
 
 def test_another_target_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from bitsback.compression import file
 from bitsback.compression.archive import Quantised
 
-from tests.compression.samples import archive, conv_net, dense_net, short_net
+from tests.compression.samples import archive, conv_net, dense_net, folded_net, short_net
 
 FOLDER = Path(__file__).parent
 
@@ -15,7 +15,8 @@ FOLDER = Path(__file__).parent
 def main() -> None:
     known = {}
     networks = (("dense", dense_net, None), ("conv", conv_net, None))
-    for name, make, label in (*networks, ("short", short_net, "digits-mlp")):
+    short = (("short", short_net, "digits-mlp"), ("folded", folded_net, "lenet-5-caffe"))
+    for name, make, label in (*networks, *short):
         for coder in ("range", "huffman"):
             if name != "dense" and coder == "huffman":
                 continue
