@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bitsback.methods import METHODS
+from bitsback.guides import Rounding
+from bitsback.models import Rate
 from bitsback.workbench import noise_library
 from bitsback.workbench.checkpoint import CheckpointMismatch
 from bitsback.workbench.data import Split
@@ -178,13 +179,16 @@ def test_another_pair_other_data_other_threads_are_refused(tmp_path, monkeypatch
 def test_another_teacher_is_refused(tmp_path):
     options = Options(2, 16, 0.02, step="eager")
 
-    def with_teacher(seed: int):
-        torch.manual_seed(seed)
-        return METHODS["rate"].pair(plain(), 40, teacher=True)
+    def with_teacher(bias: float):
+        net = plain()
+        torch.nn.init.constant_(net.fc2.bias, bias)
+        model = Rate(plain(), 40, teacher=net)
+        return model, Rounding(model)
 
-    whole(lambda: with_teacher(0), options, tmp_path / "c")
+    whole(lambda: with_teacher(0.0), options, tmp_path / "c")
+    whole(lambda: with_teacher(0.0), options, tmp_path / "c")
     with pytest.raises(CheckpointMismatch, match="teacher was "):
-        whole(lambda: with_teacher(1), options, tmp_path / "c")
+        whole(lambda: with_teacher(0.1), options, tmp_path / "c")
 
 
 def test_another_target_is_refused(tmp_path):
