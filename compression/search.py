@@ -24,7 +24,7 @@ from .units import remove_units
 from .weights import Weights
 
 MATCHED_RATE = 2.0**-6  # at most this for survivors that were retrained: they are few already
-BIAS_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 16)
+BIAS_BITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
 MISSES = 2  # settings beyond the margins in a row, after which coarser ones are not tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
 FLOAT_LEVELS = (1 << 15) - 1  # on either side of zero, for weights that stay as good as floats
@@ -227,7 +227,7 @@ class Trial:
         return replace(left, net=net, weights=weights)
 
     def finish(self, pruned: Pruned, setting: Setting) -> tuple[nn.Module, dict, Rise, bool]:
-        """Weights on their grid, units that died of it removed, biases on the coarsest grid.
+        """Weights on their grid, units that died of it removed, biases on coarse grids.
 
         With training inputs, survivors are retrained before they go on their grid, and codebooks
         and biases after it.
@@ -248,13 +248,32 @@ class Trial:
         if self.matching is not None:
             codes, biases = refine_codebooks(net, codes, biases, self.matching)
             net = with_weights(net, codes)
-        for bits in BIAS_BITS:
-            coded = {name: bias(values, bits) for name, values in biases.items()}
-            trial = with_weights(net, coded)
-            found = self.rise(trial)
-            if self.fits(found) or not biases:
-                break
-        return trial, codes | coded, found, self.fits(found)
+        net, coded, found = self.round_biases(net, biases)
+        return net, codes | coded, found, self.fits(found)
+
+    def round_biases(
+        self, net: nn.Module, biases: dict[str, np.ndarray]
+    ) -> tuple[nn.Module, dict[str, Quantised], Rise]:
+        """Biases on grids as coarse as the margins let them be; the network with them, its rise.
+
+        Of the largest tensor first, where a bit saves the most, then of the second, then of all
+        others together, each time with those that follow as good as floats.
+        """
+        names = sorted(biases, key=lambda name: -biases[name].size)
+        coded = {name: bias(biases[name], BIAS_BITS[-1]) for name in names}
+        best = with_weights(net, coded)
+        found = self.rise(best)
+        if not self.fits(found):
+            return best, coded, found
+        for group in (names[:1], names[1:2], names[2:]):
+            for bits in BIAS_BITS[:-1] if group else ():
+                coarser = coded | {name: bias(biases[name], bits) for name in group}
+                trial = with_weights(net, coarser)
+                new = self.rise(trial)
+                if self.fits(new):
+                    best, coded, found = trial, coarser, new
+                    break
+        return best, coded, found
 
 
 def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:

@@ -24,8 +24,8 @@ TABLE = (
     ("lenet-300-100", "001908019006ac020a01ac02640a01640a", 2),
     ("lenet-5-caffe", "00210301140a1d040314320a1d040801a006f4030a01f4030a", 2),
     ("lenet-5-caffe-relu", "00290301140a0a1d040314320a0a1d040801a006f4030a01f4030a", 2),
-    # Biases of its convolutions folded.
-    ("lenet-5-caffe", "00218301140a011d048314320a011d040801a006f4030a01f4030a", 3),
+    # Biases of its first convolution folded into those of the second.
+    ("lenet-5-caffe", "00218301140a011d040314320a1d040801a006f4030a01f4030a", 3),
 )
 LARGEST = FIRST + 8 * len(TABLE) - 1
 

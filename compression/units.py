@@ -11,7 +11,8 @@ tensors are left as they are. To a fixpoint:
 3. An input feature of a Linear layer that is multiplied by zeros only, and that no unit before
    can be undone for, is left out by a `Select` before the layer, if that saves bits.
 4. Biases that reach the next layer's sums as they are, with nothing but pooling and flattening
-   between, are folded into its biases, if it has any, and left out.
+   between, are folded into its biases and left out, if it has any, and no more units: what each of
+   many units would have to be told then is cheaper to tell once.
 
 The outputs of the last layer stay. Every layer keeps at least one unit. The result equals the
 original up to the float rounding of the folded biases.
@@ -91,7 +92,8 @@ def _drop_units(layer: Layer, after: Layer) -> bool:
 
 def _fold_biases(layer: Layer, after: Layer) -> None:
     """Rule 4."""
-    if after.module.bias is None or not passes_on(layer, after):
+    fewer = after.units.sum() <= layer.units.sum()
+    if after.module.bias is None or not fewer or not passes_on(layer, after):
         return
     added = layer.bias.repeat_interleave(layer.positions)[after.columns]
     after.bias += after.weight[:, after.columns].double().sum(2) @ added

@@ -76,9 +76,9 @@ def conv_net() -> nn.Module:
 
 
 def folded_net() -> nn.Module:
-    """What is left of network lenet-5-caffe, its convolutions without biases: format version 3."""
+    """What is left of network lenet-5-caffe, its first layer without biases: format version 3."""
     layers = {"conv1": nn.Conv2d(1, 3, 5, bias=False), "pool1": nn.MaxPool2d(2)}
-    layers |= {"conv2": nn.Conv2d(3, 2, 5, bias=False), "pool2": nn.MaxPool2d(2)}
+    layers |= {"conv2": nn.Conv2d(3, 2, 5), "pool2": nn.MaxPool2d(2)}
     layers |= {"flatten": nn.Flatten(), "fc1": nn.Linear(32, 4), "relu1": nn.ReLU()}
     return nn.Sequential(OrderedDict(layers | {"fc2": nn.Linear(4, 10)}))
 

@@ -9,6 +9,9 @@ import torch
 from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
 from bitsback.compression.file import decode, inspect, load, network
+from bitsback.compression.reference import reference_of
+from bitsback.compression.search import BIAS_BITS, with_weights
+from bitsback.compression.uniform import bias
 from bitsback.posterior import Grid, Group, Posterior, WeightPosterior
 from torch import nn
 
@@ -370,3 +373,26 @@ def test_a_network_without_a_layer_to_compress():
     posterior = Posterior({"weight": WeightPosterior(torch.ones(3), torch.ones(3), torch.ones(()))})
     with pytest.raises(ValueError, match="no Linear, Conv1d or Conv2d layer"):
         compress(norm, posterior, validation=(torch.zeros(2, 3), torch.zeros(2).long()))
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.002])
+def test_the_largest_biases_are_as_coarse_as_the_margins_let_them_be(margin):
+    """By hand: the others as good as floats; then the others, with these as they are then."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 9), nn.ReLU(), nn.Linear(9, 3))
+    x = torch.randn(600, 6)
+    y = net(x).argmax(1)
+    weight = net[4].weight.detach()
+    given = Posterior({"4.weight": WeightPosterior(weight, 0 * weight, torch.ones(()))})
+    trial = reference_of(net, given, x, y, "categorical", margin, 100.0, None)
+    state = trial.net.state_dict()
+    biases = {k: v.double().numpy() for k, v in state.items() if k.endswith("bias")}
+    found, coded, rise = trial.round_biases(trial.net, biases)
+    assert trial.fits(rise) and rise == trial.rise(found)
+    by_hand = {name: bias(values, 16) for name, values in biases.items()}
+    for name in ("0.bias", "2.bias", "4.bias"):
+        for bits in BIAS_BITS:
+            by_hand[name] = bias(biases[name], bits)
+            if trial.fits(trial.rise(with_weights(trial.net, by_hand))):
+                break
+        assert coded[name] == by_hand[name] and bits < 16
