@@ -6,7 +6,7 @@ The network of van Baalen et al. 2020 (32C5-64C5-512-10, 28 x 28 images of rando
 random weights: seconds do not depend on their values. `float32` is the network as it is, in
 torch (eager) and in onnxruntime; `w8a8`, `w4a4` and `w2a2` have weights and ReLUs of so many
 bits and inputs of 8, exported with QuantizeLinear and DequantizeLinear. onnxruntime has no kernels
-below 8 bits, so that 4 and 2 bits are computed as int8. `integer reference` is `to_integer` of w8a8
+below 8 bits, so that 4 and 2 bits are computed in 8. `integer reference` is `to_integer` of w8a8
 in torch, and `float pass` the network that a file decodes to. All take turns in every round, in one
 process on one thread, so that a busy machine slows all alike; times are medians over the rounds,
 and `ratio` is the median over rounds of the time over that of float32 in onnxruntime in the same
@@ -93,7 +93,7 @@ def contenders() -> dict[str, Callable[[Tensor], Tensor]]:
         "torch w8a8, integer reference": bitsback.to_integer(nets[8]),
     }
     for bits, net in nets.items():
-        found[f"onnxruntime w{bits}a{bits} as int8"] = in_onnxruntime(net, IntegerInput())
+        found[f"onnxruntime w{bits}a{bits} in 8 bits"] = in_onnxruntime(net, IntegerInput())
     return found
 
 

@@ -265,8 +265,8 @@ class Trial:
         found = self.rise(best)
         if not self.fits(found):
             return best, coded, found
-        for group in (names[:1], names[1:2], names[2:]):
-            for bits in BIAS_BITS[:-1] if group else ():
+        for group in filter(None, (names[:1], names[1:2], names[2:])):
+            for bits in BIAS_BITS[:-1]:
                 coarser = coded | {name: bias(biases[name], bits) for name in group}
                 trial = with_weights(net, coarser)
                 new = self.rise(trial)
