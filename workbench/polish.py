@@ -1,4 +1,9 @@
-"""After the training of `rate`: single integers are changed, then steps and biases trained."""
+"""After the training of `rate`: single integers are changed, then steps and biases trained; twice.
+
+Integers and steps that were trained together, on mini-batches, with gradients that pass through the
+rounding, are no minimum of the loss. Steps and biases that were trained at changed integers are
+others, and there other changes pay.
+"""
 
 import math
 from dataclasses import replace
@@ -11,6 +16,7 @@ from .fit import Epoch, fit
 from .options import SMALL_BATCH, Options
 from .progress import ProgressLine
 
+ROUNDS = 2
 # Of the epochs of training, and at which rate: steps and biases are few and almost right.
 TUNING, TUNING_RATE = 0.05, 1e-3
 
@@ -19,15 +25,23 @@ def polish(
     model: nn.Module, guide: nn.Module, train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str,
 ) -> list[Epoch]:  # fmt: skip
-    """Coordinate descent over the integers of a trained pair, then steps and biases at these.
-
-    Integers and steps that were trained together, on mini-batches, with gradients that pass through
-    the rounding, are no minimum of the loss.
+    """`ROUNDS` times coordinate descent over the integers, then steps and biases at these.
 
     :param options: of the training that was.
-    :returns: what the epochs of the second part came to; there are no checkpoints in either.
+    :returns: what the epochs of the last second part came to; there are no checkpoints.
     """
-    _descend(guide, _moved(train[0], options), train[1], console, title)
+    for number in range(ROUNDS):
+        name = f"{title}-{number + 1}"
+        _descend(guide, _moved(train[0], options, number), train[1], console, name)
+        history = _tune(model, guide, train, validation, options, console, name)
+    return history
+
+
+def _tune(
+    model: nn.Module, guide: nn.Module, train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str,
+) -> list[Epoch]:  # fmt: skip
+    """Train steps and biases at the integers as they are."""
     guide.hold()
     short = replace(
         options,
@@ -70,6 +84,6 @@ def _descend(guide: nn.Module, x: Tensor, y: Tensor, console: Console, title: st
             line.close()
 
 
-def _moved(x: Tensor, options: Options) -> Tensor:
-    """Training images as training had them: moved once, if it moved them."""
-    return shifted(x, options.shift, options.seed) if options.shift else x
+def _moved(x: Tensor, options: Options, number: int) -> Tensor:
+    """Training images as training had them: moved, if it moved them, in each round elsewhere."""
+    return shifted(x, options.shift, options.seed + number) if options.shift else x

@@ -4,8 +4,9 @@ import io
 
 import pytest
 import torch
-from bitsback.workbench.fit import Options
-from bitsback.workbench.polish import polish
+from bitsback.workbench.augment import shifted
+from bitsback.workbench.fit import Options, fit
+from bitsback.workbench.polish import _moved, polish
 from rich.console import Console
 from torch.nn.functional import cross_entropy
 
@@ -26,7 +27,8 @@ def run():
     return polished
 
 
-def test_steps_and_biases_at_the_integers_of_the_sweep(run):
+def test_steps_and_biases_at_the_integers_of_the_sweep(run, monkeypatch):
+    monkeypatch.setattr("bitsback.workbench.polish.ROUNDS", 1)
     model, guide, history = run()
     other, swept = pair(method="rate")
     assert swept.descend(*data()) > 0
@@ -41,6 +43,28 @@ def test_steps_and_biases_at_the_integers_of_the_sweep(run):
             cross_entropy(m.output(x, g.median()), y) for m, g in ((other, swept), (model, guide))
         )
     assert after < before
+
+
+def test_a_second_sweep_finds_more_at_the_steps_of_the_first_round(run, monkeypatch):
+    """As by hand: the pair of one round, swept again and tuned again, on images moved elsewhere."""
+    monkeypatch.setattr("bitsback.workbench.polish.ROUNDS", 1)
+    model, guide, _ = run()
+    assert guide.descend(*data()) > 0
+    guide.hold()
+    short = Options(10, 10, 1e-3, lr_schedule="linear", step="eager")
+    fit(model, guide, data(), validation=data(), options=short, console=QUIET)
+    guide.release()
+    monkeypatch.setattr("bitsback.workbench.polish.ROUNDS", 2)
+    assert same(state(model, guide), state(*run()[:2]))
+
+
+def test_each_round_sweeps_over_images_moved_elsewhere():
+    """As they are where training did not move them."""
+    images = torch.arange(50.0).view(2, 1, 5, 5)
+    one, two = (_moved(images, Options(1, 1, 0.1, shift=1, seed=3), n) for n in (0, 1))
+    assert one.equal(shifted(images, 1, 3)) and two.equal(shifted(images, 1, 4))
+    assert not one.equal(two)
+    assert _moved(images, Options(1, 1, 0.1), 1) is images
 
 
 def test_the_same_twice(run):
