@@ -24,7 +24,6 @@ POOL = 100_000  # mixtures, drawn once
 LARGEST = 2**25  # numbers of the reference's output on them that are kept
 MIXED = 0.5  # the largest share of the second input of a pair
 BATCH = 128
-EXAMPLES = 20_000  # training inputs of a divergence, about, where there are more
 
 
 class Matching:
@@ -73,23 +72,6 @@ class Matching:
             optimizer.zero_grad()
             self._loss(output, self._targets[chosen]).backward()
             optimizer.step()
-
-    @torch.no_grad()
-    def divergence(self, net: nn.Module, other: nn.Module) -> float:
-        """Mean KL(p(y | x, net) || p(y | x, other)) over training inputs as they are, nats each.
-
-        Unlike a rise on labels it cannot be lucky: it is never negative.
-
-        :param net: a network in eval mode, and so is `other`.
-        """
-        total = 0.0
-        inputs = self._inputs[:: max(1, len(self._inputs) // EXAMPLES)]
-        for chunk in inputs.split(CHUNK):
-            mine, others = net(chunk).double(), other(chunk).double()
-            means = self._means(mine)
-            nats = self._loss(others, means) - self._loss(mine, means)
-            total += float(nats) * len(chunk)
-        return total / len(inputs)
 
     def _mixtures(self, chosen: Tensor) -> Tensor:
         first, second = (self._inputs[self._pairs[i][chosen]] for i in (0, 1))

@@ -18,6 +18,8 @@ class Options:
     :param lr: Adam's learning rate at the start.
     :param lr_schedule: "constant", "linear" (to 0), "hold-linear" (to 0 from half-time on).
     :param kl_warmup: epochs at which the KL weight starts to rise from 0 and reaches 1.
+    :param kl_overshoot: a factor of the KL weight, which falls linearly to 1, and the epoch at
+        which it gets there.
     :param kl_weighting: how an epoch's KL is shared out among its mini-batches: "uniform", or
         "blundell" (`schedules.kl_factors`); on average over an epoch both weight it the same.
     :param seed: of data order and noise.
@@ -32,6 +34,7 @@ class Options:
     lr: float = 1e-3
     lr_schedule: str = "linear"
     kl_warmup: tuple[float, float] = (0.0, 0.0)
+    kl_overshoot: tuple[float, float] = (1.0, 0.0)
     kl_weighting: str = "uniform"
     seed: int = 0
     shift: int = 0
@@ -48,6 +51,10 @@ class Options:
         if self.lr_schedule not in LR_SCHEDULES:
             known = ", ".join(LR_SCHEDULES)
             raise ValueError(f"unknown lr_schedule {self.lr_schedule!r}; known: {known}")
+        if not 0 < self.kl_overshoot[0] < float("inf"):
+            raise ValueError(
+                f"kl_overshoot's factor must be positive and finite; got {self.kl_overshoot[0]}"
+            )
         kl_factors(self.kl_weighting, 1)  # raises for an unknown one
         if self.step not in ("auto", "eager", "compiled"):
             raise ValueError(f"step must be auto, eager or compiled; got {self.step!r}")

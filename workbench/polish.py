@@ -50,6 +50,7 @@ def _tune(
         lr=TUNING_RATE,
         lr_schedule="linear",
         kl_warmup=(0.0, 0.0),
+        kl_overshoot=(1.0, 0.0),
         step="eager",  # nearly all parameters have no gradient
     )
     try:

@@ -16,12 +16,18 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def kl_weight(epoch: float, warmup: tuple[float, float]) -> float:
-    """0 up to the epoch `warmup[0]`, 1 from the epoch `warmup[1]` on, linear between them."""
+def kl_weight(
+    epoch: float, warmup: tuple[float, float], overshoot: tuple[float, float] = (1.0, 0.0)
+) -> float:
+    """0 up to the epoch `warmup[0]`, 1 from the epoch `warmup[1]` on, linear between them.
+
+    Times a factor that falls linearly from `overshoot[0]` at the start to 1 at the epoch
+    `overshoot[1]`.
+    """
     start, end = warmup
-    if epoch >= end:
-        return 1.0
-    return max(0.0, (epoch - start) / (end - start))
+    risen = 1.0 if epoch >= end else max(0.0, (epoch - start) / (end - start))
+    factor, last = overshoot
+    return risen if epoch >= last else risen * (factor + (1.0 - factor) * epoch / last)
 
 
 def kl_factors(weighting: str, batches: int) -> list[float]:

@@ -45,6 +45,7 @@ def train_pair(
             lr=1e-3,
             lr_schedule="linear",
             kl_warmup=(0.0, 0.0),
+            kl_overshoot=(1.0, 0.0),
         )
         net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
     if method.start:
@@ -86,10 +87,14 @@ def _options(defaults: dict[str, Any], settings: Settings) -> Options:
     warmup = defaults["kl_warmup"]
     if settings.kl_warmup is not None:
         warmup = (0.0, float(settings.kl_warmup))
+    factor, share = defaults["kl_overshoot"]
+    if settings.target_bytes is not None or settings.target_error is not None:
+        factor = 1.0  # what moves beta would work against it
     return Options(
         **chosen,
         lr_schedule=defaults["lr_schedule"],
         kl_warmup=warmup,
+        kl_overshoot=(factor, share * chosen["epochs"]),
         shift=shift_of(defaults, settings),
         seed=settings.seed,
         step=_STEP[settings.compile],

@@ -43,6 +43,12 @@ def test_the_history_says_what_was_done():
     assert all(e.validation_error is None for e in history)
 
 
+def test_the_history_says_how_the_kl_overshot():
+    options = Options(4, 16, 0.01, kl_overshoot=(2.0, 2.0))
+    history = fit(*pair(), data(), options=options)
+    assert [e.kl_weight for e in history] == pytest.approx([1.75, 1.25, 1.0, 1.0])
+
+
 def test_blundells_weighting_multiplies_the_warmup(monkeypatch):
     """Two steps an epoch: 2 * 2/3 and 2 * 1/3 of it; the history holds the warm-up alone."""
     seen = []

@@ -144,6 +144,7 @@ CHANGES = {
     "lr": {"lr": 0.03},
     "lr_schedule": {"lr_schedule": "constant"},
     "kl_warmup": {"kl_warmup": (0.0, 1.0)},
+    "kl_overshoot": {"kl_overshoot": (2.0, 1.0)},
     "kl_weighting": {"kl_weighting": "blundell"},
     "seed": {"seed": 1},
 }

@@ -34,6 +34,20 @@ def test_kl_weight(epoch, weight):
     assert kl_weight(epoch, (2.0, 6.0)) == weight
 
 
+@pytest.mark.parametrize(
+    ("epoch", "weight"), [(0, 0.0), (2, 0.5 * 2.6), (4, 2.2), (10, 1.0), (100, 1.0)]
+)
+def test_kl_weight_that_overshoots(epoch, weight):
+    """Times 3 at the start, times 1 from epoch 10 on, whatever the warm-up."""
+    assert kl_weight(epoch, (0.0, 4.0), (3.0, 10.0)) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("inf"), float("nan")])
+def test_no_factor_of_the_kl(factor):
+    with pytest.raises(ValueError, match="kl_overshoot's factor must be positive and finite; got"):
+        Options(kl_overshoot=(factor, 5.0))
+
+
 @pytest.mark.parametrize("batches", [1, 2, 18, 430, 5000])
 def test_kl_shares_sum_to_one(batches):
     """Their factors are M times them; in float64, where 2^-430 is a number, and beyond."""

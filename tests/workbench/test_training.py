@@ -65,3 +65,11 @@ def test_pretraining_keeps_its_batches_small(given, pretraining, monkeypatch, tm
     data, net = load_data("digits"), network("digits-mlp")
     training.train_pair(net, METHODS["rate"], data, ours, Console(quiet=True))
     assert sizes == {"pretrain": pretraining, "train": given}
+
+
+@pytest.mark.parametrize("target", [{}, {"target_bytes": 900}, {"target_error": 1.0}])
+def test_the_kl_overshoots_in_a_share_of_the_epochs_unless_beta_moves(target, tmp_path):
+    ours = Settings(out=tmp_path / "net.bb", method="rate", epochs=30, **target)
+    options = training._options(METHODS["rate"].defaults | {"kl_overshoot": (2.5, 0.6)}, ours)
+    assert options.kl_overshoot == (1.0 if target else 2.5, pytest.approx(18.0))
+    assert training._options(METHODS["rate"].defaults, ours).kl_overshoot[0] == 1.0
