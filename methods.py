@@ -105,8 +105,10 @@ _CAPPED = {"max_scale": 0.4}
 _RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
 # A step of one root mean square: with finer ones a layer that starts dense stays dense. A bit more
 # for each bias is some 14 bytes, which the default margin saves for up to 0.003 nats an example:
-# 30 bytes of labels, at beta = 1.
-_RATE_LENETS = {**_RATE, "beta": 1.0, "coarseness": 1.0, "margin_nll": 0.001}
+# 30 bytes of labels, at beta = 1. An error of less than 1 % does not have 0.2 points to spare for it.
+_RATE_LENETS = {
+    **_RATE, "beta": 1.0, "coarseness": 1.0, "margin_nll": 0.001, "margin_error": 0.1
+}  # fmt: skip
 # Small batches' noise pushes weights across the border between two integers.
 # A price that is too high at first prunes what a right one would leave for good. What comes back
 # as it falls is worth its bits.
