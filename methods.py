@@ -105,7 +105,7 @@ _CAPPED = {"max_scale": 0.4}
 _RATE = {"quantiser": "grid", "prune": "none", "beta": 0.2, "coarseness": 0.4}
 # A step of one root mean square: with finer ones a layer that starts dense stays dense. A bit more
 # for each bias is some 14 bytes, which the default margin saves for up to 0.003 nats an example:
-# 30 bytes of labels, at beta = 1. An error of less than 1 % does not have 0.2 points to spare for it.
+# 30 bytes of labels, at beta = 1. Nor does an error of less than 1 % have 0.2 points to spare.
 _RATE_LENETS = {
     **_RATE, "beta": 1.0, "coarseness": 1.0, "margin_nll": 0.001, "margin_error": 0.1
 }  # fmt: skip
