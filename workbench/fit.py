@@ -142,9 +142,8 @@ class _Loop:
     def _rates(self, total: int) -> tuple[float, float]:
         done = self.position.step
         lr = self.options.lr * LR_SCHEDULES[self.options.lr_schedule](done / total)
-        return lr, kl_weight(
-            done / self.steps_an_epoch, self.options.kl_warmup, self.options.kl_overshoot
-        )
+        epoch = done / self.steps_an_epoch
+        return lr, kl_weight(epoch, self.options.kl_warmup, self.options.kl_overshoot)
 
     def _one(self, chosen: Tensor, total: int) -> None:
         lr, weight = self._rates(total)
@@ -249,29 +248,26 @@ def _seed_everything(seed: int) -> None:
 
 def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: str) -> dict:
     """What must be the same for a resumed run to end with the same bits."""
-    return (
-        {
-            "epochs": options.epochs,
-            "batch_size": options.batch_size,
-            "lr": options.lr,
-            "lr_schedule": options.lr_schedule,
-            "kl_warmup": list(options.kl_warmup),
-            "kl_weighting": options.kl_weighting,
-            "seed": options.seed,
-            "shift": options.shift,
-            "step": kind,
-            "threads": torch.get_num_threads(),
-            "device": str(train[0].device),
-            "torch": str(torch.__version__),
-            "model": _summary(pair.model) + _summary(getattr(pair.model, "mixture", None)),
-            "guide": _summary(pair.guide),
-            "network": repr(pair.model.get_submodule("net")),
-            "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
-            "data": checkpoint.fingerprint(*train),
-        }
-        | _overshoot(options)
-        | _teacher(pair.model)
-    )
+    return {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "lr": options.lr,
+        "lr_schedule": options.lr_schedule,
+        "kl_warmup": list(options.kl_warmup),
+        **_overshoot(options),
+        "kl_weighting": options.kl_weighting,
+        "seed": options.seed,
+        "shift": options.shift,
+        "step": kind,
+        "threads": torch.get_num_threads(),
+        "device": str(train[0].device),
+        "torch": str(torch.__version__),
+        "model": _summary(pair.model) + _summary(getattr(pair.model, "mixture", None)),
+        "guide": _summary(pair.guide),
+        "network": repr(pair.model.get_submodule("net")),
+        "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
+        "data": checkpoint.fingerprint(*train),
+    } | _teacher(pair.model)
 
 
 def _overshoot(options: Options) -> dict:

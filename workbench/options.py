@@ -51,9 +51,11 @@ class Options:
         if self.lr_schedule not in LR_SCHEDULES:
             known = ", ".join(LR_SCHEDULES)
             raise ValueError(f"unknown lr_schedule {self.lr_schedule!r}; known: {known}")
-        if not 0 < self.kl_overshoot[0] < float("inf"):
+        factor, last = self.kl_overshoot
+        if not (0 < factor < float("inf") and last >= 0):
             raise ValueError(
-                f"kl_overshoot's factor must be positive and finite; got {self.kl_overshoot[0]}"
+                "kl_overshoot must be a factor, positive and finite, and an epoch, 0 or more; "
+                f"got {self.kl_overshoot}"
             )
         kl_factors(self.kl_weighting, 1)  # raises for an unknown one
         if self.step not in ("auto", "eager", "compiled"):
