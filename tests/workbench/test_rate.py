@@ -147,7 +147,7 @@ def test_a_target_error_is_a_percentage(given):
         Settings(method="rate", **given)
 
 
-@pytest.mark.parametrize("given, sweeps", [({}, 1), ({"target_bytes": 300}, 0)])
+@pytest.mark.parametrize("given, sweeps", [({}, 2), ({"target_bytes": 300}, 0)])
 def test_integers_are_swept_over_unless_beta_follows_a_target(given, sweeps, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(Rounding, "descend", lambda self, x, y, progress: seen.append(len(x)))
