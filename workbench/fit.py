@@ -30,7 +30,7 @@ class Epoch:
 
     :param expected_log_likelihood: mean over the epoch's steps, nats for the whole data set.
     :param kl: KL(q || p), likewise; unweighted.
-    :param kl_weight: of the epoch's last step, by the warm-up.
+    :param kl_weight: of the epoch's last step, by warm-up and overshoot.
     :param validation_error: percent of the validation examples that the median of q gets wrong;
         for real-valued outputs their mean squared error; None without validation data.
     """
