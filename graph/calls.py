@@ -1,0 +1,218 @@
+"""How the operators are computed that torch has under another name or with other arguments.
+
+Every function takes its arguments by position, in the order of its row in `table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def embedding(weight: Tensor, indices: Tensor) -> Tensor:
+    return F.embedding(indices, weight)
+
+
+def lstm(
+    input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: bool,
+    num_layers: int, dropout: float, bidirectional: bool, batch_first: bool, training: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    flags = (has_biases, num_layers, float(dropout), training, bidirectional, batch_first)
+    return torch.lstm(input, list(hx), list(params), *flags)
+
+
+def recurrent(name: str) -> Callable[..., tuple[Tensor, ...]]:
+    """The call of "gru", "rnn_tanh" or "rnn_relu"."""
+    function = getattr(torch, name)
+
+    def call(
+        input: Tensor, hx: Tensor, params: Sequence[Tensor], has_biases: bool, num_layers: int,
+        dropout: float, bidirectional: bool, batch_first: bool, training: bool = False,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        flags = (has_biases, num_layers, float(dropout), training, bidirectional, batch_first)
+        return function(input, hx, list(params), *flags)
+
+    return call
+
+
+def batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor,
+    momentum: float, eps: float, training: bool = False,
+) -> Tensor:  # fmt: skip
+    return F.batch_norm(input, mean, var, weight, bias, training, momentum, eps)
+
+
+def instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    return F.instance_norm(input, None, None, weight, bias, True, 0.1, eps)
+
+
+def affine(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`weight * input + bias`, channel by channel: both of shape (channels,), axis 1 of input."""
+    shape = (-1, *[1] * (input.dim() - 2))
+    return input * weight.reshape(shape) + bias.reshape(shape)
+
+
+def gelu(input: Tensor, approximate: str) -> Tensor:
+    return F.gelu(input, approximate=approximate)
+
+
+def dropout(input: Tensor, p: float, training: bool = False) -> Tensor:
+    return F.dropout(input, p, training)
+
+
+def feature_dropout(input: Tensor, p: float, training: bool = False) -> Tensor:
+    return torch.feature_dropout(input, p, training)
+
+
+def alpha_dropout(input: Tensor, p: float, training: bool = False) -> Tensor:
+    return F.alpha_dropout(input, p, training)
+
+
+def quantised_relu(input: Tensor, step: float, bits: int) -> Tensor:
+    return torch.clamp(torch.round(input / step), 0, 2**bits - 1) * step
+
+
+def to(input: Tensor, dtype: str) -> Tensor:
+    return input.to(getattr(torch, dtype))
+
+
+def rpow(exponent: Tensor, base: float) -> Tensor:
+    return torch.pow(base, exponent)
+
+
+def max_pool(dims: int) -> Callable[..., Tensor]:
+    function = getattr(F, f"max_pool{dims}d")
+
+    def call(input, kernel_size, stride, padding, dilation, ceil_mode):
+        return function(
+            input, kernel_size, stride_of(stride, kernel_size), padding, dilation, ceil_mode
+        )
+
+    return call
+
+
+def avg_pool(dims: int) -> Callable[..., Tensor]:
+    function = getattr(F, f"avg_pool{dims}d")
+
+    def call(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+        stride = stride_of(stride, kernel_size)
+        arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+        if dims == 1:
+            return function(input, *arguments)
+        return function(input, *arguments, divisor_override)
+
+    return call
+
+
+def stride_of(stride: tuple[int, ...], kernel_size: tuple[int, ...]) -> tuple[int, ...]:
+    """The stride of a pooling; zeros stand for the size of its kernel."""
+    return stride if any(stride) else kernel_size
+
+
+def interpolate(
+    input: Tensor, size: tuple[int, ...] | None, scale: tuple[int, ...] | None, mode: str,
+    align_corners: bool,
+) -> Tensor:  # fmt: skip
+    factor = None if scale is None else [float(s) for s in scale]
+    aligned = None if mode == "nearest" else align_corners
+    return F.interpolate(input, size, factor, mode, aligned)
+
+
+def reduction(name: str) -> Callable[..., Tensor]:
+    function = getattr(torch, name)
+
+    def call(input: Tensor, dim: tuple[int, ...] | None, keepdim: bool) -> Tensor:
+        return function(input, tuple(range(input.dim())) if dim is None else dim, keepdim=keepdim)
+
+    return call
+
+
+def variance(
+    input: Tensor, dim: tuple[int, ...] | None, correction: float, keepdim: bool
+) -> Tensor:
+    return torch.var(input, dim, correction=correction, keepdim=keepdim)
+
+
+def expand(input: Tensor, size: tuple[int, ...]) -> Tensor:
+    return input.expand(size)
+
+
+def split(input: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
+    return torch.split(input, list(sizes), dim)
+
+
+def slice_(input: Tensor, dim: int, start: int, end: int | None, step: int) -> Tensor:
+    index = [slice(None)] * (dim % input.dim()) + [slice(start, end, step)]
+    return input[tuple(index)]
+
+
+def pad(input: Tensor, pad: tuple[int, ...], mode: str, value: float) -> Tensor:
+    return F.pad(input, pad, mode, value if mode == "constant" else None)
+
+
+def repeat(input: Tensor, repeats: tuple[int, ...]) -> Tensor:
+    return input.repeat(repeats)
+
+
+def pick(input: Tensor, kept: Tensor) -> Tensor:
+    """The entries of the last axis where `kept`, bool of shape (n,), is true."""
+    return input[..., kept]
+
+
+def index(input: Tensor, indices: Sequence[Tensor]) -> Tensor:
+    return input[tuple(indices)]
+
+
+def topk(input: Tensor, k: int, dim: int, largest: bool) -> tuple[Tensor, ...]:
+    return tuple(torch.topk(input, k, dim, largest))
+
+
+def max_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, ...]:
+    return tuple(torch.max(input, dim, keepdim))
+
+
+def min_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, ...]:
+    return tuple(torch.min(input, dim, keepdim))
+
+
+def unfold(input: Tensor, kernel_size, dilation, padding, stride) -> Tensor:
+    return F.unfold(input, kernel_size, dilation, padding, stride)
+
+
+def einsum(equation: str, tensors: Sequence[Tensor]) -> Tensor:
+    return torch.einsum(equation, *tensors)
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: float, alpha: float) -> Tensor:
+    return torch.baddbmm(input, batch1, batch2, beta=beta, alpha=alpha)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float,
+    is_causal: bool, scale: float | None, enable_gqa: bool, training: bool = False,
+) -> Tensor:  # fmt: skip
+    p = dropout_p if training else 0.0
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask, p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )
+
+
+def full(
+    size: tuple[int, ...], value: float, dtype: str | None, device: torch.device | None = None
+) -> Tensor:
+    kind = None if dtype is None else getattr(torch, dtype)
+    return torch.full(size, value, dtype=kind, device=device)
+
+
+def arange(
+    start: int, end: int, step: int, dtype: str | None, device: torch.device | None = None
+) -> Tensor:
+    kind = None if dtype is None else getattr(torch, dtype)
+    return torch.arange(start, end, step, dtype=kind, device=device)
+
+
+def size(input: Tensor, dim: int) -> int:
+    return input.shape[dim]

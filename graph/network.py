@@ -1,0 +1,242 @@
+"""`GraphNetwork`: a plain `nn.Module` that computes what a graph says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .ir import INPUT, PARAMETER, Fixed, Graph, Node, Ref, map_leaves
+from .operators import Family
+from .table import OPERATORS
+
+Step = tuple[Callable[..., Any], tuple[Any, ...], tuple[tuple[int, bool], ...], bool, bool]
+
+
+class GraphNetwork(nn.Module):
+    """A network that interprets a `Graph` with torch's operators.
+
+    It has the state_dict names of the network that was traced, needs none of its classes, moves
+    between devices, runs under `torch.compile` and `torch.export`, and trains: Dropout and
+    BatchNorm follow `train()` and `eval()`. It starts in eval mode.
+
+    :param graph: what it computes; used as it is, not copied.
+    :param tensors: the numbers by parameter name; used as they are. An `nn.Parameter` becomes a
+        parameter of this module, any other tensor a buffer.
+    :raises ValueError: a parameter of the graph has no tensor.
+    """
+
+    def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.graph = graph
+        for node in graph.parameters:
+            if node.name not in tensors:
+                raise ValueError(f"the graph's parameter {node.name!r} has no tensor")
+            _put(self, node.name, tensors[node.name])
+        for alias, name in graph.aliases.items():
+            _put(self, alias, tensors[name])
+        self._plan = _Plan(graph)
+        self.eval()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._plan.run(self, self._plan.inputs(args, kwargs))
+
+    def compute(self, inputs: list[Tensor], tensors: Mapping[str, Tensor]) -> Any:
+        """The network's output at other numbers than its own.
+
+        :param inputs: in the order of the graph's inputs.
+        :param tensors: by parameter name; those that are missing are the network's own.
+        """
+        return self._plan.run(self, inputs, tensors)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.graph.operators)} operators"
+
+
+class Values:
+    """Every value of a graph at some inputs, by node; for analyses, not for training.
+
+    :param network: the network; computed in its present mode.
+    :param inputs: in the order of the graph's inputs.
+    """
+
+    def __init__(self, network: GraphNetwork, inputs: list[Any]) -> None:
+        self._places = {node: i for i, node in enumerate(network.graph.nodes)}
+        self._values = network._plan.values(network, inputs)
+
+    def __getitem__(self, ref: Ref) -> Any:
+        value = self._values[self._places[ref.node]]
+        return value[ref.index] if isinstance(value, tuple | list) else value
+
+    def count(self, node: Node) -> int:
+        """How many results a node has."""
+        value = self._values[self._places[node]]
+        return len(value) if isinstance(value, tuple | list) else 1
+
+
+class _Plan:
+    """A graph made ready to run: for each operator its call and where its arguments come from."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        place = {node: i for i, node in enumerate(graph.nodes)}
+        self._inputs = [place[node] for node in graph.nodes if node.operator == INPUT]
+        self._parameters = [
+            (place[node], node.name) for node in graph.nodes if node.operator == PARAMETER
+        ]
+        self._steps = [(place[node], _step(node, place)) for node in graph.nodes if _computes(node)]
+        self._size = len(graph.nodes)
+        self._outputs = map_leaves(graph.outputs, lambda leaf: _source(leaf, place))
+
+    def inputs(self, args: tuple, kwargs: dict) -> list[Tensor]:
+        """The inputs in the order of the graph, from a call's arguments.
+
+        :raises TypeError: the call does not fit the signature.
+        """
+        positional, named = self._graph.signature
+        found: dict[int, Any] = {}
+        if not (_matches(positional, args, found) and _matches(named, kwargs, found)):
+            raise TypeError(
+                f"the network takes {_described(positional, named)}, as it was traced; "
+                f"got {len(args)} positional arguments and {sorted(kwargs) or 'none'} by name"
+            )
+        return [found[i] for i in range(len(self._inputs))]
+
+    def run(
+        self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
+    ) -> Any:
+        return _built(self._outputs, self.values(module, inputs, tensors))
+
+    def values(
+        self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
+    ) -> list[Any]:
+        values: list[Any] = [None] * self._size
+        for place, value in zip(self._inputs, inputs, strict=True):
+            values[place] = value
+        for place, name in self._parameters:
+            given = None if tensors is None else tensors.get(name)
+            values[place] = _get(module, name) if given is None else given
+        device = None
+        for place, (call, sources, training, factory) in self._steps:
+            arguments = [_built(source, values) for source in sources]
+            if training:
+                arguments.append(module.training)
+            elif factory:
+                device = _device(values) if device is None else device
+                arguments.append(device)
+            values[place] = call(*arguments)
+        return values
+
+
+class _From:
+    """Where an argument comes from: result `index` of the value at `place`."""
+
+    __slots__ = ("index", "place")
+
+    def __init__(self, place: int, index: int | None) -> None:
+        self.place, self.index = place, index
+
+
+def _step(node: Node, place: Mapping[Node, int]) -> tuple:
+    row = OPERATORS[node.operator]
+    sources = tuple(_sources(value, place) for value in node.arguments.values())
+    return row.call, sources, row.trains, row.family is Family.FACTORY
+
+
+def _sources(value: Any, place: Mapping[Node, int]) -> Any:
+    if isinstance(value, tuple) and any(isinstance(part, Ref) for part in value):
+        return tuple(_source(part, place) for part in value)
+    return _source(value, place)
+
+
+def _source(value: Any, place: Mapping[Node, int]) -> Any:
+    if isinstance(value, Ref):
+        return _From(place[value.node], value.index if _has_many(value.node) else None)
+    return value
+
+
+def _has_many(node: Node) -> bool:
+    return _computes(node) and OPERATORS[node.operator].results != 1
+
+
+def _computes(node: Node) -> bool:
+    return node.operator not in (INPUT, PARAMETER)
+
+
+def _built(source: Any, values: list[Any]) -> Any:
+    """A value from where it comes from, nested ones opened."""
+    if isinstance(source, _From):
+        value = values[source.place]
+        return value if source.index is None else value[source.index]
+    if isinstance(source, tuple | list):
+        return type(source)([_built(part, values) for part in source])
+    if isinstance(source, dict):
+        return {key: _built(part, values) for key, part in source.items()}
+    return source.value if isinstance(source, Fixed) else source
+
+
+def _device(values: list[Any]) -> torch.device | None:
+    """Where the network computes: where its inputs are."""
+    return next((value.device for value in values if isinstance(value, Tensor)), None)
+
+
+def _matches(pattern: Any, given: Any, found: dict[int, Any]) -> bool:
+    """Whether nested arguments have the structure of a signature; collects the inputs."""
+    if isinstance(pattern, Fixed):
+        return pattern.value is given or pattern.value == given
+    if isinstance(pattern, int):
+        found[pattern] = given
+        return hasattr(given, "shape")
+    if isinstance(pattern, dict):
+        return (
+            isinstance(given, Mapping)
+            and pattern.keys() == given.keys()
+            and all(_matches(part, given[key], found) for key, part in pattern.items())
+        )
+    return (
+        isinstance(given, tuple | list)
+        and len(pattern) == len(given)
+        and all(_matches(part, value, found) for part, value in zip(pattern, given, strict=True))
+    )
+
+
+def _described(positional: tuple, named: dict) -> str:
+    names = f" and {', '.join(map(repr, named))} by name" if named else ""
+    return f"{len(positional)} positional argument{'s' * (len(positional) != 1)}{names}"
+
+
+def _holder(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds a parameter, and its name there.
+
+    Looked up in the modules' dictionaries, so that no name meets an attribute.
+    """
+    *path, leaf = name.split(".")
+    for part in path:
+        module = module._modules[part]
+    return module, leaf
+
+
+def _get(module: nn.Module, name: str) -> Tensor:
+    holder, leaf = _holder(module, name)
+    value = holder._parameters.get(leaf)
+    return holder._buffers[leaf] if value is None else value
+
+
+def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in module._modules:
+            module._modules[part] = nn.Module()
+        module = module._modules[part]
+    if isinstance(tensor, nn.Parameter):
+        module._parameters[leaf] = tensor
+    else:
+        module._buffers[leaf] = tensor
+
+
+def parameters_of(network: GraphNetwork) -> Iterator[tuple[str, Tensor]]:
+    """Each parameter and buffer of the graph with its name, in the order of the graph."""
+    for node in network.graph.parameters:
+        yield node.name, _get(network, node.name)

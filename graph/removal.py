@@ -1,0 +1,316 @@
+"""Which units a network can do without, and the graph without them.
+
+A unit can go if everywhere it stands it is a constant that all its readers can take into their
+biases, or is read by nobody. That is one rule for hidden units, feature maps, channels of a residual
+stream, parts of a concatenation, pairs of a depthwise convolution, attention heads and recurrent
+units. At least one position of every axis stays. The network's outputs keep their values up to the
+float rounding of the biases that have taken constants in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .axes import Axes
+from .evaluate import Evaluation
+from .facts import Contraction, Facts, contraction_of
+from .ir import INPUT, PARAMETER, Graph, Node, Ref
+from .network import GraphNetwork, parameters_of
+from .operators import Family
+from .table import OPERATORS
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A network without its dead units.
+
+    :param network: computes what the original computes; shares no tensor with it.
+    :param kept: for each parameter that lost something, by its name: for each of its axes the
+        positions that are left (int64), or None for all.
+    :param units: how many units were removed.
+    """
+
+    network: GraphNetwork
+    kept: dict[str, tuple[np.ndarray | None, ...]]
+    units: int
+
+
+def remove_units(network: GraphNetwork, zeros_only: bool = False) -> Reduction:
+    """The network without the units that make no difference; the original is not changed.
+
+    :param zeros_only: remove only units that are zero or not read, so that no bias changes.
+    """
+    plan = Plan(network, zeros_only)
+    return plan.reduced(network)
+
+
+class Plan:
+    """The units of a network, and which of them can go.
+
+    :param network: see `remove_units`.
+    :param zeros_only: likewise.
+    """
+
+    def __init__(self, network: GraphNetwork, zeros_only: bool = False) -> None:
+        evaluation = Evaluation(network)
+        self.graph = network.graph
+        self.axes = Axes(evaluation)
+        self.facts = Facts(evaluation)
+        self._ids = {ref: self.axes.ids(ref) for ref in self.axes.refs()}
+        self._contractions = [
+            found
+            for node in self.graph.operators
+            if (found := contraction_of(self.facts, node)) is not None
+        ]
+        self.dead = self._find_dead(zeros_only)
+
+    def kept(self, ref: Ref) -> list[np.ndarray | None]:
+        """For each axis of a value which positions stay, bool; None for all."""
+        result: list[np.ndarray | None] = []
+        for ids in self._ids[ref]:
+            stay = None if ids is None else ~self._is_dead(ids)
+            result.append(None if stay is None or stay.all() else stay)
+        return result
+
+    def _is_dead(self, ids: np.ndarray) -> np.ndarray:
+        return self.dead[ids]
+
+    def _find_dead(self, zeros_only: bool) -> np.ndarray:
+        """Of each unit whether it goes, bool."""
+        units = self.axes.units
+        count = len(units)
+        dead = ~units.is_frozen(np.arange(count))
+        seen = np.zeros(count, bool)
+        for ref, axes in self._ids.items():
+            static = ref.node.operator == PARAMETER or self.facts.evaluation.is_static(ref)
+            for axis, ids in enumerate(axes):
+                if ids is not None and not static:
+                    seen[ids] = True
+                    dead[ids[~self.facts.idle(ref, axis).numpy()]] = False
+        dead &= seen
+        for contraction in self._contractions:
+            ids = self._ids[contraction.source][contraction.input_axis]
+            if ids is not None:
+                dead[ids[self._vetoed(contraction, zeros_only)]] = False
+        self._veto_recurrent_inputs(dead)
+        self._keep_one(dead)
+        return dead
+
+    def _vetoed(self, contraction: Contraction, zeros_only: bool) -> np.ndarray:
+        """Inputs of a contraction whose constants it cannot take in, bool."""
+        rows = self.facts.read_along(Ref(contraction.node), contraction.output_axis)
+        read = (contraction.matrix & rows[:, None]).any(0)
+        nonzero = read & ~(contraction.known & contraction.value.eq(0))
+        if zeros_only or not self._can_take_bias(contraction.node):
+            return nonzero.numpy()
+        return (nonzero & ~(contraction.known & contraction.exact)).numpy()
+
+    def _can_take_bias(self, node: Node) -> bool:
+        """Whether a node has a bias of its own, or can be given one."""
+        if "bias" not in OPERATORS[node.operator].vectors:
+            return False
+        bias, weight = node.arguments["bias"], node.arguments["weight"]
+        own = weight.node if bias is None else bias.node
+        users = [other for other in self.graph.operators if own in {r.node for r in other.refs()}]
+        return own.operator == PARAMETER and len(users) == 1
+
+    def _veto_recurrent_inputs(self, dead: np.ndarray) -> None:
+        """A recurrent layer takes in no constants but zeros."""
+        for node in self.graph.operators:
+            if OPERATORS[node.operator].family is Family.RECURRENT:
+                source = node.arguments["input"]
+                ids, fact = self._ids[source][-1], self.facts.fact(source)
+                if ids is not None and fact is not None:
+                    known, value = fact.along(-1, len(ids))
+                    read = self.facts.read_along(source, -1)
+                    dead[ids[(known & value.ne(0) & read).numpy()]] = False
+
+    def _keep_one(self, dead: np.ndarray) -> None:
+        """Let the first unit of every axis stay that would lose all; in place."""
+        changed = True
+        while changed:
+            changed = False
+            for axes in self._ids.values():
+                for ids in axes:
+                    if ids is not None and len(ids) and dead[ids].all():
+                        dead[ids[0]] = False
+                        changed = True
+
+    def reduced(self, network: GraphNetwork) -> Reduction:
+        """The network without the dead units."""
+        biases = self._taken_in()
+        graph = self.graph.copy()
+        renamed = dict(zip(self.graph.nodes, graph.nodes, strict=True))
+        for node in self.graph.operators:
+            if node.operator != INPUT:
+                _resize(self, node, renamed[node])
+        tensors, kept = {}, {}
+        for name, tensor in parameters_of(network):
+            node = next(n for n in self.graph.parameters if n.name == name)
+            parts = tuple(self.kept(Ref(node)))
+            if any(part is not None for part in parts):
+                kept[name] = tuple(None if p is None else np.flatnonzero(p) for p in parts)
+            tensors[name] = _part(tensor, parts)
+        for node, added in biases.items():
+            _add_bias(self, node, renamed[node], added, graph, tensors)
+        graph.prune()
+        units = int(
+            (self.dead & (self.axes.units.find(every := np.arange(len(self.dead))) == every)).sum()
+        )
+        names = {node.name for node in graph.parameters}
+        kept = {name: places for name, places in kept.items() if name in names}
+        return Reduction(GraphNetwork(graph, tensors), kept, units)
+
+    def _taken_in(self) -> dict[Node, Tensor]:
+        """What dead constant inputs add to the outputs of contractions, float64, by node."""
+        found = {}
+        for contraction in self._contractions:
+            ids = self._ids[contraction.source][contraction.input_axis]
+            if ids is None:
+                continue
+            gone = torch.from_numpy(self._is_dead(ids)) & contraction.known & contraction.exact
+            if gone.any():
+                added = contraction.added(gone)
+                if added.any():
+                    found[contraction.node] = added
+        return found
+
+
+def _part(tensor: Tensor, parts: tuple[np.ndarray | None, ...]) -> Tensor:
+    """A copy of what is left of a tensor; an `nn.Parameter` if it was one."""
+    part = tensor.detach()
+    for axis, stay in enumerate(parts):
+        if stay is not None:
+            index = torch.from_numpy(np.flatnonzero(stay)).to(part.device)
+            part = part.index_select(axis, index)
+    part = part.clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(part, tensor.requires_grad)
+    return part
+
+
+def _add_bias(
+    plan: Plan, node: Node, new: Node, added: Tensor, graph: Graph, tensors: dict[str, Tensor]
+) -> None:
+    """Add constants to a node's bias, or give it one."""
+    axis = OPERATORS[node.operator].channel if node.operator != "linear" else -1
+    stay = plan.kept(Ref(node))[axis]
+    added = added if stay is None else added[torch.from_numpy(stay)]
+    bias = new.arguments["bias"]
+    weight = tensors[new.arguments["weight"].node.name]
+    if bias is None:
+        name = bias_name(new.arguments["weight"].node.name, tensors)
+        created = Node(PARAMETER, name=name)
+        graph.nodes.insert(graph.nodes.index(new), created)
+        new.arguments["bias"] = Ref(created)
+        tensors[name] = nn.Parameter(added.to(weight), weight.requires_grad)
+        return
+    old = tensors[bias.node.name]
+    value = (old.detach().double() + added.to(old.device)).to(old.dtype)
+    tensors[bias.node.name] = nn.Parameter(value, old.requires_grad)
+
+
+def bias_name(weight: str, taken: Mapping[str, Tensor]) -> str:
+    """The name of a new bias beside a weight."""
+    path, _, leaf = weight.rpartition(".")
+    stem = f"{path}." if path else ""
+    name = stem + leaf.replace("weight", "bias") if "weight" in leaf else f"{stem}{leaf}_bias"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _resize(plan: Plan, old: Node, new: Node) -> None:
+    """Numbers among a node's arguments that depend on how many units there are; in place."""
+    resize = _RESIZE.get(old.operator)
+    if resize is not None:
+        resize(plan, old, new)
+
+
+def _counts(plan: Plan, ref: Ref) -> list[int]:
+    """The sizes of a value's axes that are left."""
+    shape = plan.facts.shape(ref)
+    parts = plan.kept(ref)
+    return [
+        size if stay is None else int(stay.sum()) for size, stay in zip(shape, parts, strict=True)
+    ]
+
+
+def _resize_shape(name: str):
+    def resize(plan: Plan, old: Node, new: Node) -> None:
+        counts, shape = _counts(plan, Ref(old)), plan.facts.shape(Ref(old))
+        sizes = list(old.arguments[name])
+        offset = len(sizes) - len(counts)
+        for axis, (count, size) in enumerate(zip(counts, shape, strict=True)):
+            if count != size and sizes[axis + offset] != -1:
+                sizes[axis + offset] = count
+        moved = {
+            Ref(a, 0): Ref(b, 0) for a, b in zip(_int_nodes(old), _int_nodes(new), strict=True)
+        }
+        new.arguments[name] = tuple(moved.get(s, s) if isinstance(s, Ref) else s for s in sizes)
+
+    return resize
+
+
+def _int_nodes(node: Node) -> list[Node]:
+    return [ref.node for ref in node.refs()]
+
+
+def _resize_split(plan: Plan, old: Node, new: Node) -> None:
+    axis = old.arguments["dim"]
+    new.arguments["sizes"] = tuple(
+        _counts(plan, Ref(old, index))[axis] for index in range(len(old.arguments["sizes"]))
+    )
+
+
+def _resize_slice(plan: Plan, old: Node, new: Node) -> None:
+    source, axis = old.arguments["input"], old.arguments["dim"]
+    stay = plan.kept(source)[axis]
+    if stay is not None:
+        part = range(len(stay))[old.arguments["start"] : old.arguments["end"]]
+        start = int(stay[: part.start].sum())
+        new.arguments["start"] = start
+        new.arguments["end"] = start + int(stay[part.start : part.stop].sum())
+
+
+def _resize_pad(plan: Plan, old: Node, new: Node) -> None:
+    pads, parts = list(old.arguments["pad"]), plan.kept(Ref(old))
+    for place in range(len(pads) // 2):
+        stay = parts[len(parts) - 1 - place]
+        before, after = pads[2 * place : 2 * place + 2]
+        if stay is not None and (before or after):
+            pads[2 * place] = int(stay[:before].sum())
+            pads[2 * place + 1] = int(stay[len(stay) - after :].sum()) if after else 0
+    new.arguments["pad"] = tuple(pads)
+
+
+def _resize_groups(plan: Plan, old: Node, new: Node) -> None:
+    groups, weight = old.arguments["groups"], old.arguments["weight"]
+    stay = plan.kept(weight)[0]
+    if groups > 1 and stay is not None:
+        new.arguments["groups"] = int(stay.reshape(groups, -1).any(1).sum())
+
+
+def _resize_group_norm(plan: Plan, old: Node, new: Node) -> None:
+    groups = old.arguments["num_groups"]
+    stay = plan.kept(old.arguments["input"])[1]
+    if stay is not None:
+        new.arguments["num_groups"] = int(stay.reshape(groups, -1).any(1).sum())
+
+
+_RESIZE = {
+    "reshape": _resize_shape("shape"),
+    "full": _resize_shape("size"),
+    "expand": _resize_shape("size"),
+    "split": _resize_split,
+    "slice": _resize_slice,
+    "pad": _resize_pad,
+    "group_norm": _resize_group_norm,
+    **{f"conv{n}d": _resize_groups for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": _resize_groups for n in (1, 2, 3)},
+}
