@@ -1,0 +1,58 @@
+"""What each parameter and buffer of a graph is: a weight, a vector, a mask, or something else."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .ir import Node, Ref
+from .network import GraphNetwork, parameters_of
+from .table import OPERATORS
+
+WEIGHT, VECTOR, MASK, RAW = "weight", "vector", "mask", "raw"
+
+
+def roles(network: GraphNetwork) -> dict[str, str]:
+    """By name, in the order of the graph.
+
+    WEIGHT: a matrix or kernel of finite floating-point numbers (at least two axes larger than 1, or
+    the weight of a contraction): it gets a prior and is pruned and quantized. VECTOR: any other
+    finite floating-point tensor, a bias or the scale of a norm, say: quantized only. MASK: the
+    choice of a `pick`. RAW: integers, flags and what is not finite: stored bit by bit.
+    """
+    contracted, picked = set(), set()
+    for node in network.graph.operators:
+        for name in OPERATORS[node.operator].weights:
+            contracted.update(ref.node for ref in _refs(node, name))
+        if node.operator == "pick":
+            picked.update(ref.node for ref in _refs(node, "kept"))
+    nodes = {node.name: node for node in network.graph.parameters}
+    return {
+        name: _role(tensor, nodes[name] in contracted, nodes[name] in picked)
+        for name, tensor in parameters_of(network)
+    }
+
+
+def weight_names(network: GraphNetwork) -> list[str]:
+    """The trainable weights, in the order of the graph: those that get a prior."""
+    found = dict(parameters_of(network))
+    return [
+        name
+        for name, role in roles(network).items()
+        if role == WEIGHT and found[name].requires_grad
+    ]
+
+
+def _refs(node: Node, argument: str) -> list[Ref]:
+    value = node.arguments[argument]
+    if isinstance(value, tuple):
+        return [part for part in value if isinstance(part, Ref)]
+    return [value] if isinstance(value, Ref) else []
+
+
+def _role(tensor: Tensor, contracted: bool, picked: bool) -> str:
+    if picked:
+        return MASK
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        return RAW
+    wide = sum(size > 1 for size in tensor.shape) > 1
+    return WEIGHT if wide or (contracted and tensor.dim() > 1) else VECTOR
