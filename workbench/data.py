@@ -4,6 +4,8 @@
     digits          1,197      300        300     1 x 8 x 8   a fixed permutation of all 1,797
     mnist          55,000    5,000     10,000    1 x 28 x 28  the published test set; validation is
     fashion-mnist  55,000    5,000     10,000    1 x 28 x 28  a fixed random 1/12 of its train set
+    cifar10        45,000    5,000     10,000    3 x 32 x 32  the published test set; validation is
+                                                            a tenth of its train set, by digest
 
 Thresholds, cluster counts and epochs are chosen on the validation part. Nothing ever selects on
 the test part.
@@ -18,12 +20,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from . import idx
+from . import cifar, idx
 from .download import obtain
 from .names import lookup
 
 SPLIT_SEED = 0
 DIGITS_TRAIN, DIGITS_VALIDATION = 1_197, 300
+CIFAR_VALIDATION = 5_000  # of 50,000 training images
 VALIDATION_SHARE = 12  # one image in twelve of a published train set: 5,000 of 60,000
 
 
@@ -63,11 +66,11 @@ class Dataset:
 def load_data(
     name: str, data_dir: str | Path | None = None, console: Console | None = None
 ) -> Dataset:
-    """The data set called `name`: "digits", "mnist" or "fashion-mnist".
+    """The data set called `name`: "digits", "mnist", "fashion-mnist" or "cifar10".
 
-    `digits` comes with scikit-learn. The others are IDX files, looked for in `data_dir`,
-    `$BITSBACK_DATA`, the user's cache folder and the folder of Debian's dataset-fashion-mnist, each
-    as `<folder>/<name>/<file>` and `<folder>/<file>`, plain or `.gz`; else they are downloaded into
+    `digits` comes with scikit-learn; `cifar10` is found as the module of that name says. The others
+    are IDX files, looked for in `data_dir`, `$BITSBACK_DATA`, the user's cache folder and the folder
+    of Debian's dataset-fashion-mnist, each as `<folder>/<name>/<file>` and `<folder>/<file>`, plain or `.gz`; else they are downloaded into
     the cache. Whatever their origin they are verified by SHA-256.
 
     :param console: where a download shows its progress, if that is a terminal; default stderr.
@@ -107,10 +110,19 @@ def _idx(name: str, data_dir: Path | None, console: Console | None) -> Dataset:
     )
 
 
+def _cifar10(name: str, data_dir: Path | None, console: Console | None) -> Dataset:
+    """The 5,000 training images of the smallest digests are the validation part."""
+    train, test = cifar.records(data_dir, console)
+    parts = [train[CIFAR_VALIDATION:], train[:CIFAR_VALIDATION], test]
+    splits = [_split(_colour(part[:, 1:]), part[:, 0]) for part in parts]
+    return Dataset(name, *splits, classes=10, input_shape=(3, 32, 32))
+
+
 DATASETS: dict[str, Callable[[str, Path | None, Console | None], Dataset]] = {
     "digits": _digits,
     "mnist": _idx,
     "fashion-mnist": _idx,
+    "cifar10": _cifar10,
 }
 
 
@@ -125,6 +137,11 @@ def _permutation(n: int) -> np.ndarray:
 def _scaled(pixels: np.ndarray) -> np.ndarray:
     """Bytes `(N, height, width)` as float32 in [0, 1], `(N, 1, height, width)`."""
     return pixels[:, None].astype(np.float32) / np.float32(255)
+
+
+def _colour(pixels: np.ndarray) -> np.ndarray:
+    """Bytes `(N, 3072)` as float32 in [0, 1], `(N, 3, 32, 32)`."""
+    return pixels.reshape(-1, 3, 32, 32).astype(np.float32) / np.float32(255)
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:

@@ -112,12 +112,8 @@ def _from_mirrors(
     """Download, verify and cache `files`."""
     folder = cache_folder() / name
     folder.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    progress = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
     arrays = {}
-    with progress:
+    with _progress(console) as progress:
         for file in files:
             compressed, arrays[file.name] = _from_first_mirror(name, file, looked, progress)
             write_atomic(folder / f"{file.name}.gz", compressed)
@@ -141,6 +137,25 @@ def _from_first_mirror(
         f"{name}: found no {file.name}[.gz] in: {looked}. Downloads failed: {'; '.join(reasons)}. "
         f"Go online, or put the four IDX files of {name} into a folder and name it with "
         "--data-dir or $BITSBACK_DATA"
+    )
+
+
+def download(address: str, limit: int, console: Console) -> bytes:
+    """The bytes at an address, with progress on a terminal.
+
+    :raises OSError: it cannot be read, or holds more than `limit` bytes.
+    """
+    with _progress(console) as progress:
+        try:
+            return _fetch(address, limit, progress)
+        except http.client.HTTPException as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    return Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     )
 
 

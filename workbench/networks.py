@@ -1,8 +1,9 @@
 """The reference networks, by name.
 
-All are plain `nn.Sequential` of float32 that take image tensors `(N, channels, height, width)`.
-The names of their layers are the kind and its ordinal (`conv1`, `relu1`, `fc2`): names of this
-pattern cost nothing in a compressed file.
+All are of float32 and take image tensors `(N, channels, height, width)` with pixels in [0, 1].
+Those for digits and MNIST are plain `nn.Sequential`, whose layers are named by kind and ordinal
+(`conv1`, `relu1`, `fc2`): names of this pattern cost nothing in a compressed file. The residual
+networks for CIFAR-10 are in `resnets`.
 """
 
 from collections import OrderedDict
@@ -12,9 +13,10 @@ from itertools import pairwise
 from torch import nn
 
 from .names import lookup
+from .resnets import resnet_8, resnet_20
 
 
-def network(name: str) -> nn.Sequential:
+def network(name: str) -> nn.Module:
     """A new network of the zoo, with torch's default initialisation.
 
     The weights depend on torch's generator: call `torch.manual_seed` first.
@@ -26,7 +28,7 @@ def network(name: str) -> nn.Sequential:
 
 def default_network(data: str) -> str:
     """The name of the network that is used for a data set if none is asked for."""
-    return "digits-mlp" if data == "digits" else "lenet-300-100"
+    return {"digits": "digits-mlp", "cifar10": "resnet-8"}.get(data, "lenet-300-100")
 
 
 def _perceptron(*units: int) -> nn.Sequential:
@@ -108,10 +110,12 @@ def _lenet_5_bayesian_bits() -> nn.Sequential:
     )
 
 
-NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "digits-mlp": _digits_mlp,
     "lenet-300-100": _lenet_300_100,
     "lenet-5-caffe": _lenet_5_caffe,
     "lenet-5-caffe-relu": _lenet_5_caffe_relu,
     "lenet-5-bayesian-bits": _lenet_5_bayesian_bits,
+    "resnet-8": resnet_8,
+    "resnet-20": resnet_20,
 }

@@ -18,6 +18,8 @@ from .files import write_atomic
 
 FORMAT = 1
 
+COUNTER = "num_batches_tracked"
+
 
 def save_guide(
     path: str | Path, model: nn.Module, guide: nn.Module, about: Mapping[str, str] | None = None
@@ -89,10 +91,15 @@ def describe_guide(path: str | Path) -> dict:
 def load_weights(path: str | Path, net: nn.Module) -> None:
     """Fill a network with the tensors of a safetensors file of its state_dict.
 
+    The counters of BatchNorms (`num_batches_tracked`), which nothing computes with once a momentum
+    is set, may be missing.
+
     :raises ValueError: the file is damaged, or of another network; says what differs.
     """
-    tensors = _read(path)
-    _check_same(path, tensors, net.state_dict())
+    tensors, state = _read(path), net.state_dict()
+    counters = {name: value for name, value in state.items() if name.endswith(COUNTER)}
+    tensors = counters | tensors
+    _check_same(path, tensors, state)
     net.load_state_dict(tensors)
 
 
