@@ -1,4 +1,4 @@
-"""`bitsback compress` on digits: size, error and wall time.
+"""`bitsback compress` on digits: size, error, wall time, and whether it ended within its margins.
 
 python benchmarks/digits.py [--seeds 0 1 2] --json FILE [options of `bitsback compress`]
 """
@@ -18,6 +18,7 @@ SUMMARISED = (
     "seconds", "bytes", "ratio", "test_error", "test_error_before", "validation_error",
     "nonzero_fraction",
 )  # fmt: skip
+JUDGED = ("within_margin", "allowed_nll", "allowed_error", "rise", "rise_over_given", "warnings")
 
 
 def one(seed: int, rest: list[str]) -> dict:
@@ -27,7 +28,8 @@ def one(seed: int, rest: list[str]) -> dict:
         subprocess.run([*command, "--json", str(found)], check=True, cwd=folder)
         result = json.loads(found.read_text())
     keys = ("seed", "method", "network", "data", *SUMMARISED)
-    return {key: result[key] for key in keys} | {"description": result.get("description")}
+    judged = {key: result["compression"][key] for key in JUDGED}
+    return {key: result[key] for key in keys} | {"description": result.get("description")} | judged
 
 
 def main() -> None:

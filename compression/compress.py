@@ -7,9 +7,8 @@ training inputs), biases, and encoding. Last, its hidden units are sorted if tha
 """
 
 import copy
-import math
 import os
-from collections.abc import Callable
+import warnings
 from dataclasses import asdict, dataclass
 
 import torch
@@ -18,25 +17,23 @@ from torch import Tensor, nn
 from ..posterior import Posterior
 from .architecture import describe
 from .archive import Archive
+from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
-from .masks import PRUNE, candidates, masks
+from .masks import candidates, masks
 from .order import by_density
 from .reference import extra_weights, reference_of
 from .report import describe_result
 from .rewrites import rewrite
-from .scores import Rise, check_data
+from .scores import check_data
 from .search import Pruned, Trial
-from .settings import Setting, settings_for
+from .settings import check_options, settings_for
+from .verdict import WorseNetwork, given_scores
 
-QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
 # (times the margins, share of what retraining may make good): of the thresholds whose rise is
 # within each, the most pruned is gone on with.
 THRESHOLD_SLACKS = ((1.0, 1 / 7), (0.5, 0.0))
-APART = 1.03  # in estimated size: nearer candidates are not worth finishing both
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,16 +56,6 @@ class Compressed:
         save(self.data, path)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A pruning and a quantisation of it, its size and its rise before any retraining."""
-
-    bits: float
-    pruned: Pruned
-    setting: Setting
-    rise: Rise
-
-
 def compress(
     net: nn.Module,
     posterior: Posterior,
@@ -83,12 +70,13 @@ def compress(
     margin_error: float = MARGIN_ERROR,
     coder: str = "range",
     training: Tensor | None = None,
+    given: nn.Module | None = None,
     label: str | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
     """Compress a trained network to a file's bytes. `net` is not changed.
 
-    :param net: the trained network; the posterior's means replace the weights they are of.
+    :param net: the network as trained; the posterior's means replace the weights they are of.
     :param validation: inputs and labels on which everything is chosen; never the test data.
     :param likelihood: "categorical", "bernoulli" or "normal" (see `scores`).
     :param threshold: prune where log alpha is at least this; "validation" chooses it.
@@ -100,24 +88,35 @@ def compress(
         and "grid" too if all weights have one; where only some have, these stay on theirs.
     :param clusters: values in each codebook besides zero, fitted by plain k-means; "validation"
         chooses them and how much of the likelihood to trade for bits.
-    :param margin_nll: the rise in mean validation NLL that is allowed, nats.
-    :param margin_error: the rise in validation error that is allowed, percentage points (see
-        `scores` for likelihoods other than categorical).
+    :param margin_nll: the rise in mean validation NLL over the posterior means that is allowed,
+        nats. Where the rise's own standard error is larger, that is allowed, up to five margins.
+    :param margin_error: the same for the validation error, percentage points (see `scores` for
+        likelihoods other than categorical). Any margin above 0 allows one wrong label.
+        The report says as `allowed_nll` and `allowed_error` what both margins came to.
     :param coder: "range", or "huffman" for the published CSR + Huffman.
     :param training: inputs of the training data; no labels are needed. With them what is left
-        is retrained to predict as `net` does, and BatchNorm statistics are re-estimated; without
-        them neither is.
+        is retrained to predict as the posterior means do, and BatchNorm statistics are
+        re-estimated, unless that takes the posterior means beyond the margins; without them
+        neither is done.
+    :param given: the network before its posterior was trained, which the file is compared with
+        beside the posterior means; default: `net` as it is passed.
     :param label: a short name of the network to keep in the file.
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
+    :warns WorseNetwork: the posterior means are clearly worse than the network given, or the file
+        predicts no better than a constant. The same sentences are the report's `warnings`.
     """
-    _check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder)
+    check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder)
     x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
+    before = given_scores(net if given is None else given, x, y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))
     net, posterior = rewrite(net, posterior)
     trial = reference_of(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
+    if trial.batch_norm is not None:
+        done = "re-estimated" if trial.recalibrates else "kept as trained: others were worse"
+        say(f"BatchNorm statistics {done}, NLL {trial.batch_norm.nll:+.4f} if re-estimated")
     exact = trial.exact >= trial.weights.keys()
     if quantiser.startswith("stddev") and exact:
         raise ValueError(
@@ -128,41 +127,18 @@ def compress(
     prunings = _prunings(trial, posterior, threshold, prune, say)
     matched = trial.matching is not None
     settings = [row for kind in kinds for row in settings_for(kind, clusters, exact, matched)]
-    found = _search(trial, prunings, settings, say)
-    data, archive, chosen = _smallest(trial, found, label, coder)
+    found = tried(trial, prunings, settings, say)
+    data, archive, chosen = smallest(trial, found, label, coder)
     if coder == "range":  # the published one is for comparison, and stays as published
         data, archive = _shortest_order(trial, data, archive)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, net)
-    report = describe_result(trial, original, decoded, archive, data, chosen.pruned)
+    report = describe_result(trial, original, decoded, archive, data, chosen.pruned, before)
     report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
+    for line in report["warnings"]:
+        warnings.warn(line, WorseNetwork, stacklevel=2)
     return Compressed(data, decoded, archive, report)
-
-
-def _check_options(
-    threshold: float | str,
-    prune: str,
-    quantiser: str,
-    clusters: int | str,
-    margin_nll: float,
-    margin_error: float,
-    coder: str,
-) -> None:
-    """Raise ValueError for options that make no sense."""
-    for option, value, known in (("quantiser", quantiser, QUANTISERS), ("prune", prune, PRUNE)):
-        if value not in known:
-            raise ValueError(f"unknown {option} {value!r}; known: {', '.join(known)}")
-    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if threshold != "validation" and (not number or math.isnan(threshold)):
-        raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
-    if clusters != "validation" and (type(clusters) is not int or not 1 <= clusters <= 4096):
-        raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
-    if quantiser == "stddev-units" and coder == "huffman":
-        raise ValueError("the published coder has no steps of units: use coder='range'")
-    for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):
-        if not margin >= 0:
-            raise ValueError(f"{name} must be a number >= 0, not {margin!r}")
 
 
 def _quantisers(quantiser: str, trial: Trial) -> tuple[str, ...]:
@@ -205,56 +181,6 @@ def _prunings(
     return found or [pruned]  # nothing pruned at all is the last candidate
 
 
-def _search(
-    trial: Trial, prunings: list[Pruned], settings: list[list[Setting]], say: Progress
-) -> list[_Candidate]:
-    """By rising size, candidates that may fit; else the one of the least rise in NLL."""
-    found: list[_Candidate] = []
-    for pruned in prunings:
-        for bits, setting, rise in trial.search(pruned, settings):
-            found.append(_Candidate(bits, pruned, setting, rise))
-            say(f"about {bits / 8:.0f} bytes, NLL {rise.nll:+.4f}, error {rise.error:+.2f}")
-    fitting = [candidate for candidate in found if trial.may_fit(candidate.rise)]
-    return _apart(_undominated(fitting)) or [min(found, key=lambda c: c.rise.nll)]
-
-
-def _undominated(candidates: list[_Candidate]) -> list[_Candidate]:
-    """By rising size, the candidates whose NLL is lower than that of all smaller ones."""
-    result: list[_Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.bits, c.rise.nll)):
-        if not result or candidate.rise.nll < result[-1].rise.nll:
-            result.append(candidate)
-    return result
-
-
-def _apart(candidates: list[_Candidate]) -> list[_Candidate]:
-    """Of candidates by rising size, those that differ by enough to be worth finishing."""
-    result: list[_Candidate] = []
-    for candidate in candidates:
-        if not result or candidate.bits > APART * result[-1].bits:
-            result.append(candidate)
-    return result
-
-
-def _smallest(
-    trial: Trial, found: list[_Candidate], label: str | None, coder: str
-) -> tuple[bytes, Archive, _Candidate]:
-    """The candidate whose file is smallest, biases and all; one within the margins if any is."""
-    best, first, last = None, 0, len(found) - 1
-    while first <= last:  # by bisection, as finishing takes seconds and the rise falls with size
-        middle = (first + last) // 2
-        candidate = found[middle]
-        small, codes, rise, fits = trial.finish(candidate.pruned, candidate.setting)
-        first, last = (first, middle - 1) if fits else (middle + 1, last)
-        if best is not None and (best[-1] > fits or (not fits and rise.nll >= best[3].nll)):
-            continue
-        archive = _archive(small, codes, label, trial)
-        data = encode(archive, coder)
-        if best is None or not best[-1] or len(data) < len(best[0]):
-            best = data, archive, candidate, rise, fits
-    return best[:3]
-
-
 def _shortest_order(trial: Trial, data: bytes, archive: Archive) -> tuple[bytes, Archive]:
     """The file with its hidden units in the order that makes it smallest, and its archive."""
     best = data, archive
@@ -263,16 +189,6 @@ def _shortest_order(trial: Trial, data: bytes, archive: Archive) -> tuple[bytes,
         if len(again) < len(best[0]) and trial.agree(network(archive), network(other)):
             best = again, other
     return best
-
-
-def _archive(net: nn.Module, codes: dict, label: str | None, trial: Trial) -> Archive:
-    """The archive of a network with quantised tensors."""
-    architecture = describe(net, label, [n for n in trial.weights if n in codes])
-    state = net.state_dict()
-    tensors = {
-        spec.name: codes.get(spec.name, state[spec.name].numpy()) for spec in architecture.tensors()
-    }
-    return Archive(architecture, tensors)
 
 
 def _decoded(data: bytes, archive: Archive, net: nn.Module) -> nn.Module:

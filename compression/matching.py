@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .scores import CHUNK
+from .scores import chunks
 
 POOL = 100_000  # mixtures, drawn once
 LARGEST = 2**25  # numbers of the reference's output on them that are kept
@@ -44,7 +44,7 @@ class Matching:
         self._pairs = torch.randint(len(inputs), (2, size), generator=generator)
         self._shares = MIXED * torch.rand(size, generator=generator)
         with torch.no_grad():
-            parts = [reference(self._mixtures(c)) for c in torch.arange(size).split(CHUNK)]
+            parts = [reference(self._mixtures(chosen)) for chosen in chunks(torch.arange(size))]
         self._targets = self._means(torch.cat(parts))
 
     def descend(
@@ -83,14 +83,14 @@ class Matching:
     def _means(self, output: Tensor) -> Tensor:
         """What the likelihood's distribution expects of the labels, from the network's output."""
         if self._likelihood == "categorical":
-            return output.softmax(1)
+            return output.softmax(-1)
         return output.sigmoid() if self._likelihood == "bernoulli" else output
 
     def _loss(self, output: Tensor, means: Tensor) -> Tensor:
         """The divergence, up to a constant, in nats an example."""
         if self._likelihood == "categorical":
-            return functional.cross_entropy(output, means)
-        if self._likelihood == "bernoulli":
+            loss = -(means * output.log_softmax(-1)).sum()
+        elif self._likelihood == "bernoulli":
             loss = functional.binary_cross_entropy_with_logits(output, means, reduction="sum")
         else:
             loss = 0.5 * (output - means).square().sum()

@@ -33,9 +33,9 @@ def shared(
 
     the description length whose second part is counted `rate` times: 1 is the balance of a
     posterior of the whole training set, larger gives up more likelihood for each bit. The nats
-    are the symbols' own empirical information content, zeros included, where a non-zero is the
-    more likely the denser its output's and its input's weights are (`_density`), as a context
-    coder sees it; so weak weights are pruned, most of all those that stand alone.
+    are the symbols' own empirical information content, zeros and pruned weights included, where a
+    non-zero is the more likely the denser its output's and its input's weights are (`_density`), as
+    a context coder sees it; so weak weights are pruned, most of all those that stand alone.
     """
     kept = weights.kept & (weights.values != 0)
     if not kept.any():
@@ -69,33 +69,72 @@ def _entropy_constrained(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Alternate assignment, centroids and frequencies; drop entries that do not pay.
 
+    Neither the frequencies of rows and columns nor a dropped entry lower the objective for sure, so
+    that the best of all rounds is returned.
+
     :return: the table, float64 (K,), and the symbol of each kept weight: 0 zero, 1..K.
     """
     values, precision = weights.values[kept], 0.5 * weights.stddev[kept] ** -2.0
+
+    def stated(table: np.ndarray, symbols: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """The objective, and what made it: nats of the entries, densities of the kept weights."""
+        nats, dense = _nats(symbols, len(table)), _density(kept, symbols > 0)
+        harm = precision * np.square(values - np.concatenate([[0.0], table])[symbols])
+        total = float(harm.sum()) + rate * _description(kept, symbols, nats, dense)
+        return total, nats, dense[kept]
+
+    best = table, 1 + np.abs(values[:, None] - table).argmin(1)
+    least, before, dropped = stated(*best)[0], math.inf, 0
     nats, dense = np.full(len(table), math.log(len(table))), np.full(len(values), FIRST_DENSITY)
-    before, dropped = math.inf, 0
     for _ in range(ROUNDS):
         cost = _costs(values, precision, table, rate * nats, rate * np.log(dense / (1 - dense)))
-        symbols = cost.argmin(1)
-        best = cost[np.arange(len(cost)), symbols]
-        total = float((best - rate * np.log1p(-dense)).sum()) + rate * ENTRY_NATS * len(table)
-        if total > before * (1 - TOLERANCE):
-            dropped = _least_useful(cost, symbols, best, rate)
-            if not dropped:
-                return table, symbols
+        if dropped:
             cost[:, dropped] = np.inf
-            symbols = cost.argmin(1)
-        before = math.inf if dropped else total
-        dropped = 0
-        used = np.flatnonzero(np.bincount(symbols, minlength=len(table) + 1)[1:])
-        if not len(used):
+        table, symbols = _centroids(values, precision, cost.argmin(1), len(table))
+        total, nats, dense = stated(table, symbols)
+        if total < least:
+            least, best = total, (table, symbols)
+        if not len(table):
             break
-        symbols = np.searchsorted(used, symbols - 1) * (symbols > 0) + (symbols > 0)
-        count = np.bincount(symbols, minlength=len(used) + 1)[1:]
-        table = np.bincount(symbols, precision * values)[1:] / np.bincount(symbols, precision)[1:]
-        nats = -np.log(count / count.sum())
-        dense = _density(kept, symbols > 0)
-    return table, symbols
+        dropped = 0
+        if total > before - TOLERANCE * abs(before):
+            cost = _costs(values, precision, table, rate * nats, rate * np.log(dense / (1 - dense)))
+            dropped = _least_useful(cost, symbols, rate)
+            if not dropped:
+                break
+        before = math.inf if dropped else total
+    return best
+
+
+def _centroids(
+    values: np.ndarray, precision: np.ndarray, symbols: np.ndarray, entries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The entries that are used, each at the weighted mean of its members, and the symbols."""
+    used = np.flatnonzero(np.bincount(symbols, minlength=entries + 1)[1:]) + 1
+    place = np.zeros(entries + 1, np.int64)
+    place[used] = np.arange(1, len(used) + 1)
+    symbols = place[symbols]
+    mass = np.bincount(symbols, precision, len(used) + 1)[1:]
+    return np.bincount(symbols, precision * values, len(used) + 1)[1:] / mass, symbols
+
+
+def _nats(symbols: np.ndarray, entries: int) -> np.ndarray:
+    """The information content of each entry among the symbols that are not 0, shape (entries,)."""
+    count = np.bincount(symbols, minlength=entries + 1)[1:]
+    return -np.log(count / count.sum())
+
+
+def _description(
+    kept: np.ndarray, symbols: np.ndarray, nats: np.ndarray, dense: np.ndarray
+) -> float:
+    """The nats that name every symbol of a tensor, those pruned before included, and its codebook.
+
+    :param dense: the probability of a non-zero at each place, the tensor's shape; see `_density`.
+    """
+    nonzero = np.zeros(kept.shape, bool)
+    nonzero[kept] = symbols > 0
+    where = -np.log(dense[nonzero]).sum() - np.log1p(-dense[~nonzero]).sum()
+    return float(where + nats[symbols[symbols > 0] - 1].sum()) + ENTRY_NATS * len(nats)
 
 
 def _costs(
@@ -121,23 +160,24 @@ def _costs(
     return cost
 
 
-def _least_useful(cost: np.ndarray, symbols: np.ndarray, best: np.ndarray, rate: float) -> int:
+def _least_useful(cost: np.ndarray, symbols: np.ndarray, rate: float) -> int:
     """The entry that saves its members less than its own nats in the file; 0 if all pay."""
-    cost = cost.copy()
-    cost[np.arange(len(cost)), symbols] = np.inf
-    gain = np.bincount(symbols, cost.min(1) - best, cost.shape[1])
+    own = np.arange(len(cost)), symbols
+    now = cost[own]
+    cost[own] = np.inf
+    gain = np.bincount(symbols, cost.min(1) - now, cost.shape[1])
     gain[0] = np.inf
     worst = int(gain.argmin())
     return worst if gain[worst] < rate * ENTRY_NATS else 0
 
 
 def _density(kept: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
-    """How likely each kept weight is to be non-zero, from its output's and its input's share.
+    """How likely each weight is to be non-zero, from its output's and its input's share.
 
     :param kept: bool, the tensor's shape.
     :param nonzero: bool, one for each kept weight.
-    :return: probabilities of the shape of `nonzero`: the product of the two shares over the
-        whole tensor's, each smoothed by a count of one half.
+    :return: probabilities of the tensor's shape: the product of the two shares over the whole
+        tensor's, each smoothed by a count of one half.
     """
     shape = kept.shape if kept.ndim > 1 else (1, kept.size)
     ones = np.zeros(kept.shape, np.float64)
@@ -147,7 +187,7 @@ def _density(kept: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
     rows = (ones.sum((1, 2)) + share) / (ones[0].size + 1)
     columns = (ones.sum((0, 2)) + share) / (ones[:, 0].size + 1)
     dense = np.clip(rows[:, None] * columns / share, 1e-6, 0.95)
-    return np.broadcast_to(dense[..., None], ones.shape).reshape(kept.shape)[kept]
+    return np.broadcast_to(dense[..., None], ones.shape).reshape(kept.shape)
 
 
 def on_table(symbols: np.ndarray, table: np.ndarray) -> Quantised:

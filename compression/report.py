@@ -8,7 +8,8 @@ from torch import nn
 from .architecture import Architecture
 from .archive import Archive, Quantised
 from .file import inspect
-from .scores import rise, scores
+from .scores import Scores, rise, scores
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from .search import Pruned, Trial
@@ -21,15 +22,19 @@ def describe_result(
     archive: Archive,
     data: bytes,
     pruned: "Pruned",
+    given: Scores | None,
 ) -> dict:
     """The report on a compression.
 
     Rises are paired, over the unpruned network of posterior means on the validation data:
-    NLL in nats, error in percentage points. Weights are the entries of Linear and Conv kernels,
-    counted as the original network has them, before any layer was replaced by others.
+    NLL in nats, error in percentage points. What `verdict` finds is beside them. `within_margin` is
+    false for a file that does not beat a constant. Weights are the entries of Linear and Conv
+    kernels, counted as the original network has them, before any layer was replaced by others.
     """
     after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
     found = rise(after, before)
+    margins = (trial.margin_nll, trial.allowed_error)
+    judged = verdict(after, before, given, trial.y, trial.likelihood, margins)
     file = inspect(data)
     layers = _layers(trial.architecture, archive, file["layers"])
     float32_bytes = _float_bytes(original)
@@ -50,15 +55,28 @@ def describe_result(
         "rise": vars(found),
         "margin_nll": trial.margin_nll,
         "margin_error": trial.margin_error,
-        "within_margin": trial.fits(found),
+        "allowed_nll": trial.allowed_nll(found),
+        "allowed_error": trial.allowed_error,
+        "within_margin": trial.fits(found) and judged["beats_constant"],
+        **judged,
+        "batch_norm": _statistics(trial),
         "validation": {
             "examples": len(trial.x),
+            "nll_given": None if given is None else float(given.nll.mean()),
+            "error_given": None if given is None else float(given.error.mean()),
             "nll_before": float(before.nll.mean()),
             "nll": float(after.nll.mean()),
             "error_before": float(before.error.mean()),
             "error": float(after.error.mean()),
         },
     }
+
+
+def _statistics(trial: "Trial") -> dict | None:
+    """Whether BatchNorm statistics were re-estimated, and the reference's rise if they are."""
+    if trial.batch_norm is None:
+        return None
+    return {"re_estimated": trial.recalibrates, "rise": vars(trial.batch_norm)}
 
 
 def _float_bytes(architecture: Architecture) -> int:

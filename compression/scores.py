@@ -1,10 +1,10 @@
 """How well a network predicts, per example, and the paired rise between two networks.
 
-The network's output is taken as the logits of a categorical distribution (`(n, classes)`), the
+The network's output is taken as the logits of categorical distributions (`(n, ..., classes)`), the
 logits of Bernoullis (`(n, ...)`), or the means of normal distributions with variance 1
-(`(n, ...)`). The negative log likelihood (NLL) [nats] of an example is the sum over its outputs;
-its error is, in percent, 100 for a wrong class, the mean of that over Bernoulli outputs, and for
-the normal the squared error as a share of the labels' mean square about their mean.
+(`(n, ...)`). The negative log likelihood (NLL) [nats] of an example is the sum over its labels.
+Its error [%] is the share of its labels that are predicted wrongly; for the normal it is the
+squared error as a share of the labels' mean square about their mean.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LIKELIHOODS = ("categorical", "bernoulli", "normal")
-CHUNK = 1024  # examples evaluated at a time, so that memory does not grow with the data
+CHUNK = 1024  # most examples evaluated at a time, so that memory does not grow with the data
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") 
         raise ValueError("Bernoulli labels must be 0 or 1")
     if likelihood == "normal" and not y.isfinite().all():
         raise ValueError(f"{part} labels hold NaN or infinity")
-    if likelihood == "categorical" and (y.ndim != 1 or y.is_floating_point()):
+    if likelihood == "categorical" and y.is_floating_point():
         raise ValueError(
-            f"categorical labels must be integers of shape (n,), not {y.dtype} {tuple(y.shape)}"
+            f"categorical labels must be integers of shape (n,), or (n, ...) for several labels an "
+            f"example, not {y.dtype} {tuple(y.shape)}"
         )
 
 
@@ -91,6 +92,19 @@ def spread_of(y: Tensor, likelihood: str) -> float:
     return float((y.double() - y.double().mean(0)).square().mean()) or 1.0
 
 
+def least_rise(y: Tensor, likelihood: str) -> float:
+    """The rise in error [points] of one wrong label more; 0 for normal labels, which have none.
+
+    The paired standard error of such a rise is the rise itself, but for a factor sqrt(1 - 1/n).
+    """
+    return 0.0 if likelihood == "normal" else 100.0 / y.numel()
+
+
+def chunks(x: Tensor, size: int | None = None) -> tuple[Tensor, ...]:
+    """Parts of nearly equal length, at most `size` (`CHUNK`): no single example is left over."""
+    return x.tensor_split(max(1, math.ceil(len(x) / (size or CHUNK))))
+
+
 @torch.no_grad()
 def scores(
     net: nn.Module,
@@ -107,7 +121,7 @@ def scores(
     spread = spread_of(y, likelihood) if spread is None else spread
     empty = torch.zeros(0, dtype=torch.float64)
     parts = [(empty, empty)]
-    for chunk, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+    for chunk, labels in zip(chunks(x), chunks(y), strict=True):
         if len(chunk):
             parts.append(score(net(chunk).double(), labels.to(chunk.device), likelihood, spread))
     nll, error = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
@@ -117,16 +131,7 @@ def scores(
 def score(output: Tensor, y: Tensor, likelihood: str, spread: float = 1.0) -> tuple[Tensor, Tensor]:
     """NLL and error of each example, from the network's outputs; the NLL is differentiable."""
     if likelihood == "categorical":
-        classes = output.shape[-1]
-        if output.ndim != 2:
-            raise ValueError(f"the network must give (n, classes) logits, not {output.shape}")
-        if int(y.min()) < 0 or int(y.max()) >= classes:
-            raise ValueError(
-                f"labels span {int(y.min())}..{int(y.max())}, but the network has {classes} "
-                f"outputs: they must be within 0..{classes - 1}"
-            )
-        nll = functional.cross_entropy(output, y.long(), reduction="none")
-        return nll, 100.0 * (output.argmax(1) != y)
+        return _categorical(output, y)
     if output.numel() != y.numel():
         raise ValueError(f"labels {tuple(y.shape)} do not fit outputs {tuple(output.shape)}")
     output, y = output.reshape(len(y), -1), y.reshape(len(y), -1).double()
@@ -136,6 +141,26 @@ def score(output: Tensor, y: Tensor, likelihood: str, spread: float = 1.0) -> tu
     square = (output - y).square()
     nll = 0.5 * square + 0.5 * math.log(2 * math.pi)
     return nll.sum(1), 100.0 * square.mean(1) / spread
+
+
+def _categorical(output: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """NLL and error of each example from logits `(n, ..., classes)` and labels `(n, ...)`."""
+    if output.ndim < 2 or output.shape[:-1] != y.shape:
+        raise ValueError(
+            f"the network must give logits (n, classes), or (n, ..., classes) for labels (n, ...): "
+            f"for {len(y)} example{'s' * (len(y) != 1)} it gives {tuple(output.shape)}, and the "
+            f"labels are {tuple(y.shape)}"
+        )
+    classes = output.shape[-1]
+    if int(y.min()) < 0 or int(y.max()) >= classes:
+        raise ValueError(
+            f"labels span {int(y.min())}..{int(y.max())}, but the network has {classes} "
+            f"outputs: they must be within 0..{classes - 1}"
+        )
+    flat = output.reshape(-1, classes)
+    nll = functional.cross_entropy(flat, y.reshape(-1).long(), reduction="none")
+    wrong = 100.0 * (output.argmax(-1) != y).double()
+    return nll.reshape(len(y), -1).sum(1), wrong.reshape(len(y), -1).mean(1)
 
 
 def rise(after: Scores, before: Scores) -> Rise:
@@ -155,6 +180,15 @@ def rise(after: Scores, before: Scores) -> Rise:
     return Rise(*result)
 
 
+def batch_norms(net: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers of a network that keep running statistics."""
+    return [
+        module
+        for module in net.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+
+
 @torch.no_grad()
 def calibrate(net: nn.Module, x: Tensor) -> None:
     """Re-estimate the running statistics of a network's BatchNorms on inputs x, in place.
@@ -162,11 +196,7 @@ def calibrate(net: nn.Module, x: Tensor) -> None:
     The mean over chunks of equal weight, as the layers' own cumulative average; nothing else
     of the network changes, momentum and counters included.
     """
-    norms = [
-        module
-        for module in net.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
+    norms = batch_norms(net)
     if not norms:
         return
     state = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
@@ -174,8 +204,7 @@ def calibrate(net: nn.Module, x: Tensor) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    chunks = max(1, len(x) // CHUNK)
-    for chunk in x.tensor_split(chunks):
+    for chunk in x.tensor_split(max(1, len(x) // CHUNK)):
         net(chunk)
     for norm, (momentum, count) in zip(norms, state, strict=True):
         norm.eval()

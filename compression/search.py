@@ -12,22 +12,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .architecture import Architecture, describe
+from .architecture import Architecture
 from .archive import Quantised
 from .matching import Matching
 from .quantise import estimated_bits, on_table, select, shared
 from .refine import refine_codebooks, retrain_survivors
-from .scores import CHUNK, Rise, Scores, calibrate, rise, scores, spread_of
+from .rounding import biases_of, round_biases, with_weights
+from .scores import (
+    Rise,
+    Scores,
+    batch_norms,
+    calibrate,
+    chunks,
+    least_rise,
+    rise,
+    scores,
+    spread_of,
+)
 from .settings import Setting
-from .uniform import bias, on_step, rounded, uniform, unitwise
+from .uniform import on_step, rounded, uniform, unitwise
 from .units import remove_units
 from .weights import Weights
 
 MATCHED_RATE = 2.0**-6  # at most this for survivors that were retrained: they are few already
-BIAS_BITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
 MISSES = 2  # settings beyond the margins in a row, after which coarser ones are not tried
 EXACT_LEVELS = 127  # of a step for weights whose stddev is not known
 FLOAT_LEVELS = (1 << 15) - 1  # on either side of zero, for weights that stay as good as floats
+MOST = 5.0  # margins in NLL that a standard error may stretch one to
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
 # What retraining may make good of pruning and quantisation, whatever the margins: nats, points.
 RECOVERED_NLL, RECOVERED_ERROR = 0.021, 1.4
@@ -56,8 +67,14 @@ class Trial:
     :param net: the reference network, on the CPU in eval mode.
     :param weights: every weight tensor with its stddev, by name; `kept` all True.
     :param exact: the weight tensors whose stddev is not known, being 0 everywhere.
+    :param margin_nll: as asked for, like `margin_error`; candidates are held against `allowed_nll`
+        and `allowed_error`.
     :param training: inputs to re-estimate BatchNorm statistics and to retrain on, or None.
     :param own: the weight tensors that keep to the posterior's own values, whatever the setting.
+    :param batch_norm: the reference's rise when its BatchNorm statistics are re-estimated; None
+        without training inputs or such layers.
+    :param recalibrates: whether candidates have theirs re-estimated: unless that takes the
+        reference beyond the margins, because its statistics belong to other weights.
     """
 
     net: nn.Module
@@ -74,30 +91,60 @@ class Trial:
     reference: Scores = field(init=False)
     spread: float = field(init=False)
     matching: Matching | None = field(init=False, default=None)
+    batch_norm: Rise | None = field(init=False, default=None)
+    recalibrates: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.spread = spread_of(self.y, self.likelihood)
-        self.calibrate(self.net)
         self.reference = scores(self.net, self.x, self.y, self.likelihood)
+        if self.training is not None and batch_norms(self.net):
+            self._choose_statistics(self.training[:CALIBRATION])
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
         if self.training is not None:
             self.matching = Matching(self.net, self.training, self.likelihood)
 
+    def _choose_statistics(self, inputs: Tensor) -> None:
+        """The reference with the BatchNorm statistics, as given or re-estimated, of lower NLL."""
+        again = copy.deepcopy(self.net)
+        calibrate(again, inputs)
+        found = scores(again, self.x, self.y, self.likelihood)
+        self.batch_norm = rise(found, self.reference)
+        given = bool(self.reference.nll.isfinite().all())
+        self.recalibrates = not given or self.fits(self.batch_norm)
+        if not given or self.batch_norm.nll < 0:
+            self.net, self.reference = again, found
+
+    @property
+    def allowed_error(self) -> float:
+        """The margin in error [points], but at least one wrong label; 0 stays 0.
+
+        Fewer labels than one cannot be wrong, so that a smaller margin would be none.
+        """
+        return max(self.margin_error, least_rise(self.y, self.likelihood) * (self.margin_error > 0))
+
+    def allowed_nll(self, found: Rise) -> float:
+        """The margin in NLL [nats], or one standard error of the rise if that is more; 0 stays 0.
+
+        A smaller rise cannot be told from none. Never more than `MOST` margins.
+        """
+        return max(self.margin_nll, min(found.nll_stderr, MOST * self.margin_nll))
+
     def rise(self, net: nn.Module) -> Rise:
         """A network's rise over the reference; its BatchNorms are re-estimated first.
 
-        Where the first `CHUNK` examples leave no doubt that it is beyond the margins, theirs.
+        Where the first chunk of examples leaves no doubt that it is beyond the margins, its rise.
         """
         self.calibrate(net)
-        some = scores(net, self.x[:CHUNK], self.y[:CHUNK], self.likelihood, self.spread)
-        first = rise(some, self.reference.head(CHUNK))
+        count = len(chunks(self.x)[0])
+        some = scores(net, self.x[:count], self.y[:count], self.likelihood, self.spread)
+        first = rise(some, self.reference.head(count))
         if not first.within(
             self.margin_nll + self.slack * RECOVERED_NLL + DOUBT * first.nll_stderr,
-            self.margin_error + self.slack * RECOVERED_ERROR + DOUBT * first.error_stderr,
+            self.allowed_error + self.slack * RECOVERED_ERROR + DOUBT * first.error_stderr,
         ):
             return first
-        rest = scores(net, self.x[CHUNK:], self.y[CHUNK:], self.likelihood, self.spread)
+        rest = scores(net, self.x[count:], self.y[count:], self.likelihood, self.spread)
         return rise(some.join(rest), self.reference)
 
     @property
@@ -110,15 +157,15 @@ class Trial:
         return self.fits(found, share=self.slack)
 
     def fits(self, found: Rise, times: float = 1.0, share: float = 0.0) -> bool:
-        """Whether a rise is within so many times the margins, and a share of `RECOVERED_*`."""
+        """Whether a rise is within so many times what is allowed, and a share of `RECOVERED_*`."""
         return found.within(
-            times * self.margin_nll + share * RECOVERED_NLL,
-            times * self.margin_error + share * RECOVERED_ERROR,
+            times * self.allowed_nll(found) + share * RECOVERED_NLL,
+            times * self.allowed_error + share * RECOVERED_ERROR,
         )
 
     def calibrate(self, net: nn.Module) -> None:
-        """BatchNorm statistics re-estimated on training inputs, if there are any; in place."""
-        if self.training is not None:
+        """BatchNorm statistics re-estimated on training inputs, if that is right; in place."""
+        if self.recalibrates:
             calibrate(net, self.training[:CALIBRATION])
 
     def prune(self, threshold: float, masks: dict[str, Tensor]) -> Pruned:
@@ -138,7 +185,7 @@ class Trial:
         self.calibrate(net)
         net, chosen = self.reduce(net)
         weights = {
-            name: _part(part, *chosen[name]) if name in chosen else part
+            name: part.selected(*chosen[name]) if name in chosen else part
             for name, part in weights.items()
         }
         count = sum(int(part.kept.sum()) for part in weights.values())
@@ -215,7 +262,7 @@ class Trial:
         left = self._pruned(pruned.threshold, pruned.net, weights)
         free = {name: part for name, part in left.weights.items() if name not in self.own}
         kept = {name: part.kept for name, part in free.items()}
-        better = retrain_survivors(left.net, kept, _biases(left.net), self.matching)
+        better = retrain_survivors(left.net, kept, biases_of(left.net), self.matching)
         values = {name: better[name].double().numpy() for name in kept}
         weights = left.weights | {
             name: Weights(values[name], part.stddev, part.kept) for name, part in free.items()
@@ -226,76 +273,28 @@ class Trial:
             state[name].copy_(value)
         return replace(left, net=net, weights=weights)
 
-    def finish(self, pruned: Pruned, setting: Setting) -> tuple[nn.Module, dict, Rise, bool]:
+    def finish(
+        self, pruned: Pruned, setting: Setting, retrain: bool
+    ) -> tuple[nn.Module, dict, Rise, bool]:
         """Weights on their grid, units that died of it removed, biases on coarse grids.
 
-        With training inputs, survivors are retrained before they go on their grid, and codebooks
-        and biases after it.
-
+        :param retrain: whether survivors are retrained before they go on their grid, and codebooks
+            and biases after it; needs training inputs.
         :return: the network, its `Quantised` weights and biases by name, and its rise, and
             whether that is within the margins.
         """
         codes = self.quantise(pruned, setting)
         # The posterior's own values say which weight takes which; survivors must not leave them.
-        if self.matching is not None and setting.kind != "grid":
+        if retrain and setting.kind != "grid":
             pruned = self.retrain(pruned, codes)
             codes = self.quantise(pruned, replace(setting, rate=min(setting.rate, MATCHED_RATE)))
         net = with_weights(pruned.net, codes)
         self.calibrate(net)
         net, chosen = self.reduce(net)
         codes |= {name: select(codes[name], *parts) for name, parts in chosen.items()}
-        biases = _biases(net)
-        if self.matching is not None:
+        biases = biases_of(net)
+        if retrain:
             codes, biases = refine_codebooks(net, codes, biases, self.matching)
             net = with_weights(net, codes)
-        net, coded, found = self.round_biases(net, biases)
+        net, coded, found = round_biases(self, net, biases)
         return net, codes | coded, found, self.fits(found)
-
-    def round_biases(
-        self, net: nn.Module, biases: dict[str, np.ndarray]
-    ) -> tuple[nn.Module, dict[str, Quantised], Rise]:
-        """Biases on grids as coarse as the margins let them be; the network with them, its rise.
-
-        Of the largest tensor first, where a bit saves the most, then of the second, then of all
-        others together, each time with those that follow as good as floats.
-        """
-        names = sorted(biases, key=lambda name: -biases[name].size)
-        coded = {name: bias(biases[name], BIAS_BITS[-1]) for name in names}
-        best = with_weights(net, coded)
-        found = self.rise(best)
-        if not self.fits(found):
-            return best, coded, found
-        for group in filter(None, (names[:1], names[1:2], names[2:])):
-            for bits in BIAS_BITS[:-1]:
-                coarser = coded | {name: bias(biases[name], bits) for name in group}
-                trial = with_weights(net, coarser)
-                new = self.rise(trial)
-                if self.fits(new):
-                    best, coded, found = trial, coarser, new
-                    break
-        return best, coded, found
-
-
-def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
-    """A copy of a network with the values of quantised tensors."""
-    net = copy.deepcopy(net)
-    state = net.state_dict()
-    for name, tensor in codes.items():
-        state[name].copy_(torch.from_numpy(tensor.values()))
-    return net
-
-
-def _part(weights: Weights, outputs: np.ndarray, inputs: np.ndarray) -> Weights:
-    fields = {
-        field: getattr(weights, field)[outputs][:, inputs]
-        for field in ("values", "stddev", "kept", "symbols")
-        if getattr(weights, field) is not None
-    }
-    return Weights(**fields, table=weights.table, step=weights.step)
-
-
-def _biases(net: nn.Module) -> dict[str, np.ndarray]:
-    """The biases of Linear and Conv layers by state_dict name, float64; shared ones once."""
-    state = net.state_dict()
-    biases = [spec.name for spec in describe(net).tensors() if spec.role == "bias"]
-    return {name: state[name].double().numpy() for name in biases}

@@ -1,7 +1,11 @@
 """How surviving weights may be quantised: the settings that a search tries."""
 
+import math
 from dataclasses import dataclass
 
+from .masks import PRUNE
+
+QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of codebooks
 RATED_CLUSTERS = (12, 8, 6, 4)
 RATED_STEPS = (0.35, 0.5, 0.7, 1.0)  # multipliers to start from, see `quantise.uniform`
@@ -48,3 +52,28 @@ def settings_for(
     if matched:
         starts = [(k, None) for k in MATCHED_CLUSTERS]
     return [plain, *([Setting("codebook", k, rate, m) for rate in RATES] for k, m in starts)]
+
+
+def check_options(
+    threshold: float | str,
+    prune: str,
+    quantiser: str,
+    clusters: int | str,
+    margin_nll: float,
+    margin_error: float,
+    coder: str,
+) -> None:
+    """Raise ValueError for options of `compress` that make no sense."""
+    for option, value, known in (("quantiser", quantiser, QUANTISERS), ("prune", prune, PRUNE)):
+        if value not in known:
+            raise ValueError(f"unknown {option} {value!r}; known: {', '.join(known)}")
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if threshold != "validation" and (not number or math.isnan(threshold)):
+        raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
+    if clusters != "validation" and (type(clusters) is not int or not 1 <= clusters <= 4096):
+        raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
+    if quantiser == "stddev-units" and coder == "huffman":
+        raise ValueError("the published coder has no steps of units: use coder='range'")
+    for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):
+        if not margin >= 0:
+            raise ValueError(f"{name} must be a number >= 0, not {margin!r}")

@@ -37,6 +37,15 @@ class Weights:
             self._centres[clusters] = centres(self.values[alive], precision, clusters)
         return self._centres[clusters]
 
+    def selected(self, outputs: np.ndarray, inputs: np.ndarray) -> "Weights":
+        """The given rows and columns."""
+        fields = {
+            field: getattr(self, field)[outputs][:, inputs]
+            for field in ("values", "stddev", "kept", "symbols")
+            if getattr(self, field) is not None
+        }
+        return Weights(**fields, table=self.table, step=self.step)
+
 
 def grid_of(
     values: np.ndarray, codebook: np.ndarray, codes: np.ndarray | None

@@ -10,6 +10,31 @@ from ..posterior import Posterior, WeightPosterior
 from .mean_field import PointMass
 
 
+def least_left(weight: Tensor) -> int:
+    """The fewest weights that a layer keeps: one for each of its inputs and outputs.
+
+    :param weight: shape `(outputs, inputs, ...)`; of other tensors each axis 0 counts as outputs.
+    """
+    return min(weight.numel(), sum(weight.shape[:2]))
+
+
+def largest(sizes: Mapping[str, Tensor], left: int) -> dict[str, Tensor]:
+    """Which of all entries are kept, bool: each layer's `least_left`, then the largest of the rest.
+
+    :param left: how many are kept; the sum of what layers keep at least if that is more.
+    """
+    kept = {}
+    for name, size in sizes.items():
+        top = size.flatten().topk(least_left(size)).values
+        kept[name] = size >= top[-1] if len(top) else torch.ones_like(size, dtype=torch.bool)
+    others = torch.cat([size[~kept[name]] for name, size in sizes.items()])
+    more = min(left - sum(int(part.sum()) for part in kept.values()), len(others))
+    if more <= 0:
+        return kept
+    cut = others.topk(more).values[-1]
+    return {name: kept[name] | (size >= cut) for name, size in sizes.items()}
+
+
 def relative_sizes(points: Mapping[str, Tensor], per_layer: bool) -> dict[str, Tensor]:
     """|w| over the root mean square of what is not 0 in the layer, or in all layers."""
     squares = {name: point.square().sum() for name, point in points.items()}
@@ -28,12 +53,14 @@ class MagnitudePruned(PointMass):
     """A point for each weight, the smallest of which are pruned before each round of training.
 
     Before round k of K the share `kept ** ((k + 1) / K)` of all weights is left: those of largest
-    |w| / scale. A pruned weight is 0 from then on. Nothing is frozen: all weights that are left,
-    and the point parameters, are retrained together (Han et al. froze the convolutions while they
-    retrained the dense layers, and the other way round).
+    |w| / scale. Each layer keeps at least as many as it has inputs and outputs, so that none is
+    emptied, and small networks keep a larger share. A pruned weight is 0 from then on. Nothing is
+    frozen: all weights that are left, and the point parameters, are retrained together (Han et al.
+    froze the convolutions while they retrained the dense layers, and the other way round).
 
     :param model: a model of `bitsback.models`; the points start at its network's weights.
-    :param kept: the share of weights left after the last round, within (0, 1].
+    :param kept: the share of weights left after the last round, within (0, 1]; see above for
+        small networks.
     :param rounds: K; 1 is one-shot pruning.
     :param per_layer: scale is the root mean square of what is left of the layer (Han's threshold,
         a multiple of the layer's standard deviation); False: that of all layers, so that size
@@ -60,11 +87,10 @@ class MagnitudePruned(PointMass):
     def before_round(self, number: int) -> None:
         """Prune to the share of this round; in place, so that the state_dict has it all."""
         sizes = relative_sizes(self.median(), self.per_layer)
-        every = torch.cat([size.flatten() for size in sizes.values()])
-        left = math.ceil(len(every) * self.kept ** ((number + 1) / self.rounds))
-        least = every.topk(left).values[-1]
-        for name, size in sizes.items():
-            self._get("mask", name).mul_(size >= least)
+        total = sum(size.numel() for size in sizes.values())
+        left = math.ceil(total * self.kept ** ((number + 1) / self.rounds))
+        for name, kept in largest(sizes, left).items():
+            self._get("mask", name).mul_(kept)
             self._get("loc", name).mul_(self._get("mask", name))
 
     @torch.no_grad()

@@ -136,6 +136,8 @@ def diagnose(
 ) -> None:  # fmt: skip
     """A page about a kept guide, and its figures.
 
+    Calibration is on the test part: the validation part has chosen the file.
+
     :raises ValueError: for a file that was not written by `bitsback compress --save-guide`.
     """
     from .. import diagnostics
@@ -153,7 +155,7 @@ def diagnose(
     small = load(compressed) if compressed is not None else None
     data = load_data(about.get("data", ""), data_dir, progress)
     model, guide = rebuild(file, len(data.train))
-    train, held_out = ((part.x, part.y) for part in (data.train, data.validation))
+    train, held_out = ((part.x, part.y) for part in (data.train, data.test))
     draws = diagnostics.draw(model, guide, *train, samples)
     classified = diagnostics.calibrations(model, guide, *held_out, small)
     found = diagnostics.figures(model, guide, draws, classified, train=train)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ..guides.elbo import ELBO
+from .modes import evaluating
 from .steps import Pair
 
 _ADVICE = "try a lower learning rate, or a longer KL warm-up; the last checkpoint is kept"
@@ -28,18 +29,15 @@ def check_data(pair: Pair, x: Tensor, y: Tensor, batch: int) -> None:
             where = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
             raise NonFiniteError(f"training data: NaN or infinity in the {what} of example {where}")
     net = pair.model.get_submodule("net")
-    was_training = net.training
     try:
-        net.eval()  # so that a look at the data leaves no trace in BatchNorm or the generators
-        with torch.no_grad():
+        # So that a look at the data leaves no trace in BatchNorm or the generators.
+        with evaluating(net), torch.no_grad():
             output = pair.model.output(x[:batch], pair.model.initial_weights())
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"the network does not take inputs of shape {tuple(x.shape[1:])}: {reason}"
         ) from error
-    finally:
-        net.train(was_training)
     if not y.is_floating_point() and output.dim() > 1:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= output.shape[-1]:

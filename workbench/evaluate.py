@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..compression.scores import chunks, score
 from .data import Dataset, Split
 from .errors import CheckFailed
+from .modes import evaluating
 
 BATCH = 1_000  # fixed, so that the same network gives the same figures in every command
 
@@ -33,29 +34,22 @@ class Score:
 
 
 def evaluate(net: nn.Module, split: Split) -> Score:
-    """Score a classifier whose outputs are logits; it runs in eval mode and keeps its own mode.
+    """Score a classifier whose outputs are logits, in eval mode; its modules keep their own.
 
     :raises CheckFailed: if an output is not finite.
     """
     logits = predict(net, split.x)
     if not bool(torch.isfinite(logits).all()):
         raise CheckFailed("the network's outputs are not finite (NaN or Inf)")
-    y = split.y.to(logits.device)
-    wrong = int((logits.argmax(1) != y).sum())
-    nll = F.cross_entropy(logits.double(), y, reduction="sum").item() / len(split)
-    return Score(100 * wrong / len(split), nll, len(split))
+    nll, error = score(logits.double(), split.y.to(logits.device), "categorical")
+    return Score(error.mean().item(), nll.mean().item(), len(split))
 
 
 def predict(net: nn.Module, x: Tensor) -> Tensor:
     """Logits `(N, classes)` of the images `x`, `(N, ...)`, on the device of the network."""
     device = next((t.device for t in net.state_dict().values()), torch.device("cpu"))
-    training = net.training
-    net.eval()
-    try:
-        with torch.no_grad():
-            return torch.cat([net(batch.to(device)) for batch in x.split(BATCH)])
-    finally:
-        net.train(training)
+    with evaluating(net), torch.no_grad():
+        return torch.cat([net(batch.to(device)) for batch in chunks(x, BATCH)])
 
 
 def check_fits(net: nn.Module, data: Dataset, what: str) -> None:

@@ -15,10 +15,12 @@ from . import checkpoint, noise_library
 from .batches import Batches
 from .diagnose import NonFiniteError, check_data, check_state, name_culprit
 from .files import remove_leftovers
+from .modes import trainable
 from .options import Options
 from .progress import ProgressLine
 from .schedules import LR_SCHEDULES, kl_factors, kl_weight
 from .steps import CompiledStep, EagerStep, Pair, can_compile
+from .validation import check_validation, validation_error
 
 # Below this many weight updates (parameters x steps) compiling takes longer than it saves.
 WORTH_COMPILING = 2e9
@@ -31,8 +33,9 @@ class Epoch:
     :param expected_log_likelihood: mean over the epoch's steps, nats for the whole data set.
     :param kl: KL(q || p), likewise; unweighted.
     :param kl_weight: of the epoch's last step, by warm-up and overshoot.
-    :param validation_error: percent of the validation examples that the median of q gets wrong;
-        for real-valued outputs their mean squared error; None without validation data.
+    :param validation_error: percent of the validation labels that the median of q gets wrong; for
+        real-valued ones the squared error in percent of their mean square about their mean (see
+        `compression.scores`); None without validation data.
     """
 
     number: int
@@ -67,8 +70,11 @@ def fit(
 ) -> list[Epoch]:
     """Train a pair in place: plain SVI with `bitsback.ELBO` and Adam, faster and safer.
 
+    A network that is in eval mode as a whole is trained in training mode, and is in eval mode again
+    afterwards. To freeze the statistics of a BatchNorm, put that layer alone in eval mode.
+
     :param train: inputs and labels, first axis the examples; on the device of the model.
-    :param validation: the same, only looked at.
+    :param validation: the same, only looked at; at least one example.
     :param checkpoint_file: written every so often and at the end of every epoch; if it is there
         already, training goes on from it, and ends with the same bits as an uninterrupted run on
         the same machine and versions. None: no checkpoints.
@@ -85,6 +91,8 @@ def fit(
     pair = Pair(model, guide)
     batch = min(options.batch_size, len(train[0]))
     check_data(pair, *train, batch)
+    if validation is not None:
+        check_validation(*validation)
     _seed_everything(options.seed)
     line = ProgressLine(console, title, options.epochs * (len(train[0]) // batch))
     try:
@@ -97,13 +105,14 @@ def fit(
         loop = _Loop(pair, step, batches, validation, options, position, each_epoch)
         saved = time.monotonic()
         # An interrupted step leaves parameters half updated, so that nothing is saved but here.
-        for end_of_epoch in loop:
-            line.update(position.step, loop.text)
-            if end_of_epoch or time.monotonic() - saved > options.checkpoint_seconds:
-                check_state(pair, position.step)
-                if checkpoint_file is not None:
-                    checkpoint.save(checkpoint_file, run, _state(pair, step, position))
-                saved = time.monotonic()
+        with trainable(model.get_submodule("net")):
+            for end_of_epoch in loop:
+                line.update(position.step, loop.text)
+                if end_of_epoch or time.monotonic() - saved > options.checkpoint_seconds:
+                    check_state(pair, position.step)
+                    if checkpoint_file is not None:
+                        checkpoint.save(checkpoint_file, run, _state(pair, step, position))
+                    saved = time.monotonic()
     finally:
         line.close()
     return position.history
@@ -171,7 +180,9 @@ class _Loop:
         self.position.step -= 1  # the rates of the step just taken
         lr, weight = self._rates(total)
         self.position.step += 1
-        error = None if self.validation is None else _error(self.pair, *self.validation)
+        error = None
+        if self.validation is not None:
+            error = validation_error(self.pair, *self.validation)
         means = [s / self.steps_an_epoch for s in self.position.sums]
         number = self.position.step // self.steps_an_epoch
         self.position.history.append(Epoch(number, *means, weight, lr, error))
@@ -180,23 +191,6 @@ class _Loop:
 
 def _short(nats: float) -> str:
     return f"{nats:.1f}" if abs(nats) < 1000 else f"{nats:.0f}"
-
-
-@torch.no_grad()
-def _error(pair: Pair, x: Tensor, y: Tensor) -> float:
-    """Percent of wrong labels at the median of q, or the mean squared error of real outputs."""
-    median, net = pair.guide.median(x[:1]), pair.model.get_submodule("net")
-    was_training = net.training
-    net.eval()
-    wrong = 0.0
-    for at in range(0, len(x), 1000):
-        output, truth = pair.model.output(x[at : at + 1000], median), y[at : at + 1000]
-        if truth.is_floating_point():
-            wrong += (output - truth).square().sum().item()
-        else:
-            wrong += 100.0 * (output.argmax(-1) != truth).sum().item()
-    net.train(was_training)
-    return wrong / len(x)
 
 
 def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, line: ProgressLine):

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..compression.compress import Compressed, compress
 from ..compression.rewrites import quantise_activations
+from ..compression.verdict import WorseNetwork
 from ..diagnostics import draw
 from ..methods import METHODS, Method
 from ..posterior import Posterior
@@ -25,11 +27,12 @@ from .kept import method_of, taken_over
 from .networks import network
 from .progress import StatusLine
 from .settings import Settings
-from .training import compression_options, shift_of, train_pair, with_means
+from .training import compression_options, kl_of, shift_of, train_pair, with_means
 
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
 LABEL_DRAWS = 5  # of the weights, for the code length of the training labels
+KL_DRAWS = 100  # where the KL is an estimate
 
 
 def run(settings: Settings, console: Console) -> dict[str, Any]:
@@ -54,9 +57,10 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         torch.set_num_threads(1)
     check_fits(net, data, f"--network {settings.network}")
     method = method_of(settings)
-    net, model, guide, kl = train_pair(net, method, data, settings, console)
+    net, model, guide, given = train_pair(net, method, data, settings, console)
+    kl = kl_of(model, guide, data, settings.device, 1 if method.closed_form else KL_DRAWS)
     posterior = guide.posterior()
-    result = _compress(net.cpu(), posterior, data, settings, console)
+    result = _compress(net.cpu(), given, posterior, data, settings, console)
     result.save(settings.out)
     unpruned = quantise_activations(with_means(net, posterior), posterior)
     before = evaluate(unpruned, data.test)
@@ -64,6 +68,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     after = evaluate(decoded, data.test)
     validation = evaluate(result.network, data.validation)
     figures = _figures(settings, result, before, after, validation)
+    if given is None:  # `compress` had the means themselves to compare with
+        figures["compression"] |= {"posterior_rise": None, "rise_over_given": None}
     obstacle = _no_code(method, guide, posterior)
     figures["kl_bits"] = None if obstacle else kl / math.log(2)
     figures["no_code_length"] = obstacle
@@ -117,20 +123,24 @@ def _description_length(
 
 
 def _compress(
-    net: nn.Module, posterior: Posterior, data: Dataset, settings: Settings, console: Console
-) -> Compressed:
+    net: nn.Module, given: nn.Module | None, posterior: Posterior, data: Dataset,
+    settings: Settings, console: Console,
+) -> Compressed:  # fmt: skip
     line = StatusLine(console, "compress")
     try:
-        return compress(
-            net,
-            posterior,
-            validation=(data.validation.x, data.validation.y),
-            training=_inputs(data, settings),
-            coder=settings.coder,
-            label=settings.network,
-            progress=line.say,
-            **compression_options(METHODS[settings.method], settings),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", WorseNetwork)  # the table ends with them
+            return compress(
+                net,
+                posterior,
+                given=given,
+                validation=(data.validation.x, data.validation.y),
+                training=_inputs(data, settings),
+                coder=settings.coder,
+                label=settings.network,
+                progress=line.say,
+                **compression_options(METHODS[settings.method], settings),
+            )
     finally:
         line.close()
 

@@ -61,6 +61,8 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row("test error before", _percent(result["test_error_before"]))
     table.add_row("test error after", f"{_percent(result['test_error'])} (of the decoded file)")
     table.add_row("validation rise", _rise(result["compression"]["rise"]))
+    if result["compression"]["rise_over_given"] is not None:
+        table.add_row("over the start", _rise(result["compression"]["rise_over_given"]))
     table.add_row("kept weights", _percent(100 * result["nonzero_fraction"]))
     table.add_row("kept units", units(result["units"]))
     table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
@@ -81,13 +83,20 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     if result.get("target_error") is not None:
         _say(console, _error_reached(result))
     if not result["compression"]["within_margin"]:
-        _say(
-            console,
-            "Not within the margins: no compression that was tried kept the validation rise to "
-            f"{result['compression']['margin_nll']:g} nats and "
-            f"{result['compression']['margin_error']:g} points; this is the nearest. "
-            "Train longer, or allow more (--margin-nll, --margin-error).",
-        )
+        _say(console, _outside(result["compression"]))
+    for line in result["compression"]["warnings"]:
+        _say(console, f"Warning: {line}.")
+
+
+def _outside(report: Mapping[str, Any]) -> str:
+    """Why a file is not within the margins."""
+    if not report["beats_constant"]:
+        return "Not within the margins: the file predicts no better than a constant."
+    return (
+        "Not within the margins: no compression that was tried kept the validation rise to "
+        f"{report['allowed_nll']:.2g} nats and {report['allowed_error']:.2g} points; this is the "
+        "nearest. Train longer, or allow more (--margin-nll, --margin-error)."
+    )
 
 
 def _description(lengths: Mapping[str, float]) -> str:
@@ -239,7 +248,7 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
         )
     for name, found in (result["calibration"] or {}).items():
         said = f"NLL {found['nll']:.4f} nats, Brier {found['brier']:.4f}, ECE {found['ece']:.4f}"
-        table.add_row(f"validation, {name}", said)
+        table.add_row(f"test part, {name}", said)
     table.add_row("page", result["page"])
     console.print(table)
 

@@ -1,6 +1,7 @@
 """--target-bytes, -error, -bops: a dual variable moves beta until what was asked for is met."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from ..compression.compress import compress
+from ..compression.verdict import WorseNetwork
 from .data import Split
 from .evaluate import evaluate
 from .options import Options
@@ -69,7 +71,10 @@ class TargetBytes(Target):
         """The size of the file as things stand, biases not retrained."""
         net = self.model.trained().cpu()
         validation = (self.validation.x, self.validation.y)
-        result = compress(net, self.guide.posterior(), validation=validation, **self.compression)
+        posterior = self.guide.posterior()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", WorseNetwork)  # training is not over
+            result = compress(net, posterior, validation=validation, **self.compression)
         return len(result.data)
 
     def move(self) -> float:

@@ -1,7 +1,7 @@
 """The pair of the main job, trained: pre-training, the method it starts from, rounds, targets."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -14,6 +14,7 @@ from .bops import log_errors
 from .data import Dataset
 from .fit import Options, fit
 from .kept import about
+from .modes import evaluating
 from .options import SMALL_BATCH
 from .polish import polish
 from .settings import Settings
@@ -24,10 +25,23 @@ _COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser",
 _STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
 
 
+class Trained(NamedTuple):
+    """A trained pair.
+
+    :param net: the network with trained point parameters and the posterior means.
+    :param given: the network that the training of the pair began with; None if it is not known.
+    """
+
+    net: nn.Module
+    model: nn.Module
+    guide: nn.Module
+    given: nn.Module | None
+
+
 def train_pair(
     net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
-) -> tuple[nn.Module, nn.Module, nn.Module, float]:
-    """The network with trained point parameters, the trained pair, and the last epoch's KL."""
+) -> Trained:
+    """Pre-training, the method it starts from, and its own training, as the settings say."""
     if settings.load_guide is not None:
         return _load(net, method, data, settings)
     defaults = method.settings(settings.network)
@@ -47,26 +61,32 @@ def train_pair(
             kl_warmup=(0.0, 0.0),
             kl_overshoot=(1.0, 0.0),
         )
-        net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain")[0]
+        net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain").net
+    given = net
     if method.start:
         first, epochs = METHODS[method.start], _phases(defaults, settings.epochs)
         longer = _options(first.settings(settings.network), settings)
         longer, options = replace(longer, epochs=epochs[0]), replace(options, epochs=epochs[1])
-        net, _, guide, _ = _fit(net, first, data, settings, longer, console, "start")
-        start = guide.posterior()
-    return _fit(net, method, data, settings, options, console, "train", start)
+        first_pair = _fit(net, first, data, settings, longer, console, "start")
+        net, start = first_pair.net, first_pair.guide.posterior()
+    trained = _fit(net, method, data, settings, options, console, "train", start)
+    return trained._replace(given=given)
 
 
-def _load(
-    net: nn.Module, method: Method, data: Dataset, settings: Settings
-) -> tuple[nn.Module, nn.Module, nn.Module, float]:
+def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws: int) -> float:
+    """KL(q || p) [nats] of the pair as it is; where it is no closed form, the mean of `draws`."""
+    x, y = data.train.x[:2].to(device), data.train.y[:2].to(device)
+    with evaluating(model), torch.no_grad():
+        found = [ELBO().terms(model, guide, x, y).total_kl.item() for _ in range(draws)]
+    return sum(found) / draws
+
+
+def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Trained:
     """The same of a pair that was trained before."""
     model, guide = method.pair(net, len(data.train))
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
-    with torch.no_grad():
-        terms = ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
-    return with_means(model.trained(), guide.posterior()), model, guide, terms.total_kl.item()
+    return Trained(with_means(model.trained(), guide.posterior()), model, guide, None)
 
 
 def _phases(defaults: dict[str, Any], epochs: int | None) -> tuple[int, int]:
@@ -109,7 +129,7 @@ def shift_of(defaults: dict[str, Any], settings: Settings) -> int:
 def _fit(
     net: nn.Module, method: Method, data: Dataset, settings: Settings,
     options: Options, console: Console, phase: str, start: Posterior | None = None,
-) -> tuple[nn.Module, nn.Module, nn.Module, float]:  # fmt: skip
+) -> Trained:  # fmt: skip
     device = settings.device
     model, guide = method.pair(net.to(device), len(data.train), start=start)
     model, guide = model.to(device), guide.to(device)
@@ -145,7 +165,7 @@ def _fit(
         log_errors(guide, history)
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))
-    return with_means(model.trained(), guide.posterior()), model, guide, history[-1].kl
+    return Trained(with_means(model.trained(), guide.posterior()), model, guide, None)
 
 
 def _target(

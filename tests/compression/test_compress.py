@@ -10,7 +10,7 @@ from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
 from bitsback.compression.file import decode, inspect, load, network
 from bitsback.compression.reference import reference_of
-from bitsback.compression.search import BIAS_BITS, with_weights
+from bitsback.compression.rounding import BIAS_BITS, round_biases, with_weights
 from bitsback.compression.uniform import bias
 from bitsback.posterior import Grid, Group, Posterior, WeightPosterior
 from torch import nn
@@ -387,7 +387,7 @@ def test_the_largest_biases_are_as_coarse_as_the_margins_let_them_be(margin):
     trial = reference_of(net, given, x, y, "categorical", margin, 100.0, None)
     state = trial.net.state_dict()
     biases = {k: v.double().numpy() for k, v in state.items() if k.endswith("bias")}
-    found, coded, rise = trial.round_biases(trial.net, biases)
+    found, coded, rise = round_biases(trial, trial.net, biases)
     assert trial.fits(rise) and rise == trial.rise(found)
     by_hand = {name: bias(values, 16) for name, values in biases.items()}
     for name in ("0.bias", "2.bias", "4.bias"):

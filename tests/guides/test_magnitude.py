@@ -13,11 +13,12 @@ from bitsback.workbench.fit import Options, fit
 from pyro.infer import SVI
 from torch import nn
 
-X, Y = torch.randn(40, 6), torch.arange(40) % 3
+X, Y = torch.randn(40, 40), torch.arange(40) % 3
+WEIGHTS = 40 * 50 + 50 * 30
 
 
 def make(**options):
-    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    net = nn.Sequential(nn.Linear(40, 50), nn.Tanh(), nn.Linear(50, 30))
     with torch.no_grad():
         net[2].weight.mul_(10)  # a layer of larger weights
     model = Gaussian(net, 40)
@@ -36,7 +37,7 @@ def zeros(guide) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_the_shares_left_fall_geometrically(rounds):
-    """72 weights; ceil(72 * 0.1^((k + 1) / K)) of them are left in round k."""
+    """ceil(weights * 0.1^((k + 1) / K)) of them are left in round k."""
     model, guide = make(kept=0.1, rounds=rounds)
     before = zeros(guide)
     assert not any(z.any() for z in before.values())
@@ -44,7 +45,7 @@ def test_the_shares_left_fall_geometrically(rounds):
         guide.before_round(k)
         now = zeros(guide)
         left = sum(int((~z).sum()) for z in now.values())
-        assert left == math.ceil(72 * 0.1 ** ((k + 1) / rounds))
+        assert left == math.ceil(WEIGHTS * 0.1 ** ((k + 1) / rounds))
         train(model, guide)
         after = zeros(guide)
         assert all(after[name].equal(now[name]) for name in now)  # they stay zero
@@ -53,12 +54,32 @@ def test_the_shares_left_fall_geometrically(rounds):
 
 
 def test_the_largest_are_left():
+    """But for the 40 + 50 that the first layer keeps, whose weights are ten times smaller."""
     _, guide = make(kept=0.25, per_layer=False)
-    sizes = torch.cat([w.loc.abs().flatten() for w in guide.posterior().weights.values()])
+    before = {name: w.loc.abs() for name, w in guide.posterior().weights.items()}
     guide.before_round(0)
-    left = torch.cat([w.loc.abs().flatten() for w in guide.posterior().weights.values()])
-    expected = sizes.topk(18).values.sort().values
-    assert left[left > 0].sort().values.equal(expected)
+    after = {name: w.loc.abs() for name, w in guide.posterior().weights.items()}
+    for name, count in (("0.weight", 90), ("2.weight", WEIGHTS // 4 - 90)):
+        left = after[name][after[name] > 0]
+        expected = before[name].flatten().topk(count).values.sort().values
+        assert left.sort().values.equal(expected)
+
+
+@pytest.mark.parametrize("per_layer", [True, False])
+def test_small_networks_keep_a_weight_for_each_input_and_output(per_layer):
+    model = Gaussian(nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 2)), 40)
+    guide = MagnitudePruned(model, kept=0.01, rounds=2, per_layer=per_layer)
+    for k in range(2):
+        guide.before_round(k)
+    left = {name: int(w.loc.count_nonzero()) for name, w in guide.posterior().weights.items()}
+    assert left == {"0.weight": 2 + 3, "2.weight": 12 + 2}
+
+
+def test_a_layer_smaller_than_its_inputs_and_outputs_is_kept_whole():
+    model = Gaussian(nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)), 40)
+    guide = MagnitudePruned(model, kept=0.01)
+    guide.before_round(0)
+    assert not any(pruned.any() for pruned in zeros(guide).values())
 
 
 def test_per_layer_means_relative_to_the_layer():

@@ -18,7 +18,11 @@ def result(within: bool) -> dict:
         "description_length_bits": {"weights": 2000.4, "labels": 300.2, "total": 2300.6},
         "compression": {
             "rise": {"nll": 0.002, "nll_stderr": 0.001, "error": 0.1, "error_stderr": 0.05},
+            "rise_over_given": {
+                "nll": 0.007, "nll_stderr": 0.002, "error": 0.4, "error_stderr": 0.06,
+            },
             "margin_nll": 0.003, "margin_error": 0.2, "within_margin": within,
+            "allowed_nll": 0.0041, "allowed_error": 0.25, "beats_constant": True, "warnings": [],
         },
     }  # fmt: skip
 
@@ -34,6 +38,7 @@ def test_the_table_says_what_was_reached():
     for part in (
         "2.50 % (of the decoded file)",
         "+0.0020 ± 0.0010 nats",
+        "+0.0070 ± 0.0020 nats",
         "64-12-10",
         "60.0x",
         "2,301 bits: 2,000 of",

@@ -39,7 +39,7 @@ def test_a_run_goes_on_between_rounds(tmp_path):
         ours = resolve(Settings(out=folder / "net.bb", method="magnitude", resume=folder))
         options = training.Options(epochs=5, step="eager")
         quiet = Console(quiet=True)
-        return training._fit(net, method, data, ours, options, quiet, "train")[2].state_dict()
+        return training._fit(net, method, data, ours, options, quiet, "train").guide.state_dict()
 
     whole = state(one)
     files = sorted(path.name for path in one.glob("*.checkpoint"))
@@ -59,7 +59,7 @@ def test_pretraining_keeps_its_batches_small(given, pretraining, monkeypatch, tm
 
     def fake(net, method, data, settings, options, console, phase, start=None):
         sizes[phase] = options.batch_size
-        return net, None, None, 0.0
+        return training.Trained(net, None, None, None)
 
     monkeypatch.setattr(training, "_fit", fake)
     data, net = load_data("digits"), network("digits-mlp")

@@ -1,0 +1,89 @@
+"""Biases on grids as coarse as a search's margins let them be."""
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from .architecture import describe
+from .archive import Quantised
+from .scores import Rise
+from .uniform import bias
+
+if TYPE_CHECKING:
+    from .search import Trial
+
+BIAS_BITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
+
+Rounded = tuple[nn.Module, dict[str, Quantised], Rise]
+
+
+def round_biases(trial: "Trial", net: nn.Module, biases: dict[str, np.ndarray]) -> Rounded:
+    """The network with its biases on grids, the biases there, and its rise.
+
+    The bits of the largest tensor are lowered first, where a bit saves the most, then those of the
+    second, then of all others together, each time with those that follow as good as floats. Where
+    biases as good as floats miss the margins, the coarsest grid for all that does not is the start.
+    If every grid misses, biases become as coarse as they can without a rise in NLL or error over
+    biases as good as floats. So the file is never larger than with those.
+
+    :param biases: by name, float64; see `biases_of`.
+    """
+    names = sorted(biases, key=lambda name: -biases[name].size)
+    bits = dict.fromkeys(names, BIAS_BITS[-1])
+    best, fits = _rounded(trial, net, biases, bits), trial.fits
+    if names and not fits(best[2]):
+        bits, best = _coarsest_common(trial, net, biases, best)
+        if not fits(best[2]):
+            fits = partial(_no_worse, than=best[2])
+    for group in filter(None, (names[:1], names[1:2], names[2:])):
+        for width in (width for width in BIAS_BITS if width < bits[group[0]]):
+            coarser = bits | dict.fromkeys(group, width)
+            found = _rounded(trial, net, biases, coarser)
+            if fits(found[2]):
+                bits, best = coarser, found
+                break
+    return best
+
+
+def _coarsest_common(
+    trial: "Trial", net: nn.Module, biases: dict[str, np.ndarray], finest: Rounded
+) -> tuple[dict[str, int], Rounded]:
+    """The fewest bits for all biases that are within the margins; `finest` if none are."""
+    for width in BIAS_BITS[:-1]:
+        bits = dict.fromkeys(biases, width)
+        found = _rounded(trial, net, biases, bits)
+        if trial.fits(found[2]):
+            return bits, found
+    return dict.fromkeys(biases, BIAS_BITS[-1]), finest
+
+
+def _rounded(
+    trial: "Trial", net: nn.Module, biases: dict[str, np.ndarray], bits: dict[str, int]
+) -> Rounded:
+    coded = {name: bias(biases[name], width) for name, width in bits.items()}
+    rounded = with_weights(net, coded)
+    return rounded, coded, trial.rise(rounded)
+
+
+def _no_worse(found: Rise, than: Rise) -> bool:
+    return found.nll <= than.nll and found.error <= than.error
+
+
+def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
+    """A copy of a network with the values of quantised tensors."""
+    net = copy.deepcopy(net)
+    state = net.state_dict()
+    for name, tensor in codes.items():
+        state[name].copy_(torch.from_numpy(tensor.values()))
+    return net
+
+
+def biases_of(net: nn.Module) -> dict[str, np.ndarray]:
+    """The biases of Linear and Conv layers by state_dict name, float64; shared ones once."""
+    state = net.state_dict()
+    biases = [spec.name for spec in describe(net).tensors() if spec.role == "bias"]
+    return {name: state[name].double().numpy() for name in biases}
