@@ -133,11 +133,11 @@ def memory() -> float:
 
 def load_everything() -> None:
     """Import and compile what reading needs, so that no input is charged with it."""
-    for file in hostile.sources(0, 0):
+    for source in hostile.sources(0, 0):
         for stream in (Compiled, Plain):
-            archive = read(file.data(), stream)[1]
+            archive = read(source.data(), stream)[1]
             if archive.architecture.root is not None:
-                used(archive, file.data())
+                used(archive, source.data())
 
 
 def begin(path: Path, seed: int) -> dict[str, Any]:
