@@ -10,6 +10,7 @@ from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
 from bitsback.workbench import pipeline
+from bitsback.workbench.checkpoint import read
 from bitsback.workbench.data import load_data
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.pipeline import run
@@ -44,7 +45,7 @@ def figures(tmp_path_factory):
 
 def checkpoint(found: dict, phase: str) -> dict:
     path = Path(found["file"]).with_name(f"{phase}.checkpoint")
-    return torch.load(path, weights_only=True)
+    return read(path)
 
 
 FAST = ("log-uniform", "gaussian", "deterministic")
