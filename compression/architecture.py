@@ -19,22 +19,20 @@ from torch import Tensor, nn
 
 from .errors import CorruptFile
 from .layers import Layer, describe_layer
+from .limits import MAX_NAME, MAX_TENSORS, check_name, check_shape, check_total
 from .nodes import (
     DTYPES,
     FLOATS,
-    MAX_BYTES,
-    MAX_DIMS,
-    MAX_NAME,
-    MAX_TENSORS,
     Chain,
     TensorSpec,
-    build_node,
+    check_nesting,
     node_bytes,
     read_node,
     read_specs,
     specs_bytes,
     walk,
 )
+from .rebuild import blank, check_builds, check_fit
 from .select import Select
 from .short_form import FIRST, LARGEST, read_short_form, short_form
 from .wire import Reader, text, varint
@@ -74,11 +72,7 @@ class Architecture:
                 "this network's layers are not described, only its tensors: "
                 "make the network yourself and pass it as into="
             )
-        with torch.device("meta"):  # no memory, no random numbers for initial weights
-            net = build_node(self.root).to(getattr(torch, self.dtype))
-        net = net.to_empty(device="cpu").eval()
-        for tensor in net.state_dict().values():
-            tensor.zero_()
+        net = blank(self.root, self.dtype)
         for name, original in self.ties:
             _set_tensor(net, name, _get_tensor(net, original))
         return net
@@ -129,6 +123,9 @@ class Architecture:
             if architecture.to_bytes(version) != bytes(data):
                 raise ValueError("it is not written in its shortest form")
             _check(architecture)
+            if architecture.root is not None:
+                check_builds(architecture.root)
+                check_fit(architecture.root)
         except CorruptFile:
             raise
         except ValueError as error:
@@ -160,7 +157,10 @@ def describe(
     architecture = Architecture(None, listed, ties, label)
     try:
         if len(floats) == 1:
-            described = Architecture(_describe(net), (), ties, label, floats.pop())
+            root = _describe(net)
+            check_nesting(root)
+            check_fit(root)
+            described = Architecture(root, (), ties, label, floats.pop())
             architecture = described if tuple(described._entries()) == listed else architecture
     except ValueError:
         pass  # not a sequence of known layers: the tensors must do
@@ -252,17 +252,14 @@ def _check(architecture: Architecture) -> None:
     order = {name: i for i, name in enumerate(specs)}
     if len(entries) > MAX_TENSORS or len(specs) < len(entries):
         raise ValueError(f"there are more than {MAX_TENSORS} tensors, or two of one name")
-    size = 0
     for spec in entries:
-        if not spec.name or len(spec.name.encode()) > MAX_NAME or len(spec.shape) > MAX_DIMS:
-            raise ValueError(f"the name or the number of dimensions of {spec.name!r} is too large")
+        check_name(spec.name)
+        check_shape(spec.name, spec.shape)
         if (spec.role == "mask") != (spec.dtype == "bool" and spec.role != "raw"):
             raise ValueError(f"{spec.name!r} cannot be {spec.dtype} and a {spec.role}")
         if spec.role in ("weight", "bias") and spec.dtype not in FLOATS:
             raise ValueError(f"{spec.name!r} cannot be {spec.dtype} and a {spec.role}")
-        size += math.prod(spec.shape) * getattr(torch, spec.dtype).itemsize
-    if size > MAX_BYTES:
-        raise ValueError(f"the tensors would take {size} bytes, more than {MAX_BYTES}")
+    check_total(math.prod(s.shape) * getattr(torch, s.dtype).itemsize for s in entries)
     tied = {name for name, _ in architecture.ties}
     for name, original in architecture.ties:
         same = specs[name] == replace(specs[original], name=name)

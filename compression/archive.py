@@ -8,6 +8,7 @@ network is built from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .architecture import Architecture
 
 MAX_LEVELS = 1 << 16  # values on either side of zero that a grid may have
+STRIP = 1 << 20  # codes made into values at a time
 MAX_SHIFT = 12  # of a unit's step; 2^12 steps of the finest unit are enough for any other
 
 
@@ -67,6 +69,14 @@ class Uniform:
         """The float32 value of each code, same shape; rows are units where there are shifts."""
         return np.float32(self.step) * self.multiples(codes).astype(np.float32)
 
+    def rows(self, rows: slice) -> Uniform:
+        """The grid of some of the units. Their shifts may all be above 0."""
+        if not self.shifts:
+            return self
+        part = copy(self)
+        object.__setattr__(part, "shifts", self.shifts[rows])
+        return part
+
     def bounds(self) -> tuple[int, int]:
         """The lowest and the highest code allowed: float32 holds the product of each exactly."""
         return -MAX_LEVELS, MAX_LEVELS
@@ -113,6 +123,10 @@ class Codebook:
         table = np.concatenate([self.negative[::-1], np.zeros(1, np.float32), self.positive])
         return table[codes + len(self.negative)]
 
+    def rows(self, rows: slice) -> Codebook:
+        """The grid of some of the units: the same."""
+        return self
+
     def bounds(self) -> tuple[int, int]:
         """The lowest and the highest code."""
         return -len(self.negative), len(self.positive)
@@ -136,12 +150,15 @@ class Quantised:
         shifts = self.grid.shifts if isinstance(self.grid, Uniform) else ()
         if shifts and (codes.ndim < 2 or len(codes) != len(shifts)):
             raise ValueError(f"a grid of {len(shifts)} units for a tensor of shape {codes.shape}")
-        reach = self.grid.multiples(codes) if shifts else codes
-        if codes.size and not (low <= reach.min() and reach.max() <= high):
-            raise ValueError(
-                f"codes must lie in [{low}, {high}] for this grid; "
-                f"they span [{reach.min()}, {reach.max()}]"
-            )
+        if codes.size:
+            rows = codes.reshape(len(shifts) or 1, -1)
+            ends = np.stack([rows.min(axis=1), rows.max(axis=1)], axis=1).astype(np.int64)
+            ends = self.grid.multiples(ends) if shifts else ends
+            if not (low <= ends.min() and ends.max() <= high):
+                raise ValueError(
+                    f"codes must lie in [{low}, {high}] for this grid; "
+                    f"they span [{ends.min()}, {ends.max()}]"
+                )
         object.__setattr__(self, "codes", codes.astype(np.int32))
 
     def __eq__(self, other: object) -> bool:
@@ -151,7 +168,19 @@ class Quantised:
 
     def values(self) -> np.ndarray:
         """The float32 tensor, bit-identical on every platform."""
-        return self.grid.values(self.codes)
+        out = np.empty(self.codes.shape, dtype=np.float32)
+        self.write_to(out)
+        return out
+
+    def write_to(self, out: np.ndarray) -> None:
+        """Write the values into an array of the same shape, strip by strip, to save memory."""
+        if self.codes.size <= STRIP or not self.codes.ndim:
+            out[...] = self.grid.values(self.codes)
+            return
+        step = max(STRIP * len(self.codes) // self.codes.size, 1)
+        for first in range(0, len(self.codes), step):
+            rows = slice(first, first + step)
+            out[rows] = self.grid.rows(rows).values(self.codes[rows])
 
 
 @dataclass(frozen=True)

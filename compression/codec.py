@@ -18,7 +18,8 @@ from .archive import Archive, Quantised
 from .context import Model
 from .errors import CorruptFile, UnsupportedVersion
 from .huffman import BitStream, Published
-from .range_coder import MAX_SYMBOLS_PER_BYTE, Stream
+from .limits import MAX_ARCHITECTURE, MAX_FILE, check_decisions
+from .range_coder import Stream
 from .wire import varint
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 MAGIC = b"\x9cbb"
 VERSION = 3  # the newest; a file has the first version that has all that is in it
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
-MAX_ARCHITECTURE = 1 << 20  # bytes
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
+STRIP = 1 << 20  # codes looked at at a time
 ITEMS = (
     "header", "shapes", "masks", "positions", "values", "codebooks", "biases", "raw", "checksum",
 )  # fmt: skip
@@ -59,8 +60,7 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
     body = b"".join(plain) + stream.finish()
     number = len(architecture) * len(CODERS) + list(CODERS).index(coder)
     data = MAGIC + bytes([archive.architecture.version()]) + varint(number) + architecture + body
-    if _decisions(archive.architecture) > MAX_SYMBOLS_PER_BYTE * (len(data) + CHECKSUM):
-        raise ValueError("the network is too empty for its size: remove its dead units first")
+    check_decisions(_decisions(archive.architecture), len(data) + CHECKSUM)
     return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
 
 
@@ -113,16 +113,20 @@ def inspect(data: bytes) -> dict:
 
 
 def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict:
-    there = tensor.codes != 0
-    kept = int(there.sum())
-    units = there.reshape(spec.shape[0], -1).any(axis=1) if there.ndim > 1 else there
+    flat = tensor.codes.reshape(-1)
+    strips = [flat[first : first + STRIP] for first in range(0, len(flat), STRIP)]
+    levels = set().union(*(np.unique(strip).tolist() for strip in strips))
+    kept = sum(int(np.count_nonzero(strip)) for strip in strips)
+    units = kept
+    if len(spec.shape) > 1 and kept:
+        units = int((flat.reshape(spec.shape[0], -1) != 0).any(axis=1).sum())
     return {
         "name": spec.name,
         "shape": list(spec.shape),
-        "total": int(there.size),
+        "total": len(flat),
         "kept": kept,
-        "kept_units": int(units.sum()),
-        "levels": len(np.unique(tensor.codes[there])),
+        "kept_units": units,
+        "levels": len(levels - {0}),
         "bytes": sum(parts.values()),
         "parts": parts,
         "bits_per_weight": 8 * sum(parts.values()) / kept if kept else 0.0,
@@ -138,25 +142,28 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
     length, which = divmod(number, len(CODERS))
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
-    architecture = Architecture.from_bytes(body[place : place + length], body[len(MAGIC)])
-    if _decisions(architecture) > MAX_SYMBOLS_PER_BYTE * len(data):
-        raise CorruptFile("the file declares more weights than its bytes can hold")
-    body = memoryview(body)[place + length :]
+    shapes = bytes(body[place : place + length])
+    architecture = Architecture.from_bytes(shapes, body[len(MAGIC)])
+    try:
+        check_decisions(_decisions(architecture), len(data))
+    except ValueError:
+        raise CorruptFile("the file declares more weights than its bytes can hold") from None
+    body = body[place + length :]
     tensors, specs = {}, architecture.tensors()
     for spec in filter(_is_plain, specs):
         size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
         if size > len(body):
             raise CorruptFile(f"the file ends within tensor {spec.name!r}")
-        tensors[spec.name] = _from_bytes(bytes(body[:size]), spec)
+        tensors[spec.name] = _from_bytes(body[:size], spec)
         charge(spec.name, "raw", 8.0 * size)
         body = body[size:]
     coder = list(CODERS)[which]
-    tensors |= _decode_stream(coder, bytes(body), specs, charge)
+    tensors |= _decode_stream(coder, body, specs, charge)
     return Archive(architecture, tensors), {"coder": coder, "shapes": length}
 
 
 def _decode_stream(
-    coder: str, data: bytes, specs: list[TensorSpec], charge: Callable[[str, str, float], None]
+    coder: str, data: memoryview, specs: list[TensorSpec], charge: Callable[[str, str, float], None]
 ) -> dict[str, Quantised | np.ndarray]:
     stream_class, model_class = CODERS[coder]
     stream = stream_class(data)
@@ -177,12 +184,14 @@ def _decode_stream(
     return tensors
 
 
-def _verified(data: bytes) -> bytes:
+def _verified(data: bytes) -> memoryview:
     """The file less its checksum, once that, the magic and the version are right."""
+    if len(data) > MAX_FILE:
+        raise CorruptFile(f"{len(data)} bytes are more than any bitsback file has")
     if len(data) < len(MAGIC) + 2 + CHECKSUM or data[: len(MAGIC)] != MAGIC:
         what = "it is empty" if not data else f"{len(data)} bytes"
         raise CorruptFile(f"not a bitsback file, or only the beginning of one ({what})")
-    body = data[:-CHECKSUM]
+    body = memoryview(data)[:-CHECKSUM]
     if zlib.crc32(body) != int.from_bytes(data[-CHECKSUM:], "little"):
         raise CorruptFile("the checksum does not match: the file is damaged or incomplete")
     version = data[len(MAGIC)]
@@ -214,12 +223,12 @@ def _is_plain(spec: TensorSpec) -> bool:
 
 
 def _decisions(architecture: Architecture) -> int:
-    """A lower bound on the decisions that a stream of this architecture holds.
-
-    Of a tensor that an axis of 0 leaves empty, the longest axis: that much is taken for its rows.
-    """
-    shapes = [spec.shape for spec in architecture.tensors() if not _is_plain(spec)]
-    return sum(prod(shape) or max(shape) for shape in shapes)
+    """A lower bound on the decisions that a stream of this architecture holds."""
+    return sum(
+        prod(spec.shape) * (8 * np.dtype(spec.dtype).itemsize if spec.role == "raw" else 1)
+        for spec in architecture.tensors()
+        if not _is_plain(spec)
+    )
 
 
 def _to_bytes(array: np.ndarray) -> bytes:
@@ -227,15 +236,15 @@ def _to_bytes(array: np.ndarray) -> bytes:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
 
 
-def _from_bytes(data: bytes, spec: TensorSpec) -> np.ndarray:
+def _from_bytes(data: bytes | memoryview, spec: TensorSpec) -> np.ndarray:
     dtype = np.dtype(spec.dtype)
-    if dtype.kind == "b" and any(octet > 1 for octet in data):
+    if dtype.kind == "b" and np.frombuffer(data, dtype=np.uint8).max(initial=0) > 1:
         raise CorruptFile(f"tensor {spec.name!r} in the file is not boolean")
     array = np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype)
     return array.reshape(spec.shape)
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+def _read_varint(data: memoryview, place: int) -> tuple[int, int]:
     """A varint of at most three bytes at `place`, in its shortest form, and the place after it."""
     value = 0
     for k, octet in enumerate(data[place : place + 4]):

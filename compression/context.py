@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import prod
 
 import numpy as np
 
@@ -66,15 +67,14 @@ class Model:
     def __init__(self, stream: Stream, charge: Callable[[str], None] = lambda part: None) -> None:
         self._stream = stream
         self._charge = charge
-        self._units: np.ndarray = np.zeros(0, dtype=np.int64)  # weights of each unit of the
+        self._units: np.ndarray = np.zeros(0, dtype=np.int32)  # weights of each unit of the
         self._kept: np.ndarray | None = None  # layer before; the choice made after it
         self._grids = GridCoder(stream)
 
     def mask(self, count: int, mask: np.ndarray | None = None) -> np.ndarray:
         """A bool array, shape (count,)."""
         geometry = flat_geometry(count, len(self._units))
-        flags = self._positions("mask", 1, geometry, mask)
-        self._kept = flags.reshape(-1) != 0
+        self._kept = self._positions("mask", 1, geometry, mask).view(bool)
         self._charge("masks")
         return self._kept
 
@@ -82,12 +82,10 @@ class Model:
         """`count` bytes: elements of `stride` bytes each."""
         theta = np.zeros(stride * 256, dtype=np.int64)
         seen = np.full(len(theta), _fixed(OCTET_STIFFNESS, 16))
-        source = list(data) if data is not None else [0] * count
-        out = self._stream.run(
-            kernels.octets, 8 * count, source, stride, theta, seen, [0], SQUASH
-        )  # fmt: skip
+        octets = np.frombuffer(bytearray(count if data is None else data), dtype=np.uint8)
+        self._stream.run(kernels.octets, 8 * count, octets, stride, theta, seen, [0], SQUASH)
         self._charge("raw")
-        return bytes(int(octet) for octet in out[0])
+        return octets.tobytes()
 
     def tensor(
         self, shape: tuple[int, ...], role: str, tensor: Quantised | None = None
@@ -96,19 +94,35 @@ class Model:
         rows = shape[0] if len(shape) > 1 else 1
         grid, bounds = self._grids.code(rows, tensor)
         self._charge("codebooks")
-        geometry, degree = self._geometry(shape, role)
-        columns = len(geometry.group)
-        codes = tensor.codes.reshape(rows, columns) if tensor is not None else None
-        flags = self._positions(role, rows, geometry, codes, degree)
-        self._charge("positions" if role == "weight" else "biases")
-        codes = self._values(flags, bounds, geometry, codes)
-        self._charge("values" if role == "weight" else "biases")
-        if role == "weight":
-            self._units, self._kept = (codes != 0).sum(axis=1), None
+        codes = tensor.codes if tensor is not None else None
+        codes = self._codes(shape, rows, role, bounds, codes)
         try:
             return Quantised(codes.reshape(shape), grid)
         except ValueError as error:
             raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
+
+    def _codes(
+        self,
+        shape: tuple[int, ...],
+        rows: int,
+        role: str,
+        bounds: tuple[int, int],
+        codes: np.ndarray | None,
+    ) -> np.ndarray:
+        """The codes of a tensor: int32, flat."""
+        if prod(shape):
+            geometry, degree = self._geometry(shape, role)
+        else:  # the other axes may be large: nothing is taken for them
+            geometry, degree = Geometry.of(0, 0, 0), None
+        flags = self._positions(role, rows, geometry, codes, degree)
+        self._charge("positions" if role == "weight" else "biases")
+        if role == "weight":
+            self._units = flags.reshape(rows, geometry.columns).sum(axis=1, dtype=np.int32)
+            self._kept = None
+        known = flags if codes is None else codes.reshape(-1)
+        codes = self._values(known.astype(np.int32), rows, bounds, geometry)
+        self._charge("values" if role == "weight" else "biases")
+        return codes
 
     def _geometry(self, shape: tuple[int, ...], role: str) -> tuple[Geometry, np.ndarray | None]:
         """Of a tensor's columns; and the log odds that the units before lend each of them."""
@@ -122,8 +136,13 @@ class Model:
         units = len(self._units)
         if role != "weight" or not units or geometry.groups != units:
             return geometry, None
-        mean = _log(2 * units + int(self._units.sum())) - _log(units)
-        return geometry, np.array([_log(2 + int(n)) - mean for n in self._units])[geometry.group]
+        mean = _log(2 * units + int(self._units.sum(dtype=np.int64))) - _log(units)
+        table = np.zeros(int(self._units.max()) + 1, dtype=np.int32)
+        for count in np.flatnonzero(np.bincount(self._units)):
+            table[count] = _log(2 + int(count)) - mean
+        degrees = table[self._units]
+        plain = geometry.taps == 1 and geometry.kept is None
+        return geometry, degrees if plain else degrees[geometry.group]
 
     def _positions(
         self,
@@ -133,61 +152,62 @@ class Model:
         codes: np.ndarray | None,
         degree: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Where a matrix is not zero: int64, 0 or 1, shape (rows, columns)."""
-        columns = len(geometry.group)
-        flags = np.zeros((rows, columns + 1), dtype=np.int64)
+        """Where a matrix is not zero: int8, 0 or 1, flat."""
+        columns = geometry.columns
+        flags = np.zeros(rows * columns, dtype=np.int8)
         if codes is not None:
-            flags[:, :-1] = codes.reshape(rows, columns) != 0
+            flags[:] = codes.reshape(-1) != 0
         if not rows * columns:
-            return flags[:, :-1]
+            return flags
+        one_line = rows == 1 and not geometry.spatial
         counts = {
-            "all": 1, "near": NEAR_STATES, "far": FAR_STATES, "row": rows, "col": columns + 1,
-            "group": geometry.groups,
+            "all": 1, "near": NEAR_STATES, "far": FAR_STATES, "row": 1,
+            "col": 1 if one_line else columns + 1, "group": geometry.groups,
         }  # fmt: skip
+        if not (geometry.spatial and geometry.groups > 1):
+            counts["group"] = 0
         theta, seen = _statistics(counts, STIFFNESS)
         theta[0] = _fixed(DENSITY[role], 24)
         theta[1 : 1 + NEAR_STATES] = [_fixed(NEAR, 24) * (k % 5) for k in range(NEAR_STATES)]
         theta[1 + NEAR_STATES :][:FAR_STATES] = [_fixed(FAR, 24) * k for k in range(FAR_STATES)]
         weights = [_fixed(value, 24) for value in WEIGHTS]
-        degree = np.zeros(columns, dtype=np.int64) if degree is None else degree
-        out = self._stream.run(
-            kernels.positions, rows * columns, flags.reshape(-1), rows, columns,
-            geometry.groups, int(geometry.spatial), geometry.group, geometry.around.reshape(-1),
-            degree, theta, seen, weights, [0] * 6, np.zeros(columns, dtype=np.int64), SQUASH,
+        smooth = np.zeros(columns if geometry.spatial else 0, dtype=np.int64)
+        group = geometry.group if counts["group"] else np.zeros(0, dtype=np.int32)
+        self._stream.run(
+            kernels.positions, rows * columns, flags, _line(geometry), rows, columns,
+            geometry.groups, int(geometry.spatial), int(degree is not None), group,
+            geometry.around.reshape(-1), np.zeros(0, np.int32) if degree is None else degree,
+            theta, seen, weights, [0] * 6, smooth, SQUASH,
         )  # fmt: skip
-        return np.array(out[0], dtype=np.int64).reshape(rows, columns + 1)[:, :-1]
+        return flags
 
     def _values(
-        self,
-        flags: np.ndarray,
-        bounds: tuple[int, int],
-        geometry: Geometry,
-        codes: np.ndarray | None,
+        self, codes: np.ndarray, rows: int, bounds: tuple[int, int], geometry: Geometry
     ) -> np.ndarray:
-        """The codes of the nonzero entries: int64, shape (rows, columns), 0 elsewhere."""
-        rows, columns = flags.shape
-        padded = np.zeros((rows, columns + 1), dtype=np.int64)
-        padded[:, :-1] = flags
-        places = np.flatnonzero(padded)
-        if codes is not None:
-            padded[:, :-1] = codes
+        """Fill in the nonzero entries of a matrix: int32, flat; each is 1 if not known."""
         negative, positive = -bounds[0], bounds[1]
-        if not len(places):
-            return padded[:, :-1]
+        count = int(np.count_nonzero(codes))
+        if not count:
+            return codes
         if not negative + positive:
             raise CorruptFile("a grid without values has nonzero entries")
         counts = {
             "all": 1, "sign": SIGN_STATES, "leaf": LEAVES, "side": 2 * LEAVES,
-            "like": LIKE_STATES * LEAVES, "crowd": CROWD_STATES * LEAVES, "row": rows,
+            "like": LIKE_STATES * LEAVES, "crowd": CROWD_STATES * LEAVES, "row": 1,
         }  # fmt: skip
         theta, seen = _statistics(counts, VALUE_STIFFNESS)
         theta[1 : 1 + SIGN_STATES] = [
             _fixed(SIGN_NEAR, 24) * (k // 5 - 2) + _fixed(SIGN_FAR, 24) * (k % 5 - 2)
             for k in range(SIGN_STATES)
         ]
-        out = self._stream.run(
-            kernels.values, 18 * len(places), padded.reshape(-1), places, columns,
+        self._stream.run(
+            kernels.values, 18 * count, codes, _line(geometry), rows, geometry.columns,
             int(geometry.spatial), negative, positive, geometry.around.reshape(-1), theta, seen,
             [0] * 4, [0] * 4, SQUASH,
         )  # fmt: skip
-        return np.array(out[0], dtype=np.int64).reshape(rows, columns + 1)[:, :-1]
+        return codes
+
+
+def _line(geometry: Geometry) -> np.ndarray:
+    """Room for one row, where its neighbours are looked at; see kernels.py."""
+    return np.zeros(geometry.columns + 1 if geometry.spatial else 0, dtype=np.int32)

@@ -6,22 +6,22 @@ A file is written whole or not at all. Torch is imported only where a network is
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .archive import Archive, Quantised
-from .codec import CODERS, decode, encode, inspect
+from .atomic import write_atomic
+from .codec import CODERS, MAGIC, decode, encode, inspect
 from .errors import CorruptFile
+from .limits import MAX_FILE
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from .architecture import Architecture
 
-__all__ = ["CODERS", "decode", "encode", "inspect", "load", "network", "save"]
+__all__ = ["CODERS", "decode", "encode", "inspect", "load", "network", "read", "save"]
 
 
 def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
@@ -29,7 +29,7 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
 
     :param into: a network of the same tensors to fill (in place, and returned), for archives of
         modules that cannot be rebuilt from a description.
-    :raises ValueError: `into` is needed, or has other tensors.
+    :raises ValueError: `into` is needed, has other tensors, or has them on the meta device.
     """
     import torch
 
@@ -39,10 +39,20 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
         _check_same(archive.architecture, state)
     with torch.no_grad():
         for spec in archive.architecture.tensors():
-            tensor = archive.tensors[spec.name]
-            array = tensor.values() if isinstance(tensor, Quantised) else tensor
-            state[spec.name].copy_(torch.from_numpy(np.array(array)).reshape(spec.shape))
+            _fill(state[spec.name], archive.tensors[spec.name])
     return net.eval()
+
+
+def _fill(target: Tensor, tensor: Quantised | np.ndarray) -> None:
+    """Write a tensor of an archive into one of a network, of the same shape."""
+    import torch
+
+    if isinstance(tensor, Quantised):
+        if target.dtype == torch.float32 and target.device.type == "cpu":
+            tensor.write_to(target.numpy())  # without a copy of a large one
+            return
+        tensor = tensor.values()
+    target.copy_(torch.from_numpy(np.array(tensor)))
 
 
 def _check_same(architecture: Architecture, state: dict) -> None:
@@ -55,6 +65,12 @@ def _check_same(architecture: Architecture, state: dict) -> None:
         raise ValueError(
             f"the network passed as into= is not the one in the file: it lacks {missing or 'none'} "
             f"and has {extra or 'none'} beyond it; make it as it was made before compression"
+        )
+    meta = [name for name in sorted(expected) if state[name].is_meta]
+    if meta:
+        raise ValueError(
+            f"the network passed as into= has {meta[0]!r} on the meta device, which holds no "
+            "values; make it on the CPU"
         )
     for name, shape in expected.items():
         if tuple(state[name].shape) != shape:
@@ -69,51 +85,39 @@ def save(data: bytes, path: str | os.PathLike) -> None:
 
     :raises OSError: of the kind that occurred, its message naming the path and what to do.
     """
-    path = Path(path)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp gives a private file
-        os.replace(temporary, path)
-        temporary = None
-        _sync_folder(path.parent)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"cannot write {str(path)!r} ({reason}); choose another place with --out"
-        raise type(error)(error.errno, message) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    write_atomic(path, data)
+
+
+def read(path: str | os.PathLike) -> bytes:
+    """The bytes of a compressed file; of any other file no more than its beginning is read.
+
+    :raises CorruptFile: it does not begin as a compressed file, or is too large for one; the
+        message does not name the path.
+    :raises OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        start = file.read(len(MAGIC) + 1)
+        if start[: len(MAGIC)] != MAGIC:
+            what = "it is empty" if not start else f"its first bytes are {start.hex(' ')}"
+            raise CorruptFile(f"not a bitsback file ({what})")
+        if status.st_size > MAX_FILE:
+            raise CorruptFile(f"{status.st_size} bytes are more than any bitsback file has")
+        parts = [start]
+        left = MAX_FILE + 1 - len(start)
+        while left > 0 and (part := file.read(min(left, max(status.st_size, 1 << 16)))):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts)
 
 
 def load(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
     """The network in a file; see `network`.
 
     :raises CorruptFile: the file is damaged, or of a newer format (UnsupportedVersion).
+    :raises ValueError: `into` is needed, or does not fit. Either message names the file.
     """
-    data = Path(path).read_bytes()
     try:
-        archive = decode(data)
-    except CorruptFile as error:
+        return network(decode(read(path)), into)
+    except ValueError as error:
         raise type(error)(f"{os.fspath(path)!r}: {error}") from None
-    return network(archive, into)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last through a power failure, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

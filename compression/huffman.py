@@ -28,7 +28,7 @@ class BitStream:
 
     def __init__(self, data: bytes | None = None) -> None:
         self.decoding = data is not None
-        self._digits = "".join(f"{byte:08b}" for byte in data) if data is not None else ""
+        self._data = bytes(data or b"")
         self._parts: list[str] = []
         self._place = 0
 
@@ -44,13 +44,14 @@ class BitStream:
         if not self.decoding:
             self._parts.append(f"{int(value):0{width}b}")
             return int(value)
-        if self._place > len(self._digits):
+        if self._place > 8 * len(self._data):
             raise CorruptFile("the coded stream ends before its symbols do")
-        return int(self._digits[self._place - width : self._place], 2)
+        octets = self._data[(self._place - width) // 8 : (self._place + 7) // 8]
+        return int.from_bytes(octets, "big") >> -self._place % 8 & (1 << width) - 1
 
     def left(self) -> int:
         """Bits still to be read."""
-        return len(self._digits) - self._place
+        return 8 * len(self._data) - self._place
 
     def finish(self) -> bytes:
         """End the stream being written: zeros up to a whole byte."""
@@ -60,7 +61,7 @@ class BitStream:
 
     def check_end(self) -> None:
         """Raise CorruptFile unless only the padding is left of the stream being read."""
-        if self.left() >= 8 or "1" in self._digits[self._place :]:
+        if self.left() >= 8 or self.number(0, self.left()):
             raise CorruptFile("the coded stream does not end where its symbols do")
 
 
@@ -116,9 +117,10 @@ class Published:
 
     def mask(self, count: int, mask: np.ndarray | None = None) -> np.ndarray:
         """A bool array, shape (count,), a bit for each."""
-        bits = mask if mask is not None else np.zeros(count, dtype=bool)
+        bits = np.zeros(count, dtype=bool) if mask is None else mask.reshape(-1)
         self._admit(count)
-        out = np.array([self._stream.number(int(bit), 1) for bit in bits], dtype=bool)
+        numbers = (self._stream.number(int(bit), 1) for bit in bits)
+        out = np.fromiter(numbers, dtype=bool, count=count)
         self._charge("masks")
         return out
 
@@ -155,11 +157,12 @@ class Published:
     def _plain(self, size: int, codes: np.ndarray | None, low: int, high: int) -> np.ndarray:
         width = (high - low).bit_length()
         self._admit(size * width)
-        source = codes if codes is not None else np.full(size, low)
+        source = codes if codes is not None else np.full(size, low, dtype=np.int32)
         if width:
-            source = np.array([self._stream.number(int(c) - low, width) + low for c in source])
+            numbers = (self._stream.number(int(c) - low, width) + low for c in source)
+            source = np.fromiter(numbers, dtype=np.int32, count=size)
         self._charge("biases")
-        return source.astype(np.int32)
+        return source
 
     def _sparse(
         self, size: int, codes: np.ndarray | None, low: int, high: int, index_bits: int

@@ -1,14 +1,15 @@
 """The coder's hot loops, in integers only: one source for plain Python and for numba.
 
-Every function here runs as it stands on lists and bytearrays, and through `numba.njit` on int64
-and uint8 arrays; both give the same bytes (tested). So: no floats, no objects, no value beyond
+Every function here runs as it stands on lists and memoryviews, and through `numba.njit` on arrays
+of integers; both give the same bytes (tested). So: no floats, no objects, no value beyond
 63 bits, `//` and `>>` as Python rounds (down), and all of it in one file, because numba's cache
-looks only at the file of the function that it compiles.
+looks only at the file of the function that it compiles. Nothing is raised: a compiled function
+that raises never frees its arrays. What is wrong stands in `rc[STATUS]`; the caller looks there.
 
 Fixed point: probabilities and information ("seen") have 16 fractional bits, log odds ("theta",
 in nats) and feature weights 24. `rc` is the state of the arithmetic coder, named below; `buf`
-the bytes written or read. Matrices are flat, each row followed by one cell that stays 0, which
-is where the neighbours beyond the edge are looked up.
+the bytes written or read. Matrices are flat, row by row. A `line` is scratch for one row and one
+cell behind it that stays 0, which is where the neighbours beyond the edge are looked up.
 
 The model of every binary decision is online logistic regression on a few indicators (this row,
 this column, this state of the neighbourhood, ...): log odds are the sum of their thetas, and
@@ -16,7 +17,8 @@ each theta moves by error / (stiffness + information seen), the step that a Baye
 Gaussian prior of precision `stiffness` takes. `seen` starts as the stiffness.
 """
 
-LOW, RANGE, POS, CODE, DECODING, END = range(6)
+LOW, RANGE, POS, CODE, DECODING, END, LEFT, STATUS = range(8)
+FINE, SHORT, SPENT = range(3)  # of rc[STATUS]: the stream is over, or rc[LEFT] decisions are made
 TOP = 40  # bits of the coder's interval; a byte leaves when its width falls below 2^32
 SLACK = 4  # bytes that a decoder reads beyond the end of a complete stream, as zeros
 SQUASH_HALF = 3072  # squash[i] is the probability at log odds (i - SQUASH_HALF) / 256
@@ -36,7 +38,10 @@ LENT = 64 << 24  # of what rows lend: with a weight beyond 1 it would grow from 
 def bit(rc, buf, symbol, probability):
     """Encode `symbol` (0 or 1), or decode and return it, at P(1) = probability / 2^16."""
     bound = (rc[RANGE] >> 16) * probability
+    rc[LEFT] -= 1
     if rc[DECODING]:
+        if rc[LEFT] < 0:
+            rc[STATUS] = SPENT
         symbol = 1 if rc[CODE] < bound else 0
     if symbol:
         rc[RANGE] = bound
@@ -57,7 +62,7 @@ def bit(rc, buf, symbol, probability):
         rc[RANGE] <<= 8
         if rc[DECODING]:
             if rc[POS] >= rc[END] + SLACK:
-                raise EOFError
+                rc[STATUS] = SHORT
             rc[CODE] <<= 8
             if rc[POS] < rc[END]:
                 rc[CODE] += buf[rc[POS]]
@@ -99,58 +104,81 @@ def smoothed(theta, first, cols, around, smooth):
 
 
 def positions(
-    rc, buf, flags, rows, cols, groups, spatial, group, around, degree,
+    rc, buf, flags, line, rows, cols, groups, spatial, lent, group, around, degree,
     theta, seen, weights, active, smooth, squash,
 ):  # fmt: skip
-    """Code which entries of a matrix are nonzero: flags, rows x (cols + 1), 0 or 1.
+    """Code which entries of a matrix are nonzero: flags, rows x cols, 0 or 1.
 
     Indicators, in the order of theta and seen: one for all; how many of the near and of the far
     known neighbours are nonzero; the row; the column; and where columns form several groups of
     several taps (kernels, feature maps) the group. Neighbours only if the matrix is `spatial`.
     Features with learned weights: the mean theta of the columns around (`smooth`, scratch), the
-    `degree` of the column, and what the rows before lend to this one.
+    `degree` of the column if it is `lent` one, and what the rows before lend to this one.
+
+    A row's indicator is of no use once the next row has begun, nor is a column's if there is but
+    one row: each has one cell, which starts anew.
     """
     first_far = 1 + NEAR_STATES
-    first_row = first_far + FAR_STATES
-    first_col = first_row + rows
-    first_group = first_col + cols + 1
+    the_row = first_far + FAR_STATES
+    first_col = the_row + 1
+    one_line = rows == 1 and not spatial
+    first_group = first_col + (1 if one_line else cols + 1)
     grouped = spatial and groups > 1
+    row_stiffness = seen[the_row]
+    col_stiffness = seen[first_col]
     active[0] = 0
+    active[1] = the_row
+    active[2] = first_col
     count = 3
     inherited = 0
+    around_here = 0
+    units_here = 0
     for row in range(rows):
-        start = row * (cols + 1)
-        active[1] = first_row + row
+        start = row * cols
         if row:
-            inherited = theta[first_row + row - 1] + (weights[2] * inherited >> 24)
+            inherited = theta[the_row] + (weights[2] * inherited >> 24)
             inherited = min(max(inherited, -LENT), LENT)
+            theta[the_row] = 0
+            seen[the_row] = row_stiffness
         if spatial:
             smoothed(theta, first_col, cols, around, smooth)
+            for col in range(cols):
+                line[col] = flags[start + col]
         for col in range(cols):
-            here = col * AROUND
-            active[2] = first_col + col
+            if one_line:
+                theta[first_col] = 0
+                seen[first_col] = col_stiffness
+            else:
+                active[2] = first_col + col
             if spatial:
-                near = 5 * flags[start + around[here + 16]]
+                here = col * AROUND
+                around_here = smooth[col]
+                near = 5 * line[around[here + 16]]
                 for k in range(here, here + 4):
-                    near += flags[start + around[k]]
+                    near += line[around[k]]
                 far = 0
                 for k in range(here + 8, here + 16):
-                    far += flags[start + around[k]]
+                    far += line[around[k]]
                 active[3] = 1 + near
                 active[4] = first_far + min(far, FAR_STATES - 1)
                 count = 5
             if grouped:
                 active[5] = first_group + group[col]
                 count = 6
-            extra = weights[0] * smooth[col] + weights[1] * degree[col] + weights[2] * inherited
-            place = start + col
+            if lent:
+                units_here = degree[col]
+            extra = weights[0] * around_here + weights[1] * units_here + weights[2] * inherited
             outcome = learned_bit(
-                rc, buf, flags[place], theta, seen, active, count, extra >> 24, squash
+                rc, buf, flags[start + col], theta, seen, active, count, extra >> 24, squash
             )
-            flags[place] = outcome & 1
+            if rc[STATUS]:
+                return
+            flags[start + col] = outcome & 1
+            if spatial:
+                line[col] = outcome & 1
             rate = (outcome >> 1) * weights[3]
-            weights[0] = learned(weights[0], rate, smooth[col])
-            weights[1] = learned(weights[1], rate, degree[col])
+            weights[0] = learned(weights[0], rate, around_here)
+            weights[1] = learned(weights[1], rate, units_here)
             weights[2] = learned(weights[2], rate, inherited)
 
 
@@ -185,7 +213,7 @@ def rank(rc, buf, code, count, highest, leaves, theta, seen, active, squash):
     return low
 
 
-def surroundings(codes, start, here, around, levels):
+def surroundings(line, here, around, levels):
     """What is known of the neighbours of a nonzero entry, as the numbers of three states.
 
     The state of their signs; of the near magnitudes, 0 if there are none; and how many of the 8
@@ -195,63 +223,74 @@ def surroundings(codes, start, here, around, levels):
     total = 0
     crowd = 0
     for k in range(here, here + 4):
-        code = codes[start + around[k]]
+        code = line[around[k]]
         if code != 0:
             near += 1 if code > 0 else -1
             total += abs(code)
             crowd += 1
     like = 1 + min((4 * total - 2 * crowd) // (crowd * levels), 3) if crowd else 0
     for k in range(here + 4, here + 8):
-        if codes[start + around[k]] != 0:
+        if line[around[k]] != 0:
             crowd += 1
     far = 0
     for k in range(here + 8, here + 16):
-        code = codes[start + around[k]]
+        code = line[around[k]]
         far += (1 if code > 0 else 0) - (1 if code < 0 else 0)
     signs = 12 + 5 * min(max(near, -2), 2) + min(max(far, -2), 2)
     return signs, like, min(crowd, CROWD_STATES - 1)
 
 
 def values(
-    rc, buf, codes, places, cols, spatial, negative, positive, around, theta, seen, active, leaves,
-    squash,
+    rc, buf, codes, line, rows, cols, spatial, negative, positive, around, theta, seen, active,
+    leaves, squash,
 ):  # fmt: skip
-    """Code the nonzero entries of a matrix, at `places` of codes, rows x (cols + 1).
+    """Code the nonzero entries of codes, rows x cols. When decoding, those not yet known are 1.
 
     A sign, given its row and the signs around it; then the rank 1..n of the magnitude among the n
-    of that sign, given the magnitudes and the number of the entries around. When decoding, codes
-    not yet known are 1.
+    of that sign, given the magnitudes and the number of the entries around.
     """
     first_leaf = 1 + SIGN_STATES
     first_side = first_leaf + LEAVES
     first_like = first_side + 2 * LEAVES
     first_crowd = first_like + LIKE_STATES * LEAVES
-    first_row = first_crowd + CROWD_STATES * LEAVES
+    the_row = first_crowd + CROWD_STATES * LEAVES
+    row_stiffness = seen[the_row]
     levels = max(negative, positive)
     signs = like = crowd = 0
     leaves[0] = first_leaf
-    for k in range(len(places)):
-        place = places[k]
-        row = place // (cols + 1)
-        start = row * (cols + 1)
+    for row in range(rows):
+        start = row * cols
+        theta[the_row] = 0
+        seen[the_row] = row_stiffness
         if spatial:
-            here = (place - start) * AROUND
-            signs, like, crowd = surroundings(codes, start, here, around, levels)
-        code = codes[place]
-        sign = 1 if code > 0 else 0
-        if negative > 0 and positive > 0:
-            active[0] = 0
-            active[1] = first_row + row
-            active[2] = 1 + signs
-            sign = learned_bit(rc, buf, sign, theta, seen, active, 2 + spatial, 0, squash) & 1
-        else:
-            sign = 1 if positive > 0 else 0
-        leaves[1] = first_side + sign * LEAVES
-        leaves[2] = first_like + like * LEAVES
-        leaves[3] = first_crowd + crowd * LEAVES
-        highest = positive if sign else negative
-        code = rank(rc, buf, code, 2 + 2 * spatial, highest, leaves, theta, seen, active, squash)
-        codes[place] = code if sign else -code
+            for col in range(cols):
+                line[col] = codes[start + col]
+        for col in range(cols):
+            code = codes[start + col]
+            if code == 0:
+                continue
+            if spatial:
+                signs, like, crowd = surroundings(line, col * AROUND, around, levels)
+            sign = 1 if code > 0 else 0
+            if negative > 0 and positive > 0:
+                active[0] = 0
+                active[1] = the_row
+                active[2] = 1 + signs
+                sign = learned_bit(rc, buf, sign, theta, seen, active, 2 + spatial, 0, squash) & 1
+            else:
+                sign = 1 if positive > 0 else 0
+            leaves[1] = first_side + sign * LEAVES
+            leaves[2] = first_like + like * LEAVES
+            leaves[3] = first_crowd + crowd * LEAVES
+            highest = positive if sign else negative
+            code = rank(
+                rc, buf, code, 2 + 2 * spatial, highest, leaves, theta, seen, active, squash
+            )
+            if rc[STATUS]:
+                return
+            codes[start + col] = code if sign else -code
+            if spatial:
+                line[col] = code if sign else -code
 
 
 def octets(rc, buf, data, stride, theta, seen, active, squash):
@@ -263,6 +302,8 @@ def octets(rc, buf, data, stride, theta, seen, active, squash):
             symbol = (data[k] >> shift) & 1
             symbol = learned_bit(rc, buf, symbol, theta, seen, active, 1, 0, squash) & 1
             node = 2 * node + symbol
+        if rc[STATUS]:
+            return
         data[k] = node & 255
 
 

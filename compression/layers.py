@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .option_limits import check_options
 from .options import Axis, Choice, Count, Flag, Padding, Real, Shape, Sizes, Step
 from .quantised_relu import MAX_BITS, QuantisedReLU
 from .select import Select
@@ -97,7 +98,7 @@ def read_layer(reader: Reader, first: int) -> Layer:
         options[option.name] = (
             option.type.read(reader) if given else option.type.check(option.default)
         )
-    _check_groups(options)
+    check_options(options)
     return Layer(kind, {option.name: options[option.name] for option in kind.options})
 
 
@@ -109,6 +110,7 @@ def describe_layer(module: nn.Module) -> Layer:
     options = {o.name: o.type.check(_value(module, o.name)) for o in kind.options}
     if "stride" in options and options["stride"] == options["kernel_size"] and _is_pool(kind):
         options["stride"] = None
+    check_options(options)
     layer = Layer(kind, options)
     own = [(name, tuple(tensor.shape)) for name, tensor in module.state_dict().items()]
     if own != [(name, shape) for name, shape, _ in layer.tensors()] or _unusual(module):
@@ -143,13 +145,6 @@ def _is_pool(kind: Kind) -> bool:
 
 def _all_equal(value: Any) -> bool:
     return isinstance(value, tuple) and len(set(value)) == 1
-
-
-def _check_groups(options: Mapping[str, Any]) -> None:
-    if "groups" in options and (
-        options["in_channels"] % options["groups"] or options["out_channels"] % options["groups"]
-    ):
-        raise ValueError("a convolution's groups do not divide its channels")
 
 
 def _bias(o: Mapping[str, Any], size: int) -> list[Entry]:

@@ -8,17 +8,13 @@ then role and dtype in one number, then the shape.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from torch import nn
 
 from .layers import Layer, read_layer
+from .limits import MAX_DEPTH, MAX_DIMS, MAX_LAYERS, MAX_NAME, MAX_TENSORS, check_name, check_shape
 from .wire import Reader, text, varint
-
-MAX_TENSORS = 65_536
-MAX_DEPTH = 16  # of nested sequences
-MAX_DIMS = 8
-MAX_NAME = 512  # bytes of UTF-8
-MAX_BYTES = 1 << 31  # of all the tensors together, decoded
 
 ROLES = ("weight", "bias", "raw", "mask")
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -100,27 +96,64 @@ def node_bytes(node: Layer | Chain) -> bytes:
     return out + b"".join(text(name) for name in node.names if naming == _EXPLICIT)
 
 
-def read_node(reader: Reader, depth: int = 0) -> Layer | Chain:
+def read_node(reader: Reader) -> Layer | Chain:
+    return _read_node(reader, 0, [MAX_LAYERS])
+
+
+def _read_node(reader: Reader, depth: int, room: list[int]) -> Layer | Chain:
+    """:param room: how many more layers there may be; counts down."""
     first = reader.take(1)[0]
     if first:
         return read_layer(reader, first)
     if depth == MAX_DEPTH:
         raise ValueError(f"sequences are nested more than {MAX_DEPTH} deep")
-    count, naming = divmod(reader.varint(4 * MAX_TENSORS + 3), 4)
-    children = tuple(read_node(reader, depth + 1) for _ in range(count))
+    count, naming = divmod(reader.varint(4 * MAX_LAYERS + 3), 4)
+    room[0] -= count
+    if room[0] < 0:
+        raise ValueError(f"there are more than {MAX_LAYERS} layers")
+    children = tuple(_read_node(reader, depth + 1, room) for _ in range(count))
     if naming == _EXPLICIT:
         names = tuple(reader.text(MAX_NAME) for _ in children)
     elif naming < _EXPLICIT:
         names = _usual_names(children, naming)
     else:
         raise ValueError("unknown way of naming layers")
-    if len(set(names)) != count or any(not name or "." in name for name in names):
-        raise ValueError("names of layers must be unique and not empty, without dots")
+    check_names(names)
     return Chain(names, children)
 
 
+def check_nesting(node: Layer | Chain, depth: int = 0) -> int:
+    """How many layers there are below a node.
+
+    :raises ValueError: too many, or too deep for a file.
+    """
+    if isinstance(node, Layer):
+        return 0
+    if depth == MAX_DEPTH:
+        raise ValueError(f"sequences are nested more than {MAX_DEPTH} deep")
+    check_names(node.names)
+    count = len(node.children) + sum(check_nesting(child, depth + 1) for child in node.children)
+    if count > MAX_LAYERS:
+        raise ValueError(f"there are more than {MAX_LAYERS} layers")
+    return count
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse names that the children of an nn.Sequential cannot have."""
+    if len(set(names)) < len(names) or any(not name or "." in name for name in names):
+        raise ValueError("names of layers must be unique and not empty, without dots")
+    for name in names:
+        if hasattr(_empty(), name):
+            raise ValueError(f"{name!r} is no name for a layer: nn.Sequential has its own")
+
+
+@cache
+def _empty() -> nn.Sequential:
+    return nn.Sequential()
+
+
 def specs_bytes(specs: tuple[TensorSpec, ...]) -> bytes:
-    out, before = varint(len(specs)), b""
+    out, before = [varint(len(specs))], b""
     for spec in specs:
         name = spec.name.encode()
         shared = next(
@@ -128,16 +161,18 @@ def specs_bytes(specs: tuple[TensorSpec, ...]) -> bytes:
             min(len(name), len(before)),
         )
         kind = ROLES.index(spec.role) * len(DTYPES) + DTYPES.index(spec.dtype)
-        out += varint(shared) + varint(len(name) - shared) + name[shared:] + varint(kind)
-        out += varint(len(spec.shape)) + b"".join(varint(n) for n in spec.shape)
+        out += (varint(shared), varint(len(name) - shared), name[shared:], varint(kind))
+        out += (varint(len(spec.shape)), *(varint(n) for n in spec.shape))
         before = name
-    return out
+    return b"".join(out)
 
 
 def read_specs(reader: Reader) -> Iterator[TensorSpec]:
     name = b""
     for _ in range(reader.varint(MAX_TENSORS)):
         name = name[: reader.varint(len(name))] + reader.take(reader.varint(MAX_NAME))
+        check_name(name.decode())
         role, dtype = divmod(reader.varint(len(ROLES) * len(DTYPES) - 1), len(DTYPES))
         shape = tuple(reader.varint() for _ in range(reader.varint(MAX_DIMS)))
+        check_shape(name.decode(), shape)
         yield TensorSpec(name.decode(), shape, ROLES[role], DTYPES[dtype])

@@ -8,7 +8,7 @@ or finds another multiple there, reads a corrupt stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from math import log2
 
@@ -16,12 +16,28 @@ import numpy as np
 
 from . import kernels
 from .errors import CorruptFile
-from .kernels import CODE, DECODING, END, LOW, POS, RANGE, SLACK, SQUASH_HALF, TOP
+from .kernels import (
+    CODE,
+    DECODING,
+    END,
+    LEFT,
+    LOW,
+    POS,
+    RANGE,
+    SHORT,
+    SLACK,
+    SQUASH_HALF,
+    STATUS,
+    TOP,
+)  # fmt: skip
+from .limits import decision_budget
 
 MIN_PROBABILITY = 16  # of 2^16: no decision costs less than 3.5e-4 bits
-MAX_SYMBOLS_PER_BYTE = 22_800  # so that a byte of stream cannot hold more decisions than this
-COMPILE_FROM = 1 << 14  # decisions from which importing numba pays
-_TOO_SHORT = "the coded stream ends before its symbols do"
+COMPILE_FROM = 1 << 18  # decisions in this process from which importing numba pays
+COMPILED_FROM = 1 << 10  # decisions in a loop from which its arrays pay, once numba is there
+LISTED = 1 << 16  # integers up to which a list is worth its memory, being faster
+GRID_DECISION = 16  # one outside the loops takes the time of so many within
+_UNLIMITED = 1 << 62
 
 
 def _squash_table() -> tuple[int, ...]:
@@ -46,17 +62,21 @@ class Stream:
     """One arithmetic-coded stream, being written, or read if `data` is given.
 
     :param compiled: run the loops through numba (True), as plain Python (False), or through
-        numba if it is installed and the loop is long enough (None). The bytes are the same.
+        numba if it is installed and all loops so far are long enough (None). The bytes are the
+        same.
     """
+
+    _past = 0  # decisions in the loops of all streams
 
     def __init__(self, data: bytes | None = None, compiled: bool | None = None) -> None:
         self.decoding = data is not None
         self._compiled = compiled
         self._buffer = bytearray(data or b"")
-        self._state = [0] * 6
+        self._state = [0] * 8
         self._state[RANGE] = 1 << TOP
         self._state[DECODING] = int(self.decoding)
         self._state[END] = len(self._buffer)
+        self._state[LEFT] = decision_budget(len(self._buffer)) if self.decoding else _UNLIMITED
         if self.decoding:
             head = bytes(self._buffer[:5]).ljust(5, b"\0")
             self._state[CODE] = int.from_bytes(head, "big")
@@ -67,32 +87,32 @@ class Stream:
         shifts = self._state[POS] - (5 if self.decoding else 0)
         return 8 * shifts + TOP - log2(self._state[RANGE])
 
-    def run(self, kernel: Callable, decisions: int, *arguments: Sequence[int] | int) -> list:
-        """Run a loop of kernels.py on sequences of integers; return them as it leaves them.
-
-        int64 arrays may be changed in place: copying them would take memory that a corrupt stream
-        ends too early to need.
+    def run(self, kernel: Callable, decisions: int, *arguments: np.ndarray | list | int) -> None:
+        """Run a loop of kernels.py on sequences of integers. The first one changes in place.
 
         :param decisions: at least as many as the loop will code when encoding.
-        :raises CorruptFile: the stream ends before its symbols do.
+        :raises CorruptFile: the stream ends before its symbols do, or takes too long for its size.
         """
         self._reserve(decisions)
         run = self._run_compiled if self._use_numba(decisions) else self._run_plain
-        try:
-            return run(kernel, arguments)
-        except EOFError:
-            raise CorruptFile(_TOO_SHORT) from None
+        run(kernel, arguments)
+        self._check()
 
     def decide(self, symbol: int, theta: list[int], seen: list[int], place: int) -> int:
         """Code one decision with the statistics at `place`; see `kernels.learned_bit`."""
         self._reserve(1)
-        try:
-            outcome = kernels.learned_bit(
-                self._state, self._buffer, symbol, theta, seen, (place,), 1, 0, SQUASH
-            )
-        except EOFError:
-            raise CorruptFile(_TOO_SHORT) from None
+        self._state[LEFT] -= GRID_DECISION - 1
+        outcome = kernels.learned_bit(
+            self._state, self._buffer, symbol, theta, seen, (place,), 1, 0, SQUASH
+        )
+        self._check()
         return outcome & 1
+
+    def _check(self) -> None:
+        if self._state[STATUS] == SHORT:
+            raise CorruptFile("the coded stream ends before its symbols do")
+        if self._state[STATUS]:
+            raise CorruptFile("the coded stream holds more decisions than its bytes may take time")
 
     def _reserve(self, decisions: int) -> None:
         """Make room for that many decisions, which cost 2 bytes each at most."""
@@ -102,16 +122,17 @@ class Stream:
 
     def _use_numba(self, decisions: int) -> bool:
         if self._compiled is None:
-            return decisions >= COMPILE_FROM and _numba() is not None
+            Stream._past += decisions
+            pays = Stream._past >= COMPILE_FROM and decisions >= COMPILED_FROM
+            return pays and _numba() is not None
         return self._compiled
 
-    def _run_plain(self, kernel: Callable, arguments: tuple) -> list:
-        ready = [a if isinstance(a, int) else _as_list(a) for a in arguments]
+    def _run_plain(self, kernel: Callable, arguments: tuple) -> None:
+        ready = [_as_plain(a) if isinstance(a, np.ndarray) else a for a in arguments]
         kernel(self._state, self._buffer, *ready)
-        return ready
 
-    def _run_compiled(self, kernel: Callable, arguments: tuple) -> list:
-        ready = [a if isinstance(a, int) else np.asarray(a, dtype=np.int64) for a in arguments]
+    def _run_compiled(self, kernel: Callable, arguments: tuple) -> None:
+        ready = [a if isinstance(a, int) else np.asarray(a) for a in arguments]
         state = np.array(self._state, dtype=np.int64)
         buffer = np.frombuffer(self._buffer, dtype=np.uint8)
         try:
@@ -119,10 +140,12 @@ class Stream:
         finally:
             self._state = [int(value) for value in state]
             del buffer  # lets the bytearray grow again
-        return ready
 
     def finish(self) -> bytes:
-        """End the stream being written; return its bytes."""
+        """End the stream being written; return its bytes.
+
+        :raises ValueError: there are more decisions in them than a reader would take time for.
+        """
         state = self._state
         last = -(-state[LOW] // (1 << 32))  # the first multiple of 2^32 not below low
         place = state[POS] - 1
@@ -131,6 +154,8 @@ class Stream:
                 self._buffer[place] = 0
                 place -= 1
             self._buffer[place] += 1
+        if _UNLIMITED - state[LEFT] > decision_budget(state[POS] + 1):
+            raise ValueError("the network is too empty for its size: remove its dead units first")
         return bytes(self._buffer[: state[POS]]) + bytes([last & 255])
 
     def check_end(self) -> None:
@@ -139,8 +164,10 @@ class Stream:
             raise CorruptFile("the coded stream does not end where its symbols do")
 
 
-def _as_list(values: Sequence[int] | np.ndarray) -> list[int]:
-    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+def _as_plain(values: np.ndarray) -> list[int] | memoryview:
+    """What plain Python reads fast: small statistics as a list, all else in place."""
+    listed = values.dtype == np.int64 and len(values) <= LISTED
+    return values.tolist() if listed else memoryview(values)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from . import report
+from .errors import CheckFailed
 from .files import check_folder, check_writable, write_atomic
 from .settings import Settings, resolve
 
@@ -71,7 +72,10 @@ def evaluate(file: Path, data: str, data_dir: Path | None, json_target: str | No
     net = load(file)  # first: a bad file must not wait for a download
     dataset = load_data(data, data_dir, progress)
     check_fits(net, dataset, str(file))
-    score = score_of(net, dataset.test)
+    try:
+        score = score_of(net, dataset.test)
+    except CheckFailed as error:  # of a file that somebody else wrote, perhaps
+        raise ValueError(f"{file}: {error}") from None
     result: dict[str, Any] = {
         "file": str(file),
         "data": data,
@@ -87,11 +91,11 @@ def inspect(file: Path, json_target: str | None) -> None:
     """The bytes of a compressed file, itemised, and its layers."""
     from ..compression.errors import CorruptFile
     from ..compression.file import inspect as itemise
+    from ..compression.file import read
 
     _check_json(json_target)
-    data = file.read_bytes()
     try:
-        result = {"file": str(file), **itemise(data)}
+        result = {"file": str(file), **itemise(read(file))}
     except CorruptFile as error:
         raise type(error)(f"{file}: {error}") from error
     report.print_inspected(consoles(json_target)[1], result)
@@ -108,7 +112,6 @@ def export(
     :param shape: of one input; None: see `onnx_file.to_onnx`.
     :raises ValueError: for a network that has no such form; the message names the layer.
     """
-    from ..compression.errors import CorruptFile
     from ..compression.file import load
     from ..compression.integer_layers import IntegerInput
     from ..compression.onnx_file import integer_weights, save_onnx
@@ -118,13 +121,14 @@ def export(
     check_writable(out, "--onnx")
     _check_json(json_target)
     inputs = None if levels is None else IntegerInput(Fraction(1, levels), high=levels)
+    net = load(file)
     try:
-        model = save_onnx(load(file), out, inputs, shape)
-    except CorruptFile:
+        model = save_onnx(net, out, inputs, shape)
+    except OSError:
         raise
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    result = {"file": str(file), "onnx": str(out), "bytes": out.stat().st_size}
+    except Exception as error:  # the package onnx raises its own where a network makes no sense
+        raise ValueError(f"{file}: has no form in ONNX: {error}") from error
+    result = {"file": str(file), "onnx": str(out), "bytes": model.ByteSize()}
     result["integer_weights"], result["float_weights"] = integer_weights(model)
     report.print_exported(consoles(json_target)[1], result)
     report.write_json(result, json_target)

@@ -61,7 +61,7 @@ def check_fits(net: nn.Module, data: Dataset, what: str) -> None:
     shape = " x ".join(str(n) for n in data.input_shape)
     try:
         logits = predict(net, data.train.x[:2])
-    except RuntimeError as error:
+    except Exception as error:  # torch raises many kinds for inputs that do not fit
         raise ValueError(
             f"{what} does not take the {shape} images of {data.name} ({error}); "
             "choose other data or another network"

@@ -4,16 +4,26 @@ import os
 import tempfile
 from pathlib import Path
 
+from ..compression.atomic import remove_leftovers, write_atomic
+
+__all__ = ["check_folder", "check_writable", "remove_leftovers", "write_atomic"]
+
 
 def check_writable(path: Path, option: str) -> None:
     """Refuse an output that cannot be written, before hours of work go into its content.
 
-    :param path: the file that is to be written later; its folder must exist.
+    :param path: the file that is to be written later; its folder must exist. A device or a pipe
+        is written into.
     :param option: the command-line option that named it, for the message.
     :raises ValueError: if `path` is a folder, or its folder is missing or cannot be written.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if path.is_dir():
         raise ValueError(f"{option} {path}: is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        if not os.access(path, os.W_OK):
+            raise ValueError(f"{option} {path}: cannot be written; name another file")
+        return
     if not path.parent.is_dir():
         raise ValueError(f"{option} {path}: there is no folder {path.parent}; make it first")
     try:
@@ -39,39 +49,3 @@ def check_folder(folder: Path, option: str) -> None:
             f"{option} {folder}: cannot make this folder ({error.strerror}); name another"
         ) from error
     check_writable(folder / "file", option)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds, at every moment, its old content or all of the new.
-
-    The content goes to a temporary file in the same folder and reaches the disk before the
-    rename; then the folder's entry does, so that a power cut cannot undo it.
-
-    :raises OSError: if it cannot be written (a full disk, say); no temporary file is left behind.
-    """
-    # The process's number keeps two writers apart; a file left by a killed one is written over.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what writers of `path` that were killed have left; for files with one writer only."""
-    for leftover in path.parent.glob(f".{path.name}.*.part"):
-        leftover.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -223,7 +223,7 @@ def _start(
     state = checkpoint.load(file, run, force)
     try:
         return _restore(state, pair, step)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # torch raises many kinds for what does not fit
         raise checkpoint.CheckpointMismatch(
             f"{file}: the checkpoint does not fit this run ({_first_line(error)}); "
             "delete it to start afresh"
@@ -308,6 +308,7 @@ def _state(pair: Pair, step: EagerStep | CompiledStep, position: _Position) -> d
 
 
 def _restore(state: dict, pair: Pair, step: EagerStep | CompiledStep) -> _Position:
+    checkpoint.check_state(state)
     pair.load_state_dict(state["module"])
     step.load_state(state["optimizer"])
     checkpoint.restore_generators(state["generators"])

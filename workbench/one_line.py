@@ -8,6 +8,7 @@ from collections.abc import Callable
 import typer
 
 from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
+from .printable import printable
 
 
 def one_line(command: Callable[..., None]) -> Callable[..., None]:
@@ -50,7 +51,7 @@ def _message(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split()) or type(error).__name__
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 def _how_to_resume(folder: object) -> str:

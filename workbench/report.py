@@ -8,8 +8,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .files import write_atomic
+from .printable import printable
 
 STDOUT = "-"
 NOT_FINITE = "not_finite"
@@ -76,7 +78,7 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
         table.add_row("description", _description(result["description"]))
     else:
         table.add_row("description length", _description_length(result))
-    table.add_row("file", str(result["file"]))
+    table.add_row("file", Text(printable(result["file"])))
     console.print(table)
     if result.get("target_bytes") and abs(result["bytes"] / result["target_bytes"] - 1) > NEAR:
         _say(console, _missed(result))
@@ -195,10 +197,10 @@ def print_exported(console: Console, result: Mapping[str, Any]) -> None:
     """The table of `bitsback export`."""
     _say(console, f"{result['file']} as ONNX")
     table = _key_value()
-    table.add_row("weights of 8 bits", ", ".join(result["integer_weights"]) or "none")
-    table.add_row("weights as floats", ", ".join(result["float_weights"]) or "none")
+    table.add_row("weights of 8 bits", _names(result["integer_weights"]))
+    table.add_row("weights as floats", _names(result["float_weights"]))
     table.add_row("bytes", f"{result['bytes']:,}")
-    table.add_row("file", result["onnx"])
+    table.add_row("file", Text(printable(result["onnx"])))
     console.print(table)
 
 
@@ -210,7 +212,7 @@ def print_layers(console: Console, layers: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(heading, justify="right")
     for layer in layers:
         table.add_row(
-            layer["name"],
+            Text(printable(layer["name"])),
             f"{layer['kept']:,}",
             f"{layer['total']:,}",
             _percent(100 * layer["kept"] / max(layer["total"], 1)),
@@ -232,7 +234,7 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
     else:
         table.add_row("k-hat", result["verdict"].removeprefix("k-hat "))
         for name, khat in (result["site_khats"] or {}).items():
-            table.add_row(f"k-hat, {name}", f"{khat:.2f}")
+            table.add_row(Text(printable(f"k-hat, {name}")), f"{khat:.2f}")
         for name, found in result["evidence"].items():
             said = f"{found['value']:.1f} ± {found['stderr']:.1f} nats ({found['direction']})"
             table.add_row(name, said)
@@ -249,7 +251,7 @@ def print_diagnosed(console: Console, result: Mapping[str, Any]) -> None:
     for name, found in (result["calibration"] or {}).items():
         said = f"NLL {found['nll']:.4f} nats, Brier {found['brier']:.4f}, ECE {found['ece']:.4f}"
         table.add_row(f"test part, {name}", said)
-    table.add_row("page", result["page"])
+    table.add_row("page", Text(printable(result["page"])))
     console.print(table)
 
 
@@ -342,7 +344,11 @@ def units(kept: Sequence[int]) -> str:
 
 def _say(console: Console, title: str) -> None:
     """A title, as it is; that of a rich table would be wrapped to the table's width."""
-    console.print(title, highlight=False, markup=False)
+    console.print(printable(title), highlight=False, markup=False)
+
+
+def _names(names: Sequence[str]) -> Text:
+    return Text(printable(", ".join(names)) or "none")
 
 
 def _key_value() -> Table:

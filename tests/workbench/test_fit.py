@@ -11,6 +11,7 @@ from bitsback.methods import METHODS
 from bitsback.models import Gaussian
 from bitsback.workbench import fit as fit_module
 from bitsback.workbench import noise_library
+from bitsback.workbench.checkpoint import read
 from bitsback.workbench.diagnose import NonFiniteError
 from bitsback.workbench.fit import Options, fit
 from bitsback.workbench.steps import EagerStep
@@ -203,7 +204,7 @@ def test_a_step_that_fails_is_named_and_spoils_nothing(gradient, tmp_path):
     what = "the gradient of 1.zero" if gradient else "log likelihood of site y is nan"
     with pytest.raises(NonFiniteError, match=f"step 4: .*{what}.*the last checkpoint is kept"):
         fit(model, guide, data(), options=SHORT, checkpoint_file=tmp_path / "c")
-    content = torch.load(tmp_path / "c", weights_only=True)["state"]
+    content = read(tmp_path / "c")["state"]
     assert content["step"] == 4
     assert same(dict(content["module"]), dict(fit_module.Pair(model, guide).state_dict()))
 
@@ -229,7 +230,7 @@ def test_a_state_that_is_not_finite_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(EagerStep, "__call__", overflowing)
     with pytest.raises(NonFiniteError, match="step 4: NaN or infinity in log_scale of site fc1"):
         fit(model, guide, data(), options=SHORT, checkpoint_file=tmp_path / "c")
-    assert torch.load(tmp_path / "c", weights_only=True)["state"]["step"] == 2
+    assert read(tmp_path / "c")["state"]["step"] == 2
 
 
 # --- the kind of step ------------------------------------------------------------------------

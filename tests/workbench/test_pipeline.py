@@ -10,7 +10,12 @@ import torch
 from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
+<<<<<<< HEAD
 from bitsback.workbench import pipeline, training
+=======
+from bitsback.workbench import pipeline
+from bitsback.workbench.checkpoint import read
+>>>>>>> wt-d
 from bitsback.workbench.data import load_data
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.evaluate import evaluate
@@ -48,7 +53,7 @@ def figures(tmp_path_factory):
 
 def checkpoint(found: dict, phase: str) -> dict:
     path = Path(found["file"]).with_name(f"{phase}.checkpoint")
-    return torch.load(path, weights_only=True)
+    return read(path)
 
 
 FAST = ("log-uniform", "gaussian", "deterministic")

@@ -15,7 +15,7 @@ import torch
 from bitsback.guides import Rounding
 from bitsback.models import Rate
 from bitsback.workbench import noise_library
-from bitsback.workbench.checkpoint import CheckpointMismatch
+from bitsback.workbench.checkpoint import CheckpointMismatch, read
 from bitsback.workbench.data import Split
 from bitsback.workbench.fit import Options, fit
 from bitsback.workbench.steps import CompiledStep, EagerStep
@@ -60,7 +60,7 @@ def whole(make, options: Options, file: Path | None = None):
 
 def optimizer_in(file: Path) -> dict[str, torch.Tensor]:
     """The moments in a checkpoint of either kind of step."""
-    found = torch.load(file, weights_only=True)["state"]["optimizer"]
+    found = read(file)["state"]["optimizer"]
     if "state" in found:  # torch's own
         return {f"{k}.{name}": v for k, m in found["state"].items() for name, v in m.items()}
     moments = [*found["first"], *found["second"], found["count"]]
