@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..graph import GraphNetwork, roles
 from .errors import CorruptFile
 from .layers import Layer, describe_layer
 from .limits import MAX_NAME, MAX_TENSORS, check_name, check_shape, check_total
@@ -186,6 +187,11 @@ def _listed(
     net: nn.Module, state: dict[str, Tensor], weights: Collection[str]
 ) -> Iterator[TensorSpec]:
     """Every state_dict entry with its role."""
+    if isinstance(net, GraphNetwork):
+        kinds = {"vector": "bias"}
+        for name, role in roles(net).items():
+            yield TensorSpec(name, tuple(state[name].shape), kinds.get(role, role), _dtype(state[name]))
+        return
     modules = dict(net.named_modules(remove_duplicate=False))
     for name, tensor in state.items():
         path, _, leaf = name.rpartition(".")

@@ -64,10 +64,11 @@ def _apart(candidates: list[Candidate]) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A finished candidate: its bytes, its archive, its rise and whether that is within."""
+    """A finished candidate: its bytes, archive and network, its rise and whether that is within."""
 
     data: bytes
     archive: Archive
+    net: nn.Module
     candidate: Candidate
     rise: Rise
     fits: bool
@@ -80,7 +81,7 @@ class _Finished:
 
 def smallest(
     trial: Trial, found: list[Candidate], label: str | None, coder: str
-) -> tuple[bytes, Archive, Candidate]:
+) -> tuple[bytes, Archive, Candidate, nn.Module]:
     """The candidate whose file is smallest, biases and all; one within the margins if any is.
 
     Retraining moves the predictions of each candidate a little, for better or worse. Where all that
@@ -92,7 +93,7 @@ def smallest(
     plain = _ladder(found, trial.fits)
     if matched and plain and not best.fits:
         best = min(best, _bisected(trial, plain, False, label, coder), key=lambda f: f.merit)
-    return best.data, best.archive, best.candidate
+    return best.data, best.archive, best.candidate, best.net
 
 
 def _bisected(
@@ -108,7 +109,7 @@ def _bisected(
         if best is not None and not fits and best.merit <= (1, rise.nll):
             continue
         archive = _archive(small, codes, label, trial)
-        finished = _Finished(encode(archive, coder), archive, candidate, rise, fits)
+        finished = _Finished(encode(archive, coder), archive, small, candidate, rise, fits)
         best = finished if best is None else min(best, finished, key=lambda f: f.merit)
     return best
 

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from ..graph import GraphNetwork
 from ..posterior import Posterior
 from .architecture import describe
 from .archive import Archive
 from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
-from .masks import candidates, masks
+from .masks import candidates, check_posterior, masks
 from .order import by_density
 from .reference import extra_weights, reference_of
 from .report import describe_result
@@ -27,6 +28,7 @@ from .rewrites import rewrite
 from .scores import check_data
 from .search import Pruned, Trial
 from .settings import check_options, settings_for
+from .traced import as_graph
 from .verdict import WorseNetwork, given_scores
 
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
@@ -113,7 +115,11 @@ def compress(
     before = given_scores(net if given is None else given, x, y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))
     net, posterior = rewrite(net, posterior)
-    trial = reference_of(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
+    check_posterior(posterior, net.state_dict())
+    means, posterior, obstacle = as_graph(net, posterior, x)
+    if obstacle is not None:
+        say(f"no graph, so units stay and the file needs the network's class: {obstacle}")
+    trial = reference_of(means, posterior, x, y, likelihood, margin_nll, margin_error, training)
     if trial.batch_norm is not None:
         done = "re-estimated" if trial.recalibrates else "kept as trained: others were worse"
         say(f"BatchNorm statistics {done}, NLL {trial.batch_norm.nll:+.4f} if re-estimated")
@@ -128,12 +134,13 @@ def compress(
     matched = trial.matching is not None
     settings = [row for kind in kinds for row in settings_for(kind, clusters, exact, matched)]
     found = tried(trial, prunings, settings, say)
-    data, archive, chosen = smallest(trial, found, label, coder)
+    data, archive, chosen, small = smallest(trial, found, label, coder)
     if coder == "range":  # the published one is for comparison, and stays as published
-        data, archive = _shortest_order(trial, data, archive)
+        data, archive = _shortest_order(trial, data, archive, small)
     say(f"{len(data)} bytes")
-    decoded = _decoded(data, archive, net)
+    decoded = _decoded(data, archive, small)
     report = describe_result(trial, original, decoded, archive, data, chosen.pruned, before)
+    report["untraced"] = obstacle
     report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
     for line in report["warnings"]:
@@ -181,17 +188,23 @@ def _prunings(
     return found or [pruned]  # nothing pruned at all is the last candidate
 
 
-def _shortest_order(trial: Trial, data: bytes, archive: Archive) -> tuple[bytes, Archive]:
-    """The file with its hidden units in the order that makes it smallest, and its archive."""
+def _shortest_order(
+    trial: Trial, data: bytes, archive: Archive, small: nn.Module
+) -> tuple[bytes, Archive]:
+    """The file with its units in the order that makes it smallest, and its archive.
+
+    :param small: the network of the archive.
+    """
     best = data, archive
-    for other in by_density(archive):
+    before = network(archive, copy.deepcopy(small))
+    for other in by_density(archive, small) if isinstance(small, GraphNetwork) else ():
         again = encode(other)
-        if len(again) < len(best[0]) and trial.agree(network(archive), network(other)):
+        if len(again) < len(best[0]) and trial.agree(before, network(other, copy.deepcopy(small))):
             best = again, other
     return best
 
 
-def _decoded(data: bytes, archive: Archive, net: nn.Module) -> nn.Module:
+def _decoded(data: bytes, archive: Archive, small: nn.Module) -> nn.Module:
     """The network of the bytes, after a check that they say what was encoded."""
     again = decode(data)
     same = again.architecture == archive.architecture and all(
@@ -199,7 +212,7 @@ def _decoded(data: bytes, archive: Archive, net: nn.Module) -> nn.Module:
     )
     if not same:
         raise RuntimeError("the encoded bytes decode to another network; please report this")
-    into = copy.deepcopy(net).cpu() if archive.architecture.root is None else None
+    into = copy.deepcopy(small) if archive.architecture.root is None else None
     return network(again, into)
 
 

@@ -1,74 +1,57 @@
-"""Hidden units in another order: the same function, and a file that is a little smaller.
+"""Units in another order: the same function, and a file that is a little smaller.
 
-The rows of a layer may stand in any order if its bias, the BatchNorms after it and the inputs of
-the next layer follow. The range coder learns as it goes and lends each row the statistics of those
-before it, so that rows of like density side by side cost less. Which end is better to begin at
-differs from file to file; the decoder need not know.
+The rows of a layer may stand in any order if everything that has a place for each row follows
+(`graph.Orders`). The range coder learns as it goes and lends each row the statistics of those before
+it, so that rows of like density side by side cost less. Which end is better to begin at differs from
+file to file; the decoder need not know.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
-from torch import nn
 
+from ..graph import GraphNetwork, Orders
+from ..graph.axes import Axes
+from ..graph.evaluate import Evaluation
 from .archive import Archive, Quantised
-from .chain import BATCH_NORMS, Layer, layers_of, leaves_of, tied_modules
-from .file import network
 from .quantise import select
-from .quantised_relu import QuantisedReLU
-
-ALL = slice(None)
-Tensors = dict[str, Quantised | np.ndarray]
+from .weights import taken
 
 
-def by_density(archive: Archive) -> Iterator[Archive]:
-    """The archive with the units of its hidden layers by falling, then by rising density.
+def by_density(archive: Archive, net: GraphNetwork) -> Iterator[Archive]:
+    """The archive with its units by falling, then by rising density.
 
-    The density of a unit is the number of its own weights that are not 0; units of the same stay
-    as they were. Only layers that `chain` links to the next are touched; others, and the outputs
-    of the last, stay. Outputs are those of `archive` but for the float rounding of sums in another
-    order. Nothing comes of networks that a file cannot rebuild, of those without a link, and of
-    those with a `QuantisedReLU`: what it gives has to be what it gave in training, bit for bit.
+    The density of a unit is the number of weights that are not 0 in all rows that make it; units of
+    the same density stay as they were. Outputs are those of `archive` but for the float rounding of
+    sums in another order. Nothing comes of networks whose units are all tied to their places, nor of
+    those with quantized ReLUs: what they give has to be what they gave in training, bit for bit.
+
+    :param net: the network of the archive.
     """
-    if archive.architecture.root is None:
+    if any(node.operator == "quantised_relu" for node in net.graph.operators):
         return
-    net = network(archive)
-    leaves = list(leaves_of(net))
-    if any(isinstance(module, QuantisedReLU) for _, module in leaves):
-        return
-    layers, _ = layers_of(leaves, tied_modules(net))
-    linked = [(layer, after) for layer, after in pairwise(layers) if layer.positions]
-    before = {path: name for (name, _), (path, _) in pairwise(leaves)}
-    for sign in (-1, 1) if linked else ():
+    orders = Orders(Axes(Evaluation(net)))
+    for sign in (-1, 1) if orders.sets else ():
+
+        def key(units: np.ndarray, sign: int = sign) -> np.ndarray:
+            return sign * _density(archive, orders, units)
+
         tensors = dict(archive.tensors)
-        for layer, after in linked:
-            codes = tensors[f"{layer.path}.weight"].codes
-            count = np.count_nonzero(codes.reshape(len(codes), -1), axis=1)
-            order = np.argsort(sign * count, kind="stable")
-            _reorder(tensors, order, layer, after, before[after.path])
+        for name, places in orders.moved(key).items():
+            tensor = tensors[name]
+            quantised = isinstance(tensor, Quantised)
+            tensors[name] = select(tensor, places) if quantised else taken(tensor, places)
         yield replace(archive, tensors=tensors)
 
 
-def _reorder(tensors: Tensors, order: np.ndarray, layer: Layer, after: Layer, before: str) -> None:
-    """Unit `order[k]` of `layer` becomes its unit k, in place.
-
-    :param before: the path of what stands before `after`; a Select if that is `selected`.
-    """
-    columns = order[:, None] * layer.positions + np.arange(layer.positions)
-    inputs = after.inputs.numpy()[columns.reshape(-1)]
-    weight, bias = f"{layer.path}.weight", f"{layer.path}.bias"
-    tensors[weight] = select(tensors[weight], order, ALL)
-    if bias in tensors:
-        tensors[bias] = replace(tensors[bias], codes=tensors[bias].codes[order])
-    for path, module in layer.after:
-        if isinstance(module, nn.Flatten):
-            order = columns.reshape(-1)
-        elif isinstance(module, BATCH_NORMS):
-            for name in [name for name, tensor in module.state_dict().items() if tensor.ndim]:
-                tensors[f"{path}.{name}"] = tensors[f"{path}.{name}"][order]
-    if after.selected:
-        tensors[f"{before}.kept"] = inputs >= 0
-    weight = f"{after.path}.weight"
-    tensors[weight] = select(tensors[weight], ALL, inputs[inputs >= 0])
+def _density(archive: Archive, orders: Orders, units: np.ndarray) -> np.ndarray:
+    """How many weights make each unit, int64 (units,)."""
+    count = np.zeros(len(units), np.int64)
+    for name, axis in orders.rows(units):
+        tensor = archive.tensors[name]
+        if axis == 0 and isinstance(tensor, Quantised) and tensor.codes.ndim > 1:
+            rows = np.count_nonzero(tensor.codes.reshape(len(tensor.codes), -1), axis=1)
+            place = {unit: i for i, unit in enumerate(units.tolist())}
+            np.add.at(count, [place[u] for u in orders.slots(name, axis).tolist()], rows)
+    return count

@@ -11,7 +11,7 @@ import numpy as np
 
 from .archive import Codebook, Quantised, Uniform, storable
 from .uniform import rule_step
-from .weights import Weights
+from .weights import Weights, taken
 
 ENTRY_NATS = 16 * math.log(2)  # a codebook value in a file
 ROUNDS = 40  # of the alternation; it has converged long before
@@ -206,14 +206,15 @@ def on_table(symbols: np.ndarray, table: np.ndarray) -> Quantised:
     return Quantised(codes[symbols].astype(np.int32), Codebook(negative, positive))
 
 
-def select(
-    quantised: Quantised, outputs: np.ndarray | slice, inputs: np.ndarray | slice
-) -> Quantised:
-    """The given rows and columns of a quantised tensor; codebook values left unused dropped."""
-    codes, grid = quantised.codes[outputs][:, inputs], quantised.grid
+def select(quantised: Quantised, places: tuple[np.ndarray | None, ...]) -> Quantised:
+    """The given positions of each axis of a quantised tensor; unused codebook values dropped.
+
+    :param places: for each axis the positions, or None for all.
+    """
+    codes, grid = taken(quantised.codes, places), quantised.grid
     if isinstance(grid, Codebook):
         return on_table(*table_of(Quantised(codes, grid)))
-    shifts = np.array(grid.shifts, dtype=np.int64)[outputs] if grid.shifts else []
+    shifts = taken(np.array(grid.shifts, dtype=np.int64), places[:1]) if grid.shifts else []
     least = int(min(shifts, default=0))
     shifts = tuple(int(shift) - least for shift in shifts)
     return Quantised(codes, Uniform(grid.step * 2.0**least, shifts))

@@ -1,20 +1,17 @@
 """What candidates are held against: the unpruned network of the posterior means."""
 
-import copy
-
 import numpy as np
 from torch import Tensor, nn
 
 from ..posterior import Posterior, WeightPosterior
 from .architecture import describe
-from .masks import check_posterior
 from .scores import check_inputs
 from .search import Trial
 from .weights import Weights, grid_of, usable_stddev
 
 
 def reference_of(
-    net: nn.Module,
+    means: nn.Module,
     posterior: Posterior,
     x: Tensor,
     y: Tensor,
@@ -25,15 +22,10 @@ def reference_of(
 ) -> Trial:
     """The network of posterior means, and its weight tensors, ready for trials.
 
-    The parameters are those of `compress`. `net` is not changed.
-
-    :raises ValueError: the posterior or the data do not fit the network.
+    :param means: as `traced.as_graph` gives it; the other parameters are those of `compress`.
+    :raises ValueError: the network has nothing to compress, or the data do not fit it.
     """
-    means = copy.deepcopy(net).cpu().eval().requires_grad_(False)
     state = means.state_dict()
-    check_posterior(posterior, state)
-    for name, weight in posterior.weights.items():
-        state[name].copy_(weight.loc)
     architecture = describe(means, weights=extra_weights(means, posterior))
     weights, exact = {}, set()
     for spec in architecture.tensors():
@@ -51,7 +43,7 @@ def reference_of(
             *_own_grid(values, posterior.weights.get(spec.name)),
         )  # fmt: skip
     if not weights:
-        raise ValueError("the network has no Linear, Conv1d or Conv2d layer to compress")
+        raise ValueError("the network has no matrix or kernel to compress")
     if training is not None:
         training = check_inputs(training, x)
     return Trial(

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..graph import GraphNetwork
 from .architecture import Architecture
 from .archive import Quantised
 from .matching import Matching
 from .quantise import estimated_bits, on_table, select, shared
+from .reduce import Places, reduce
 from .refine import refine_codebooks, retrain_survivors
 from .rounding import biases_of, round_biases, with_weights
 from .scores import (
@@ -30,8 +32,8 @@ from .scores import (
     spread_of,
 )
 from .settings import Setting
+from .traced import EXAMPLES, agree
 from .uniform import on_step, rounded, uniform, unitwise
-from .units import remove_units
 from .weights import Weights
 
 MATCHED_RATE = 2.0**-6  # at most this for survivors that were retrained: they are few already
@@ -43,7 +45,6 @@ DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more 
 # What retraining may make good of pruning and quantisation, whatever the margins: nats, points.
 RECOVERED_NLL, RECOVERED_ERROR = 0.021, 1.4
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
-TOLERANCE = 1e-3  # of outputs against their scale, when units have been removed or moved
 
 
 @dataclass(frozen=True)
@@ -185,31 +186,27 @@ class Trial:
         self.calibrate(net)
         net, chosen = self.reduce(net)
         weights = {
-            name: part.selected(*chosen[name]) if name in chosen else part
+            name: part.selected(chosen[name]) if name in chosen else part
             for name, part in weights.items()
         }
         count = sum(int(part.kept.sum()) for part in weights.values())
         return Pruned(threshold, net, weights, self.rise(net), count)
 
-    def reduce(self, net: nn.Module) -> tuple[nn.Module, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    def reduce(self, net: nn.Module) -> tuple[nn.Module, dict[str, Places]]:
         """Dead units removed, if the outputs on validation inputs say that it is right.
 
-        :return: the network, and for each weight the kept outputs and inputs.
+        :return: the network, and for each tensor that lost something the positions that are left.
         """
-        if self.architecture.root is None:
+        if not isinstance(net, GraphNetwork):
             return net, {}
-        small = remove_units(net)
+        small = reduce(net)
         if not self.agree(net, small.net):
-            return net, {}  # inputs of unusual dimensions: a unit is not what it seemed
-        return small.net, {name: (o.numpy(), i.numpy()) for name, (o, i) in small.kept.items()}
+            return net, {}
+        return small.net, small.kept
 
-    @torch.no_grad()
     def agree(self, net: nn.Module, other: nn.Module) -> bool:
         """Whether two networks give the same but for rounding, on some validation inputs."""
-        x = self.x[:64]
-        old, new = net(x), other(x)
-        scale = float(old.abs().max()) or 1.0
-        return old.shape == new.shape and float((old - new).abs().max()) <= TOLERANCE * scale
+        return agree(net, other, self.x[:EXAMPLES])
 
     def quantise(self, pruned: Pruned, setting: Setting) -> dict[str, Quantised]:
         """The codes of every weight tensor of a pruned network."""
@@ -291,7 +288,7 @@ class Trial:
         net = with_weights(pruned.net, codes)
         self.calibrate(net)
         net, chosen = self.reduce(net)
-        codes |= {name: select(codes[name], *parts) for name, parts in chosen.items()}
+        codes |= {name: select(codes[name], chosen[name]) for name in codes.keys() & chosen.keys()}
         biases = biases_of(net)
         if retrain:
             codes, biases = refine_codebooks(net, codes, biases, self.matching)

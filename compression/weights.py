@@ -37,14 +37,22 @@ class Weights:
             self._centres[clusters] = centres(self.values[alive], precision, clusters)
         return self._centres[clusters]
 
-    def selected(self, outputs: np.ndarray, inputs: np.ndarray) -> "Weights":
-        """The given rows and columns."""
+    def selected(self, places: tuple[np.ndarray | None, ...]) -> "Weights":
+        """The given positions of each axis; None for all."""
         fields = {
-            field: getattr(self, field)[outputs][:, inputs]
+            field: taken(getattr(self, field), places)
             for field in ("values", "stddev", "kept", "symbols")
             if getattr(self, field) is not None
         }
         return Weights(**fields, table=self.table, step=self.step)
+
+
+def taken(values: np.ndarray, places: tuple[np.ndarray | None, ...]) -> np.ndarray:
+    """The given positions of each axis of an array; None for all."""
+    for axis, chosen in enumerate(places):
+        if chosen is not None:
+            values = values.take(chosen, axis)
+    return values
 
 
 def grid_of(

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -24,25 +26,31 @@ _AHEAD = ("linear", *(f"conv{n}d" for n in (1, 2, 3)))
 _LARGER = 1.5  # a value of so many times its parameters' size is better computed each time
 
 
-def fold(network: GraphNetwork) -> GraphNetwork:
+def fold(
+    network: GraphNetwork, whole: Collection[str] = (), unscaled: Collection[str] = ()
+) -> GraphNetwork:
     """A network of the same function in eval mode with less to store.
 
     It has no BatchNorm any more, so that training goes on with the statistics as they are.
 
     :param network: not changed; the result shares tensors with it where they are the same.
+    :param whole: names of parameters that must stay parameters: rule 1 leaves them alone.
+    :param unscaled: names of weights whose numbers must stay: rules 2 and 3 leave them alone.
     """
     graph = network.graph.copy()
     tensors = dict(parameters_of(network))
-    _fold_constants(network, graph, tensors)
-    folder = _Folder(graph, tensors)
+    _fold_constants(network, graph, tensors, set(whole))
+    folder = _Folder(graph, tensors, set(unscaled))
     for node in list(graph.operators):
         if node.operator == "batch_norm":
             folder.fold(node)
     graph.prune()
-    return GraphNetwork(graph, {node.name: tensors[node.name] for node in graph.parameters})
+    return network.edited(graph, tensors)
 
 
-def _fold_constants(network: GraphNetwork, graph: Graph, tensors: dict[str, Tensor]) -> None:
+def _fold_constants(
+    network: GraphNetwork, graph: Graph, tensors: dict[str, Tensor], whole: set[str]
+) -> None:
     """Rule 1; in place."""
     behind = parameters_behind(network.graph)
     users = network.graph.users()
@@ -59,7 +67,9 @@ def _fold_constants(network: GraphNetwork, graph: Graph, tensors: dict[str, Tens
     for node in ends:
         names = behind[node]
         value = evaluation.static(Ref(node))
-        if not isinstance(value, Tensor) or not _is_only_reader(node, names, behind, users):
+        if not isinstance(value, Tensor) or names & whole:
+            continue
+        if not _is_only_reader(node, names, behind, users):
             continue
         if value.numel() > _LARGER * sum(tensors[name].numel() for name in names):
             continue
@@ -104,8 +114,8 @@ def _folded_name(names: list[str], taken: dict[str, Tensor]) -> str:
 class _Folder:
     """Takes BatchNorms into their neighbours; the graph and the tensors change in place."""
 
-    def __init__(self, graph: Graph, tensors: dict[str, Tensor]) -> None:
-        self._graph, self._tensors = graph, tensors
+    def __init__(self, graph: Graph, tensors: dict[str, Tensor], unscaled: set[str]) -> None:
+        self._graph, self._tensors, self._unscaled = graph, tensors, unscaled
 
     def fold(self, norm: Node) -> None:
         """Rules 2 to 4 for one BatchNorm."""
@@ -138,8 +148,10 @@ class _Folder:
         self._as_affine(norm, scale, shift)
 
     def _owns(self, node: Node, users: dict[Node, list[Node]]) -> bool:
-        """Whether weight and bias are parameters that no other node reads."""
+        """Whether weight and bias are parameters that may change and that no other node reads."""
         refs = [node.arguments["weight"], node.arguments["bias"]]
+        if refs[0].node.name in self._unscaled:
+            return False
         return all(
             ref is None or (ref.node.operator == PARAMETER and users[ref.node] == [node])
             for ref in refs

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .ir import INPUT, PARAMETER, Fixed, Graph, Node, Ref, map_leaves
+from .ir import INPUT, PARAMETER, Fixed, Graph, Node, Ref, TensorType, map_leaves
 from .operators import Family
 from .table import OPERATORS
 
@@ -31,6 +32,8 @@ class GraphNetwork(nn.Module):
     def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.graph = graph
+        #: Of the network that was traced: (shape, dtype) of each tensor of its state_dict, once.
+        self.origin: tuple[TensorType, ...] | None = None
         for node in graph.parameters:
             if node.name not in tensors:
                 raise ValueError(f"the graph's parameter {node.name!r} has no tensor")
@@ -50,6 +53,26 @@ class GraphNetwork(nn.Module):
         :param tensors: by parameter name; those that are missing are the network's own.
         """
         return self._plan.run(self, inputs, tensors)
+
+    def __deepcopy__(self, memo: dict) -> GraphNetwork:
+        """A network of its own numbers; the graph, which nothing changes, is shared."""
+        tensors = {name: copy.deepcopy(value, memo) for name, value in parameters_of(self)}
+        return self.with_tensors(tensors)
+
+    def edited(self, graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
+        """A network of another graph that was made from this one's, in eval mode.
+
+        :param tensors: by name; those that the graph does not need are left out.
+        """
+        new = GraphNetwork(graph, {node.name: tensors[node.name] for node in graph.parameters})
+        new.origin = self.origin
+        return new
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> GraphNetwork:
+        """A network of the same graph and mode with other numbers, used as they are."""
+        new = GraphNetwork(self.graph, tensors)
+        new.origin = self.origin
+        return new.train(self.training)
 
     def extra_repr(self) -> str:
         return f"{len(self.graph.operators)} operators"

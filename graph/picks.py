@@ -43,7 +43,7 @@ def pick_inputs(network: GraphNetwork, pays: Callable[[Tensor, Tensor], bool]) -
         kept[weight.node.name] = (None, read.nonzero()[:, 0].cpu().numpy())
     if not kept:
         return Reduction(network, {}, 0)
-    return Reduction(GraphNetwork(graph, tensors), kept, 0)
+    return Reduction(network.edited(graph, tensors), kept, 0)
 
 
 def _pick(

@@ -164,7 +164,7 @@ class Plan:
         )
         names = {node.name for node in graph.parameters}
         kept = {name: places for name, places in kept.items() if name in names}
-        return Reduction(GraphNetwork(graph, tensors), kept, units)
+        return Reduction(network.edited(graph, tensors), kept, units)
 
     def _taken_in(self) -> dict[Node, Tensor]:
         """What dead constant inputs add to the outputs of contractions, float64, by node."""

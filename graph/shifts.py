@@ -50,7 +50,7 @@ def fold_shifts(network: GraphNetwork) -> GraphNetwork:
     for node in gone:
         new[node].arguments["bias"] = None
     graph.prune()
-    return GraphNetwork(graph, {node.name: tensors[node.name] for node in graph.parameters})
+    return network.edited(graph, tensors)
 
 
 def _has_own_bias(node: Node, users: dict[Node, list[Node]]) -> bool:

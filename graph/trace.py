@@ -52,7 +52,18 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
     except Exception as error:
         program = _exported_by_fx(net, args, kwargs, batch, error)
     network = GraphNetwork(*_graph_of(net, program, args, kwargs))
+    network.origin = _types(net)
     return fold_network(network) if fold else network
+
+
+def _types(net: nn.Module) -> tuple[TensorType, ...]:
+    """The tensors of a state_dict, tied ones once."""
+    state = {id(value): value for value in net.state_dict(keep_vars=True).values()}
+    return tuple(
+        TensorType(tuple(value.shape), str(value.dtype).removeprefix("torch."))
+        for value in state.values()
+        if isinstance(value, Tensor)
+    )
 
 
 def _arguments(example: Example) -> tuple[tuple, dict]:

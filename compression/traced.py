@@ -1,0 +1,86 @@
+"""The network to compress as a graph, and its posterior in the graph's terms."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..graph import GraphNetwork, Untraceable, fold, parameters_of, trace
+from ..posterior import Posterior, WeightPosterior
+
+TOLERANCE = 1e-3  # of outputs against their scale
+EXAMPLES = 64
+
+
+def as_graph(
+    net: nn.Module, posterior: Posterior, x: Tensor
+) -> tuple[nn.Module, Posterior, str | None]:
+    """The network of posterior means as a graph, its posterior, and why there is no graph.
+
+    BatchNorms are taken into the layers beside them: means and standard deviations of a weight are
+    multiplied by the scale of its output (or input) channel, which is exact, since it is a constant.
+    A weight whose posterior has its own grid keeps its numbers, and so the BatchNorm beside it
+    becomes a scale and a shift of its own.
+
+    :param net: the trained network; not changed.
+    :param x: inputs of at least one example.
+    :returns: where the network cannot be traced, a copy of it with the posterior means, the
+        posterior as it came, and the reason; else the last is None.
+    """
+    means = _with_means(net, posterior)
+    if isinstance(net, GraphNetwork):
+        return means, posterior, None
+    try:
+        traced = trace(means, x[:EXAMPLES], fold=False)
+    except Untraceable as error:
+        return means, posterior, str(error)
+    if not agree(means, traced, x[:EXAMPLES]):
+        return means, posterior, "the traced graph gives other outputs: does the network draw noise?"
+    gridded = [name for name, w in posterior.weights.items() if w.grid is not None]
+    folded = fold(traced, whole=posterior.weights, unscaled=gridded)
+    return folded, _scaled(posterior, traced, folded, gridded), None
+
+
+def _with_means(net: nn.Module, posterior: Posterior) -> nn.Module:
+    means = copy.deepcopy(net).cpu().eval().requires_grad_(False)
+    state = means.state_dict()
+    for name, weight in posterior.weights.items():
+        if name in state:
+            state[name].copy_(weight.loc)
+    return means
+
+
+def _scaled(
+    posterior: Posterior, traced: GraphNetwork, folded: GraphNetwork, gridded: list[str]
+) -> Posterior:
+    """The posterior of the folded network's weights; those that nothing depends on are left out."""
+    before, after = dict(parameters_of(traced)), dict(parameters_of(folded))
+    ones = {name: torch.ones_like(t) if name in posterior.weights else t for name, t in before.items()}
+    ones = {name: nn.Parameter(t, False) for name, t in ones.items() if t.is_floating_point()} | {
+        name: t for name, t in ones.items() if not t.is_floating_point()
+    }
+    scales = dict(
+        parameters_of(fold(traced.with_tensors(ones), whole=posterior.weights, unscaled=gridded))
+    )
+    weights = {
+        name: _times(weight, after[name], scales[name])
+        for name, weight in posterior.weights.items()
+        if name in after
+    }
+    return replace(posterior, weights=weights)
+
+
+def _times(weight: WeightPosterior, loc: Tensor, scale: Tensor) -> WeightPosterior:
+    if weight.grid is not None or bool((scale == 1).all()):
+        return weight
+    stddev = weight.stddev.to(scale.device) * scale.abs()
+    return replace(weight, loc=loc.detach().clone(), stddev=stddev)
+
+
+@torch.no_grad()
+def agree(net: nn.Module, other: nn.Module, x: Tensor) -> bool:
+    """Whether two networks give the same outputs for inputs x, but for rounding."""
+    old, new = net(x), other(x)
+    scale = float(old.abs().max()) or 1.0
+    return old.shape == new.shape and float((old - new).abs().max()) <= TOLERANCE * scale
