@@ -6,22 +6,23 @@ margins, the smallest that still is when finished: after unit removal, retrainin
 training inputs), biases, and encoding. Last, its hidden units are sorted if that saves bytes.
 """
 
-import copy
 import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
 
+from ..common.examples import on_cpu
+from ..common.modes import gradients
+from ..common.modules import copied
 from ..posterior import Posterior
 from .architecture import describe
 from .archive import Archive
 from .file import decode, encode, network, save
 from .masks import PRUNE, candidates, masks
 from .order import by_density
-from .reference import extra_weights, reference_of
+from .reference import check_tensors, extra_weights, reference_of
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import Rise, check_data
@@ -69,6 +70,7 @@ class _Candidate:
     rise: Rise
 
 
+@gradients()
 def compress(
     net: nn.Module,
     posterior: Posterior,
@@ -112,11 +114,12 @@ def compress(
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
     """
     _check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder)
-    x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
+    x, y = on_cpu(validation, "validation", net)
+    check_tensors(net)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
     original = describe(net, weights=extra_weights(net, posterior))
-    net, posterior = rewrite(net, posterior)
+    net, posterior = rewrite(net, posterior.cpu())
     trial = reference_of(net, posterior, x, y, likelihood, margin_nll, margin_error, training)
     exact = trial.exact >= trial.weights.keys()
     if quantiser.startswith("stddev") and exact:
@@ -283,7 +286,7 @@ def _decoded(data: bytes, archive: Archive, net: nn.Module) -> nn.Module:
     )
     if not same:
         raise RuntimeError("the encoded bytes decode to another network; please report this")
-    into = copy.deepcopy(net).cpu() if archive.architecture.root is None else None
+    into = copied(net).cpu() if archive.architecture.root is None else None
     return network(again, into)
 
 

@@ -1,9 +1,11 @@
 """How well a network predicts, per example, and the paired rise between two networks.
 
-The network's output is taken as the logits of a categorical distribution (`(n, classes)`), the
-logits of Bernoullis (`(n, ...)`), or the means of normal distributions with variance 1
-(`(n, ...)`). The negative log likelihood (NLL) [nats] of an example is the sum over its outputs;
-its error is, in percent, 100 for a wrong class, the mean of that over Bernoulli outputs, and for
+The network's output is taken as the logits of a categorical distribution (`(n, ..., classes)`, or
+`(n, classes, ...)` as of torch's `cross_entropy`), the logits of Bernoullis (`(n, ...)`), or the
+means of normal distributions with variance 1 (`(n, ...)`).
+
+The negative log likelihood (NLL) [nats] of an example is the sum over its outputs;
+its error is, in percent, the share of wrong classes or of wrong Bernoulli outputs, and for
 the normal the squared error as a share of the labels' mean square about their mean.
 """
 
@@ -13,6 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ..common.examples import chunks
+from ..common.labels import classes_last
 
 LIKELIHOODS = ("categorical", "bernoulli", "normal")
 CHUNK = 1024  # examples evaluated at a time, so that memory does not grow with the data
@@ -61,9 +66,9 @@ def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") 
         raise ValueError("Bernoulli labels must be 0 or 1")
     if likelihood == "normal" and not y.isfinite().all():
         raise ValueError(f"{part} labels hold NaN or infinity")
-    if likelihood == "categorical" and (y.ndim != 1 or y.is_floating_point()):
+    if likelihood == "categorical" and (y.is_floating_point() or y.is_complex()):
         raise ValueError(
-            f"categorical labels must be integers of shape (n,), not {y.dtype} {tuple(y.shape)}"
+            f"categorical labels must be integers of shape (n, ...), not {y.dtype} {tuple(y.shape)}"
         )
 
 
@@ -107,7 +112,7 @@ def scores(
     spread = spread_of(y, likelihood) if spread is None else spread
     empty = torch.zeros(0, dtype=torch.float64)
     parts = [(empty, empty)]
-    for chunk, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+    for chunk, labels in chunks(x, y, CHUNK):
         if len(chunk):
             parts.append(score(net(chunk).double(), labels.to(chunk.device), likelihood, spread))
     nll, error = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
@@ -117,16 +122,23 @@ def scores(
 def score(output: Tensor, y: Tensor, likelihood: str, spread: float = 1.0) -> tuple[Tensor, Tensor]:
     """NLL and error of each example, from the network's outputs; the NLL is differentiable."""
     if likelihood == "categorical":
+        output = classes_last(output, y.shape)
         classes = output.shape[-1]
-        if output.ndim != 2:
-            raise ValueError(f"the network must give (n, classes) logits, not {output.shape}")
+        if output.ndim < 2 or output.shape[:-1] != y.shape:
+            raise ValueError(
+                f"the network must give (n, ..., classes) logits for labels of shape (n, ...), not "
+                f"{tuple(output.shape)} for {tuple(y.shape)}"
+            )
         if int(y.min()) < 0 or int(y.max()) >= classes:
             raise ValueError(
                 f"labels span {int(y.min())}..{int(y.max())}, but the network has {classes} "
                 f"outputs: they must be within 0..{classes - 1}"
             )
-        nll = functional.cross_entropy(output, y.long(), reduction="none")
-        return nll, 100.0 * (output.argmax(1) != y)
+        nll = functional.cross_entropy(
+            output.reshape(-1, classes), y.long().flatten(), reduction="none"
+        )
+        wrong = (output.argmax(-1) != y).double().reshape(len(y), -1)
+        return nll.reshape(len(y), -1).sum(1), 100.0 * wrong.mean(1)
     if output.numel() != y.numel():
         raise ValueError(f"labels {tuple(y.shape)} do not fit outputs {tuple(output.shape)}")
     output, y = output.reshape(len(y), -1), y.reshape(len(y), -1).double()

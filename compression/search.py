@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import bounds
 from .architecture import Architecture, describe
 from .archive import Quantised
 from .matching import Matching
@@ -82,7 +83,7 @@ class Trial:
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
         if self.training is not None:
-            self.matching = Matching(self.net, self.training, self.likelihood)
+            self.matching = Matching(self.net, self.training, self.likelihood, self.y.shape)
 
     def rise(self, net: nn.Module) -> Rise:
         """A network's rise over the reference; its BatchNorms are re-estimated first.
@@ -90,14 +91,15 @@ class Trial:
         Where the first `CHUNK` examples leave no doubt that it is beyond the margins, theirs.
         """
         self.calibrate(net)
-        some = scores(net, self.x[:CHUNK], self.y[:CHUNK], self.likelihood, self.spread)
-        first = rise(some, self.reference.head(CHUNK))
+        end = bounds(len(self.x), CHUNK)[1]
+        some = scores(net, self.x[:end], self.y[:end], self.likelihood, self.spread)
+        first = rise(some, self.reference.head(end))
         if not first.within(
             self.margin_nll + self.slack * RECOVERED_NLL + DOUBT * first.nll_stderr,
             self.margin_error + self.slack * RECOVERED_ERROR + DOUBT * first.error_stderr,
         ):
             return first
-        rest = scores(net, self.x[CHUNK:], self.y[CHUNK:], self.likelihood, self.spread)
+        rest = scores(net, self.x[end:], self.y[end:], self.likelihood, self.spread)
         return rise(some.join(rest), self.reference)
 
     @property

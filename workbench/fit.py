@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from ..common.examples import count, take, tensors
+from ..common.labels import classes_last
+from ..common.modes import gradients, modes_kept, training_mode
 from . import checkpoint, noise_library
 from .batches import Batches
-from .diagnose import NonFiniteError, check_data, check_state, name_culprit
+from .checks import check_run
+from .diagnose import NonFiniteError, check_state, name_culprit
 from .files import remove_leftovers
 from .options import Options
 from .progress import ProgressLine
@@ -52,6 +57,7 @@ class _Position:
     history: list[Epoch] = field(default_factory=list)
 
 
+@gradients()
 def fit(
     model: nn.Module,
     guide: nn.Module,
@@ -67,7 +73,12 @@ def fit(
 ) -> list[Epoch]:
     """Train a pair in place: plain SVI with `bitsback.ELBO` and Adam, faster and safer.
 
-    :param train: inputs and labels, first axis the examples; on the device of the model.
+    A network that came in eval mode is trained in training mode, dropout on and BatchNorm
+    statistics moving; afterwards its modules have their modes again. `model.eval()` before `fit`
+    makes it train in eval mode. Layers whose parameters are frozen do not change.
+
+    :param train: inputs and labels, first axis the examples; on the device of the model. Inputs
+        may be a tuple or dict of tensors (see `common.examples.call`).
     :param validation: the same, only looked at.
     :param checkpoint_file: written every so often and at the end of every epoch; if it is there
         already, training goes on from it, and ends with the same bits as an uninterrupted run on
@@ -83,11 +94,10 @@ def fit(
     """
     options = options or Options()
     pair = Pair(model, guide)
-    batch = min(options.batch_size, len(train[0]))
-    check_data(pair, *train, batch)
+    batch = check_run(pair, train, validation, options.batch_size)
     _seed_everything(options.seed)
-    line = ProgressLine(console, title, options.epochs * (len(train[0]) // batch))
-    try:
+    line = ProgressLine(console, title, options.epochs * (count(train[0]) // batch))
+    with training_mode(pair.model), closing(line):
         batches = Batches(model, train, options, line.say)
         step = _make_step(pair, *batches.take(batches.order(0)[:batch], 0), options, line)
         run = _describe(pair, train, options, step.kind)
@@ -104,8 +114,6 @@ def fit(
                 if checkpoint_file is not None:
                     checkpoint.save(checkpoint_file, run, _state(pair, step, position))
                 saved = time.monotonic()
-    finally:
-        line.close()
     return position.history
 
 
@@ -185,18 +193,20 @@ def _short(nats: float) -> str:
 @torch.no_grad()
 def _error(pair: Pair, x: Tensor, y: Tensor) -> float:
     """Percent of wrong labels at the median of q, or the mean squared error of real outputs."""
-    median, net = pair.guide.median(x[:1]), pair.model.get_submodule("net")
-    was_training = net.training
-    net.eval()
-    wrong = 0.0
-    for at in range(0, len(x), 1000):
-        output, truth = pair.model.output(x[at : at + 1000], median), y[at : at + 1000]
-        if truth.is_floating_point():
-            wrong += (output - truth).square().sum().item()
-        else:
-            wrong += 100.0 * (output.argmax(-1) != truth).sum().item()
-    net.train(was_training)
-    return wrong / len(x)
+    net, wrong = pair.model.get_submodule("net"), 0.0
+    with modes_kept(net):
+        net.eval()
+        median = pair.guide.median(take(x, slice(1)))
+        for at in range(0, len(y), 1000):
+            part = slice(at, at + 1000)
+            output, truth = pair.model.output(take(x, part), median), y[part]
+            output = classes_last(output, truth.shape)
+            if truth.is_floating_point():
+                wrong += (output - truth).square().sum().item()
+            else:
+                missed = (output.argmax(-1) != truth).double().reshape(len(truth), -1)
+                wrong += 100.0 * missed.mean(1).sum().item()
+    return wrong / len(y)
 
 
 def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, line: ProgressLine):
@@ -212,7 +222,7 @@ def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, line: Progres
             obstacle = f"torch.compile failed ({_first_line(error)})"
     if options.step == "compiled":
         raise ValueError(f"the step cannot be compiled: {obstacle}; use --compile auto or no")
-    if x.device.type == "cpu":
+    if y.device.type == "cpu":
         noise_library.say_once(f"training eagerly, which is slower: {obstacle}")
     return EagerStep(pair)
 
@@ -260,13 +270,13 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "shift": options.shift,
         "step": kind,
         "threads": torch.get_num_threads(),
-        "device": str(train[0].device),
+        "device": str(train[1].device),
         "torch": str(torch.__version__),
         "model": _summary(pair.model) + _summary(getattr(pair.model, "mixture", None)),
         "guide": _summary(pair.guide),
         "network": repr(pair.model.get_submodule("net")),
         "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
-        "data": checkpoint.fingerprint(*train),
+        "data": checkpoint.fingerprint(*tensors(train)),
     } | _teacher(pair.model)
 
 
