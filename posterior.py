@@ -6,7 +6,8 @@ random variable. Scores are in nats, standard deviations in units of the weight.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -91,3 +92,19 @@ class Posterior:
     weights: Mapping[str, WeightPosterior]
     activations: Mapping[str, Grid] = field(default_factory=dict)
     rewrites: Mapping[str, Factorisation] = field(default_factory=dict)
+
+    def cpu(self) -> "Posterior":
+        """The same with all tensors detached and on the CPU, where compression works."""
+        return _on_cpu(self)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_on_cpu(part) for part in value)
+    if is_dataclass(value):
+        return type(value)(**{f.name: _on_cpu(getattr(value, f.name)) for f in fields(value)})
+    return value

@@ -36,6 +36,7 @@ from .nodes import (
 from .rebuild import blank, check_builds, check_fit
 from .select import Select
 from .short_form import FIRST, LARGEST, read_short_form, short_form
+from .ties import find_ties, with_common_roles
 from .wire import Reader, text, varint
 
 _OPAQUE, _LABEL, _TIES, _DTYPE = 1, 2, 4, 8
@@ -152,8 +153,8 @@ def describe(
         if not isinstance(tensor, Tensor) or _dtype(tensor) not in DTYPES:
             what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(f"{name!r} is {what}; a file holds tensors of {', '.join(DTYPES)}")
-    ties = _find_ties(state)
-    listed = tuple(_listed(net, state, weights))
+    ties = find_ties(state)
+    listed = with_common_roles(tuple(_listed(net, state, weights)), ties)
     floats = {spec.dtype for spec in listed if spec.dtype in FLOATS} or {"float32"}
     architecture = Architecture(None, listed, ties, label)
     try:
@@ -190,7 +191,9 @@ def _listed(
     if isinstance(net, GraphNetwork):
         kinds = {"vector": "bias"}
         for name, role in roles(net).items():
-            yield TensorSpec(name, tuple(state[name].shape), kinds.get(role, role), _dtype(state[name]))
+            yield TensorSpec(
+                name, tuple(state[name].shape), kinds.get(role, role), _dtype(state[name])
+            )
         return
     modules = dict(net.named_modules(remove_duplicate=False))
     for name, tensor in state.items():
@@ -203,18 +206,6 @@ def _listed(
         elif name in weights and tensor.is_floating_point():
             role = "weight"
         yield TensorSpec(name, tuple(tensor.shape), role, _dtype(tensor))
-
-
-def _find_ties(state: dict[str, Tensor]) -> tuple[tuple[str, str], ...]:
-    """Pairs (name, earlier name) of entries that share their memory, element by element."""
-    first: dict[tuple, str] = {}
-    ties = []
-    for name, tensor in state.items():
-        address = tensor.data_ptr() if tensor.numel() and not tensor.is_meta else id(tensor)
-        original = first.setdefault((address, tensor.shape, tensor.stride()), name)
-        if original != name:
-            ties.append((name, original))
-    return tuple(ties)
 
 
 def _get_tensor(net: nn.Module, name: str) -> Tensor:

@@ -11,9 +11,10 @@ import os
 import warnings
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
 
+from ..common.examples import on_cpu
+from ..common.modes import gradients
 from ..graph import GraphNetwork
 from ..posterior import Posterior
 from .architecture import describe
@@ -22,7 +23,7 @@ from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
 from .masks import candidates, check_posterior, masks
 from .order import by_density
-from .reference import extra_weights, reference_of
+from .reference import check_head, check_tensors, extra_weights, reference_of
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import check_data
@@ -58,6 +59,7 @@ class Compressed:
         save(self.data, path)
 
 
+@gradients()
 def compress(
     net: nn.Module,
     posterior: Posterior,
@@ -109,16 +111,18 @@ def compress(
         predicts no better than a constant. The same sentences are the report's `warnings`.
     """
     check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder)
-    x, y = (torch.as_tensor(part).detach().cpu() for part in validation)
+    x, y = on_cpu(validation, "validation", net)
+    check_tensors(net)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
     before = given_scores(net if given is None else given, x, y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))
-    net, posterior = rewrite(net, posterior)
+    net, posterior = rewrite(net, posterior.cpu())
     check_posterior(posterior, net.state_dict())
     means, posterior, obstacle = as_graph(net, posterior, x)
     if obstacle is not None:
         say(f"no graph, so units stay and the file needs the network's class: {obstacle}")
+    check_head(means, x, likelihood)
     trial = reference_of(means, posterior, x, y, likelihood, margin_nll, margin_error, training)
     if trial.batch_norm is not None:
         done = "re-estimated" if trial.recalibrates else "kept as trained: others were worse"

@@ -33,10 +33,13 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     """
     import torch
 
+    from .ties import check_into
+
     net = archive.architecture.build() if into is None else into
     state = net.state_dict()
     if into is not None:
         _check_same(archive.architecture, state)
+        check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
     with torch.no_grad():
         for spec in archive.architecture.tensors():
             _fill(state[spec.name], archive.tensors[spec.name])

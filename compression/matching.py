@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..common.labels import classes_last
 from .scores import chunks
 
 POOL = 100_000  # mixtures, drawn once
@@ -33,10 +34,13 @@ class Matching:
     :param inputs: training inputs, shape `(n, ...)`, on the CPU; only floating-point ones are
         mixed.
     :param likelihood: see `scores`.
+    :param labels: the shape of labels, `(n, ...)`, which says where the outputs' classes are.
     """
 
-    def __init__(self, reference: nn.Module, inputs: Tensor, likelihood: str):
-        self._inputs, self._likelihood = inputs, likelihood
+    def __init__(
+        self, reference: nn.Module, inputs: Tensor, likelihood: str, labels: torch.Size = (0,)
+    ):
+        self._inputs, self._likelihood, self._labels = inputs, likelihood, labels
         with torch.no_grad():
             outputs = reference(inputs[:1]).numel()
         size = max(min(POOL, LARGEST // max(outputs, 1)), BATCH)
@@ -83,13 +87,19 @@ class Matching:
     def _means(self, output: Tensor) -> Tensor:
         """What the likelihood's distribution expects of the labels, from the network's output."""
         if self._likelihood == "categorical":
-            return output.softmax(-1)
+            return self._rows(output).softmax(-1)
         return output.sigmoid() if self._likelihood == "bernoulli" else output
+
+    def _rows(self, output: Tensor) -> Tensor:
+        """Logits of shape `(examples, labels of each, classes)`."""
+        output = classes_last(output, torch.Size((len(output), *self._labels[1:])))
+        return output.reshape(len(output), -1, output.shape[-1])
 
     def _loss(self, output: Tensor, means: Tensor) -> Tensor:
         """The divergence, up to a constant, in nats an example."""
         if self._likelihood == "categorical":
-            loss = -(means * output.log_softmax(-1)).sum()
+            rows = self._rows(output)
+            loss = -(means * rows.log_softmax(-1)).sum()
         elif self._likelihood == "bernoulli":
             loss = functional.binary_cross_entropy_with_logits(output, means, reduction="sum")
         else:

@@ -1,9 +1,9 @@
 """Units in another order: the same function, and a file that is a little smaller.
 
 The rows of a layer may stand in any order if everything that has a place for each row follows
-(`graph.Orders`). The range coder learns as it goes and lends each row the statistics of those before
-it, so that rows of like density side by side cost less. Which end is better to begin at differs from
-file to file; the decoder need not know.
+(`graph.Orders`). The range coder learns as it goes and lends each row the statistics of those
+before it, so that rows of like density side by side cost less. Which end is better to begin at
+differs from file to file; the decoder need not know.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,11 @@ from .weights import taken
 def by_density(archive: Archive, net: GraphNetwork) -> Iterator[Archive]:
     """The archive with its units by falling, then by rising density.
 
-    The density of a unit is the number of weights that are not 0 in all rows that make it; units of
-    the same density stay as they were. Outputs are those of `archive` but for the float rounding of
-    sums in another order. Nothing comes of networks whose units are all tied to their places, nor of
-    those with quantized ReLUs: what they give has to be what they gave in training, bit for bit.
+    The density of a unit is the number of weights that are not 0 in all rows that make it; units
+    of the same density stay as they were. Outputs are those of `archive` but for the float rounding
+    of sums in another order. Nothing comes of networks whose units are all tied to their places,
+    nor of those with quantized ReLUs: what they give has to be what they gave in training, bit for
+    bit.
 
     :param net: the network of the archive.
     """

@@ -3,6 +3,9 @@
 import numpy as np
 from torch import Tensor, nn
 
+from ..common.heads import check_output
+from ..common.modes import gradients
+from ..common.modules import extra_states, shared_names
 from ..posterior import Posterior, WeightPosterior
 from .architecture import describe
 from .scores import check_inputs
@@ -63,7 +66,53 @@ def _own_grid(values: np.ndarray, weight: WeightPosterior | None) -> tuple:
 
 
 def extra_weights(net: nn.Module, posterior: Posterior) -> list[str]:
-    """The posterior's tensors that are the weights of no Linear or Conv layer, but matrices."""
-    specs = {spec.name: spec for spec in describe(net).tensors()}
-    known = [specs[name] for name in posterior.weights if name in specs]
-    return [spec.name for spec in known if spec.role == "raw" and len(spec.shape) > 1]
+    """The posterior's matrices and kernels that are the weights of no Linear or Conv layer.
+
+    All names of each: a weight may belong to a Linear layer under one and not under another.
+    """
+    state = dict(net.state_dict(keep_vars=True))
+    shared = shared_names({k: v for k, v in state.items() if isinstance(v, Tensor)})
+    names = [
+        all_of for all_of in shared.values() if not posterior.weights.keys().isdisjoint(all_of)
+    ]
+    modules = dict(net.named_modules(remove_duplicate=False))
+    return [
+        name
+        for name in (name for all_of in names for name in all_of)
+        if state[name].dim() > 1 and not _is_layers_weight(modules, name)
+    ]
+
+
+def check_head(net: nn.Module, x: Tensor, likelihood: str) -> None:
+    """Refuse a network that ends in probabilities where the likelihood takes logits.
+
+    :param net: in eval mode, with parameters that require gradients.
+    :raises ValueError: names the operation.
+    """
+    with gradients():
+        some = x[:2].detach().clone()
+        if some.is_floating_point():
+            some.requires_grad_()
+        check_output(net(some), likelihood)
+
+
+def check_tensors(net: nn.Module) -> None:
+    """Refuse what no file can hold, before any work is done.
+
+    :raises ValueError: names an entry without numbers, or one that is no tensor.
+    """
+    for name in extra_states(net):
+        raise ValueError(
+            f"{name!r} is extra state of a module (get_extra_state), and no tensor: a file cannot "
+            "hold it; remove the method, or keep its tensors as buffers"
+        )
+    for name, value in net.state_dict().items():
+        if not value.numel() and value.dim() > 1:
+            raise ValueError(
+                f"{name!r} has shape {tuple(value.shape)} and holds no numbers: remove the layer"
+            )
+
+
+def _is_layers_weight(modules: dict[str, nn.Module], name: str) -> bool:
+    path, _, leaf = name.rpartition(".")
+    return isinstance(modules.get(path), nn.Linear | nn.Conv1d | nn.Conv2d) and leaf == "weight"

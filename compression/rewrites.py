@@ -9,12 +9,12 @@ The two stand in a Sequential at the layer's place, as `<path>.0` (right) and `<
 compute the same function up to float rounding.
 """
 
-import copy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from ..common.modules import copied, shared_names
 from ..posterior import Factorisation, Posterior, WeightPosterior
 from .quantised_relu import QuantisedReLU
 
@@ -35,7 +35,7 @@ def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]
     net, posterior = quantise_activations(net, posterior), replace(posterior, activations={})
     if not posterior.rewrites:
         return net, posterior
-    net, weights = copy.deepcopy(net), dict(posterior.weights)
+    net, weights = copied(net), dict(posterior.weights)
     for name, factors in posterior.rewrites.items():
         path, layer = _layer(net, name)
         _check(name, layer, factors)
@@ -58,7 +58,7 @@ def quantise_activations(net: nn.Module, posterior: Posterior) -> nn.Module:
     """
     if not posterior.activations:
         return net
-    net = copy.deepcopy(net)
+    net = copied(net)
     modules = dict(net.named_modules(remove_duplicate=False))
     for path, grid in posterior.activations.items():
         if type(modules.get(path)) is not nn.ReLU:
@@ -82,7 +82,8 @@ def _layer(net: nn.Module, name: str) -> tuple[str, nn.Module]:
             f"{name!r} belongs to a convolution of {layer.groups} groups, which is not one matrix: "
             "leave it unfactorised"
         )
-    names = [n for n, p in net.named_parameters(remove_duplicate=False) if p is layer.weight]
+    shared = shared_names(dict(net.named_parameters(remove_duplicate=False)))
+    names = next((names for names in shared.values() if name in names), [name])
     if len(names) > 1:
         raise ValueError(f"{name!r} is shared with {names[1]!r}: leave it unfactorised")
     return path, layer

@@ -1,10 +1,11 @@
 """How well a network predicts, per example, and the paired rise between two networks.
 
-The network's output is taken as the logits of categorical distributions (`(n, ..., classes)`), the
-logits of Bernoullis (`(n, ...)`), or the means of normal distributions with variance 1
-(`(n, ...)`). The negative log likelihood (NLL) [nats] of an example is the sum over its labels.
-Its error [%] is the share of its labels that are predicted wrongly; for the normal it is the
-squared error as a share of the labels' mean square about their mean.
+The network's output is taken as the logits of categorical distributions (`(n, ..., classes)`, or
+`(n, classes, ...)` as of torch's `cross_entropy`), the logits of Bernoullis (`(n, ...)`), or the
+means of normal distributions with variance 1 (`(n, ...)`). The negative log likelihood (NLL)
+[nats] of an example is the sum over its labels. Its error [%] is the share of its labels that are
+predicted wrongly; for the normal it is the squared error as a share of the labels' mean square
+about their mean.
 """
 
 import math
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 
 LIKELIHOODS = ("categorical", "bernoulli", "normal")
 CHUNK = 1024  # most examples evaluated at a time, so that memory does not grow with the data
@@ -61,7 +63,7 @@ def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") 
         raise ValueError("Bernoulli labels must be 0 or 1")
     if likelihood == "normal" and not y.isfinite().all():
         raise ValueError(f"{part} labels hold NaN or infinity")
-    if likelihood == "categorical" and y.is_floating_point():
+    if likelihood == "categorical" and (y.is_floating_point() or y.is_complex()):
         raise ValueError(
             f"categorical labels must be integers of shape (n,), or (n, ...) for several labels an "
             f"example, not {y.dtype} {tuple(y.shape)}"
@@ -144,7 +146,8 @@ def score(output: Tensor, y: Tensor, likelihood: str, spread: float = 1.0) -> tu
 
 
 def _categorical(output: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """NLL and error of each example from logits `(n, ..., classes)` and labels `(n, ...)`."""
+    """NLL and error of each example from logits (see `classes_last`) and labels `(n, ...)`."""
+    output = classes_last(output, y.shape)
     if output.ndim < 2 or output.shape[:-1] != y.shape:
         raise ValueError(
             f"the network must give logits (n, classes), or (n, ..., classes) for labels (n, ...): "

@@ -103,7 +103,7 @@ class Trial:
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
         if self.training is not None:
-            self.matching = Matching(self.net, self.training, self.likelihood)
+            self.matching = Matching(self.net, self.training, self.likelihood, self.y.shape)
 
     def _choose_statistics(self, inputs: Tensor) -> None:
         """The reference with the BatchNorm statistics, as given or re-estimated, of lower NLL."""

@@ -19,7 +19,7 @@ def as_graph(
     """The network of posterior means as a graph, its posterior, and why there is no graph.
 
     BatchNorms are taken into the layers beside them: means and standard deviations of a weight are
-    multiplied by the scale of its output (or input) channel, which is exact, since it is a constant.
+    multiplied by the scale of its output (or input) channel, which is exact: it is a constant.
     A weight whose posterior has its own grid keeps its numbers, and so the BatchNorm beside it
     becomes a scale and a shift of its own.
 
@@ -36,7 +36,7 @@ def as_graph(
     except Untraceable as error:
         return means, posterior, str(error)
     if not agree(means, traced, x[:EXAMPLES]):
-        return means, posterior, "the traced graph gives other outputs: does the network draw noise?"
+        return means, posterior, "the graph gives other outputs: does the network draw noise?"
     gridded = [name for name, w in posterior.weights.items() if w.grid is not None]
     folded = fold(traced, whole=posterior.weights, unscaled=gridded)
     return folded, _scaled(posterior, traced, folded, gridded), None
@@ -56,9 +56,9 @@ def _scaled(
 ) -> Posterior:
     """The posterior of the folded network's weights; those that nothing depends on are left out."""
     before, after = dict(parameters_of(traced)), dict(parameters_of(folded))
-    ones = {name: torch.ones_like(t) if name in posterior.weights else t for name, t in before.items()}
-    ones = {name: nn.Parameter(t, False) for name, t in ones.items() if t.is_floating_point()} | {
-        name: t for name, t in ones.items() if not t.is_floating_point()
+    ones = {
+        name: nn.Parameter(torch.ones_like(t), False) if name in posterior.weights else t
+        for name, t in before.items()
     }
     scales = dict(
         parameters_of(fold(traced.with_tensors(ones), whole=posterior.weights, unscaled=gridded))

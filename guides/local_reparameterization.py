@@ -7,7 +7,9 @@ The gradient's variance then falls with the batch size.
 For a dense layer on one vector an example this is exact. Where one example uses a weight at many
 positions (a convolution, a dense layer along a sequence) the noise is independent for each
 position, as in Molchanov et al. 2017: each output has its exact marginal, but the correlation
-between positions that a shared draw of the kernel would cause is dropped.
+between positions that a shared draw of the kernel would cause is dropped. Transposed convolutions
+are sums of products with the kernel as well, and are treated alike. All other uses (embeddings,
+attention, recurrent layers, reparameterized weights) see one draw for the whole batch.
 """
 
 import torch
@@ -19,7 +21,8 @@ from .lazy import Lazy, honest
 from .lazy_scales import LazyScale
 from .noise import standard_normal
 
-_LINEAR = (F.linear, torch.conv1d, torch.conv2d, torch.conv3d)
+_TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+_LINEAR = (F.linear, torch.conv1d, torch.conv2d, torch.conv3d, *_TRANSPOSED)
 # Under the square root, so that its gradient at zero input is 0 and not 0 * inf.
 _TINY = 1e-16
 _USED_TWICE = (
@@ -30,7 +33,7 @@ _USED_TWICE = (
 
 
 class LazyWeight(Lazy):
-    """A draw of N(loc, scale^2) that `F.linear` and `F.conv*` turn into noisy activations.
+    """A draw of N(loc, scale^2) that `F.linear`, `F.conv*` make noisy activations of.
 
     Any other operation sees one ordinary tensor, drawn once; only a product with a lazy scale
     stays lazy.
@@ -128,6 +131,8 @@ class ScaledWeight(LazyWeight):
         self._base.use_locally()
 
     def _stays_lazy_in(self, func) -> bool:
+        if func in _TRANSPOSED:  # whose first axis is that of the inputs
+            return False
         axis = 1 if func is F.linear else 0
         others = [n for i, n in enumerate(self._factor.shape) if i != axis]
         fits = all(n == 1 for n in others) and self.dim() > 1

@@ -45,15 +45,16 @@ class NormalJeffreys(NetworkGuide):
         self._bounds = Bounds(max_scale, self._names)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
-        start = {}
+        start, units = {}, {}
         for name, weight in initial.items():
             size = sizes(weight)
             # A unit of z, so that a learning rate means the same to all parameters.
-            self.register_buffer(_unit(name), size)
+            units[name] = size
             start |= {
                 f"{name}.scale": torch.ones_like(size),
                 f"{name}.base": weight / along(size, weight),
             }
+        self._add("unit", units, trained=False)
         self._add("loc", start)
         log_scale = math.log(init_scale)
         self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in start.items()})
@@ -62,7 +63,7 @@ class NormalJeffreys(NetworkGuide):
     def _parameters_of(self, site: str) -> tuple[Tensor, Tensor]:
         loc, log_scale = self._get("loc", site), self._get("log_scale", site)
         if site.endswith(".scale"):
-            unit = getattr(self, _unit(site.removesuffix(".scale")))
+            unit = self._get("unit", site.removesuffix(".scale"))
             return loc * unit, log_scale + unit.log()
         return loc, self._bounds(site.removesuffix(".base"), log_scale)
 
@@ -122,7 +123,3 @@ class NormalJeffreys(NetworkGuide):
                 groups=(Group(group_axis(base), score),),
             )
         return Posterior(weights)
-
-
-def _unit(name: str) -> str:
-    return "unit_" + name.replace(".", "__")

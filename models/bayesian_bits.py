@@ -20,6 +20,7 @@ from ..distributions.quantiser import (
     with_scaled_gradient,
 )
 from ..distributions.width_coupling import WidthCoupling
+from .core.names import key
 from .deterministic import deterministic
 from .gated_relu import inputs_of, put_in
 from .network import NetworkModel
@@ -129,9 +130,9 @@ class BayesianBits(NetworkModel):
         like, self.log_range = next(iter(initial.values())), nn.ParameterDict()
         for name, value in initial.items():
             reach = weight_range(value, self.widths[0], lsq=ranges != "published")
-            self.log_range[_key(name)] = nn.Parameter(reach.log())
+            self.log_range[key(name)] = nn.Parameter(reach.log())
         for path in self.relus:
-            self.log_range[_key(path)] = nn.Parameter(like.new_zeros(()))
+            self.log_range[key(path)] = nn.Parameter(like.new_zeros(()))
         self.register_buffer("beta", like.new_tensor(1.0))
         self.register_buffer("level", like.new_tensor(1.0))  # the slow part of beta
         self.register_buffer("macs", like.new_zeros(len(initial)))
@@ -143,7 +144,7 @@ class BayesianBits(NetworkModel):
         """Gates of units of a weight (by name) or a ReLU (by path; 0)."""
         if site not in self.inputs or not self.prune or site == self.weight_names[-1]:
             return 0
-        return len(self.get_buffer("initial_" + site.replace(".", "__")))
+        return len(self.initial_weights()[site])
 
     def gates(self, site: str) -> int:
         """All gates of a weight or a ReLU."""
@@ -151,7 +152,7 @@ class BayesianBits(NetworkModel):
 
     def reach(self, site: str) -> Tensor:
         """The end of the range of a weight or a ReLU, scalar, with its gradient."""
-        return self.log_range[_key(site)].exp()
+        return self.log_range[key(site)].exp()
 
     def reached(self, widths: Tensor) -> Tensor:
         """Whether at least each width beyond the first is in use; see `gate_chain.reached`."""
@@ -290,11 +291,6 @@ class BayesianBits(NetworkModel):
                 reach = lsq_range(found.mean[path], self.widths[0], signed=False)
             else:
                 reach = found.largest[path]
-            self.log_range[_key(path)].copy_(reach.clamp(min=1e-3).log())
+            self.log_range[key(path)].copy_(reach.clamp(min=1e-3).log())
         self.macs.copy_(self.macs.new_tensor([found.macs.get(n, 0.0) for n in weights]))
         self._measured = True
-
-
-def _key(name: str) -> str:
-    """A name as a key of nn.ParameterDict, which takes no dots."""
-    return name.replace(".", "__") or "net"

@@ -21,7 +21,8 @@ class Gaussian(NetworkModel):
     |w|^2 / (2 scale^2) nats for the data set, weight decay 1 / (num_data scale^2) on the mean loss.
 
     :param scale: prior standard deviation of each weight, in the weight's units; default:
-        2 / sqrt(fan-in) of the weight's tensor, shape `(out, in, ...)`.
+        2 / sqrt(fan-in), the number of terms that an output sums (1 for an embedding, whose rows
+        are looked up).
 
     The other parameters are those of `NetworkModel`.
     """
@@ -37,7 +38,7 @@ class Gaussian(NetworkModel):
     def prior(self, name: str, weight: Tensor) -> Distribution:
         scale = self.scale
         if scale is None:
-            scale = GAIN / math.sqrt(math.prod(weight.shape[1:]))
+            scale = GAIN / math.sqrt(self._fan_in[name])
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(weight)
         return Normal(zeros, torch.full_like(zeros, scale), validate_args=False)

@@ -1,9 +1,8 @@
 """Any `nn.Module` with a prior on its weights: p(w) p(y | x, w)."""
 
-import copy
+import numbers
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyro
@@ -12,32 +11,46 @@ from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
+from ..common import examples
+from ..common.heads import check_output
+from ..common.labels import check_labels, classes_last
+from ..common.modes import gradients
+from ..common.modules import copied, float32_if_less, float_numbers, frozen_norms, shared_names
 from ..distributions.parameters import state_parameters
+from .core.latent import check_network, fan_in, latent_names
+from .core.names import key
+from .core.places import Places
+from .core.uses import counted
 from .likelihoods import LIKELIHOODS
 from .mixture import Mixture
 
-_COMPRESSIBLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
-
 
 class NetworkModel(nn.Module):
-    """A network whose chosen weights are latent; all its other parameters are point parameters.
+    """A network whose matrices and kernels are latent; its other parameters are point parameters.
 
     Sites: each latent weight under its state_dict name; `y`, the labels, in a plate `data` whose
-    subsampling scales a mini-batch to `num_data`. Call it as `model(x, y=None)`. Predictions by
+    subsampling scales a mini-batch to `num_data`. Call it as `model(x, y=None)`; x is a tensor, or
+    a tuple or dict of tensors (see `common.examples.call`). Predictions by
     `pyro.infer.Predictive` need a guide or draws where the prior is improper: without them it gives
     those of the network's own weights (see `prediction.or_point`).
+
+    Parameters with `requires_grad=False` are frozen: they get no prior and are not trained, and
+    normalization layers whose parameters are all frozen keep their statistics. Tensors of fewer
+    than 32 bits are trained, and given back, as float32. The copied network keeps the modes of
+    `net`: plain SVI trains a network in eval mode with dropout off and BatchNorm statistics fixed
+    unless you call `model.train()`, which `fit` does for the time of the training.
 
     :param net: the network; copied, never mutated. Its weights are where guides start.
     :param num_data: number of examples that the mini-batches come from.
     :param likelihood: "categorical" (default), "bernoulli", "normal", or a function from the
         network's output to a Pyro distribution whose batch shape is `(batch,)`.
-    :param latent: state_dict names of the parameters that get the prior; default: the weights of
-        all Linear, Conv1d and Conv2d layers.
+    :param latent: state_dict names of the parameters that get the prior; default: every trained
+        matrix and kernel (see `core.latent.latent_names`), not biases and normalization layers.
     :param mixture: options of a `Mixture` that the weights' centers are drawn to, by name; None
         (default): no mixture. Adds the sites `mixture.precision` and, for each weight,
         `<name>.center`, which guides of this project put at E_q[w].
-    :raises ValueError: for an unknown likelihood, a name that is no parameter, or a network
-        without a compressible layer.
+    :raises ValueError: for an unknown likelihood, a name that is no parameter, a network without
+        a weight to compress, or with parameters that cannot be trained.
     """
 
     #: Whether the prior is a probability density, so that a posterior surely exists.
@@ -54,25 +67,28 @@ class NetworkModel(nn.Module):
         super().__init__()
         if isinstance(likelihood, str) and likelihood not in LIKELIHOODS:
             raise ValueError(f"unknown likelihood {likelihood!r}; known: {', '.join(LIKELIHOODS)}")
-        if num_data < 1:
+        if not (isinstance(num_data, numbers.Real) and num_data >= 1 and num_data % 1 == 0):
             raise ValueError(f"num_data must be the number of training examples; got {num_data}")
+        check_network(net)
         self.num_data = num_data
         self.likelihood = LIKELIHOODS.get(likelihood, likelihood)
+        own = float32_if_less(copied(net))
         # In a list, out of sight of nn.Module: `trained()` wants the network untouched.
-        self._original = [copy.deepcopy(net)]
-        self._aliases = _latent_parameters(net, latent)
-        self.weight_names = tuple(self._aliases)
+        self._original = [own]
+        self._places = Places(latent_names(own, latent))
+        self.weight_names = tuple(self._places.names)
+        self._fan_in = {name: fan_in(own, names) for name, names in self._places.names.items()}
         for name in self.weight_names:
-            value = net.get_parameter(name).detach().clone()
+            value = own.get_parameter(name).detach().clone()
             self.register_buffer(_buffer(name), value, persistent=False)
         self.mixture = None
         if mixture is not None:
             self.mixture = Mixture(self.initial_weights().values(), **mixture)
-        self.net = copy.deepcopy(net)
-        for aliases in self._aliases.values():
-            for alias in aliases:
-                _holder(self.net, alias)[alias.rpartition(".")[2]] = None
+        self.net = copied(own)
+        self._places.empty(self.net)
+        self._frozen_norms = frozen_norms(own)
         self._shared: frozenset[str] | None = None
+        self._labels_seen: torch.Size | None = None  # shape of the first example's labels
 
     def prior(self, name: str, weight: Tensor) -> Distribution:
         """The prior of one weight tensor, batch shape that of `weight`."""
@@ -101,25 +117,50 @@ class NetworkModel(nn.Module):
         """The network's own values of the latent weights, by state_dict name."""
         return {name: self.get_buffer(_buffer(name)) for name in self.weight_names}
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def latent_share(self) -> float:
+        """The fraction of the network's floating-point numbers that is latent, within (0, 1].
+
+        The others, biases and statistics of normalization layers, are point parameters and buffers.
+        """
+        state = dict(self._original[0].state_dict(keep_vars=True))
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        total = float_numbers(tensors[name] for name in shared_names(tensors))
+        return float_numbers(self.initial_weights().values()) / total
+
+    def forward(self, x: examples.Inputs, y: Tensor | None = None) -> Tensor:
         output = self.output(x, self.sample_weights())
-        batch = output.shape[0]
-        size = batch if y is None else self.num_data
-        with pyro.plate("data", size, subsample=torch.arange(batch, device=output.device)):
+        batch = examples.tensors(output)[0]
+        size = len(batch) if y is None else self.num_data
+        if len(batch) > size:
+            raise ValueError(
+                f"num_data is {size}, but one batch holds {len(batch)} examples: num_data is the "
+                "number of training examples, not of batches"
+            )
+        with pyro.plate("data", size, subsample=torch.arange(len(batch), device=batch.device)):
             return self.observe(x, output, y)
 
-    def observe(self, x: Tensor, output: Tensor, y: Tensor | None) -> Tensor:
+    def observe(self, x: examples.Inputs, output: Tensor, y: Tensor | None) -> Tensor:
         """The statements about the examples, inside their plate; returns the labels.
 
         :raises ValueError: for labels that the output would be broadcast against.
         """
+        if y is not None and self.likelihood_name in ("bernoulli", "normal"):
+            y = y.to(output.dtype)
         return pyro.sample("y", self.likelihood_of(output, y), obs=y)
 
     def likelihood_of(self, output: Tensor, y: Tensor | None) -> Distribution:
-        """p(y | output), after a check of the labels' shape.
+        """p(y | output), after a check of the labels: of all their shapes, and the first values.
 
-        :raises ValueError: for labels that the output would be broadcast against.
+        :raises ValueError: for labels that the likelihood cannot mean, or that the output would
+            be broadcast against.
         """
+        kind = self.likelihood_name
+        if y is not None and kind is not None and self._labels_seen is None:
+            check_labels(y, kind, output)
+            self._labels_seen = y.shape[1:]
+        if kind == "categorical" and self._labels_seen is not None:
+            labels = (len(output), *self._labels_seen) if y is None else y.shape
+            output = classes_last(output, labels)
         likelihood = self.likelihood(output)
         if y is not None and likelihood.shape()[-y.dim() :] != y.shape:
             raise ValueError(
@@ -128,7 +169,12 @@ class NetworkModel(nn.Module):
             )
         return likelihood
 
-    def output(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    @property
+    def likelihood_name(self) -> str | None:
+        """The likelihood by name; None for a function of the user's."""
+        return next((k for k, known in LIKELIHOODS.items() if known is self.likelihood), None)
+
+    def output(self, x: examples.Inputs, weights: dict[str, Tensor]) -> Tensor:
         """The network's output at the given latent weights, point parameters as they are."""
         state_parameters("net", self.net)
         if self._shared is None:
@@ -138,10 +184,12 @@ class NetworkModel(nn.Module):
         values = {k: torch.clone(v) if k in self._shared else v for k, v in weights.items()}
         return self.compute(x, values)
 
-    def compute(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    def compute(self, x: examples.Inputs, weights: dict[str, Tensor]) -> Tensor:
         """The network's output with these weights in their places."""
-        with self._installed(self.net, weights):
-            return self.net(x)
+        for path in self._frozen_norms:
+            self.net.get_submodule(path).training = False
+        with self._places.filled(self.net, weights):
+            return examples.call(self.net, _float32_if_less(x))
 
     @torch.no_grad()
     def trained(self) -> nn.Module:
@@ -149,109 +197,38 @@ class NetworkModel(nn.Module):
 
         Latent weights keep their initial values; their approximate posterior is the guide's.
         """
-        net = copy.deepcopy(self._original[0])
+        net = copied(self._original[0])
         net.load_state_dict(self.net.state_dict(), strict=False)
         return net
 
-    @contextmanager
-    def _installed(self, net: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-        places = [
-            (_holder(net, alias), alias.rpartition(".")[2], weights[name])
-            for name, aliases in self._aliases.items()
-            for alias in aliases
-        ]
-        try:
-            for holder, key, value in places:
-                holder[key] = value
-            yield
-        finally:
-            for holder, key, _ in places:
-                holder[key] = None
+    def _find_shared(self, x: examples.Inputs) -> frozenset[str]:
+        """Names of weights that one forward pass uses more than once, seen in a dry run.
 
-    @torch.no_grad()
-    def _find_shared(self, x: Tensor) -> frozenset[str]:
-        """Names of weights that one forward pass uses more than once, seen in a dry run."""
+        :raises ValueError: for an output that the likelihood cannot read.
+        """
         uses: Counter[str] = Counter()
-        counted = {
-            name: _counted(value, name, uses) for name, value in self.initial_weights().items()
-        }
         # A copy in evaluation mode: no BatchNorm statistics change and no dropout noise is drawn.
-        net = copy.deepcopy(self.net).eval()
-        with self._installed(net, counted):
-            net(x[:2])
-        tied = {name for name, aliases in self._aliases.items() if len(aliases) > 1}
+        net = copied(self.net).eval()
+        with gradients():
+            initial = self.initial_weights().items()
+            weights = {name: counted(value, name, uses) for name, value in initial}
+            some = examples.each(x, lambda tensor: tensor[:2].detach().clone())
+            with self._places.filled(net, weights):
+                output = examples.call(net, _float32_if_less(some))
+            if self.likelihood_name is not None:
+                check_output(output, self.likelihood_name)
+        tied = {name for name, names in self._places.names.items() if len(names) > 1}
         return frozenset(tied | {name for name, count in uses.items() if count > 1})
 
 
-class _Counted(Tensor):
-    """A tensor that counts the operations it goes into."""
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        with torch._C.DisableTorchFunctionSubclass():
-            result = func(*args, **(kwargs or {}))
-        # Looking at an attribute (`weight.shape`) is no use of the weight.
-        if getattr(func, "__name__", "") != "__get__":
-            for arg in _flat([*args, *(kwargs or {}).values()]):
-                if isinstance(arg, _Counted):
-                    arg.uses[arg.name_of_weight] += 1
-        return result
-
-
-def _flat(values: Iterable) -> Iterator:
-    """The values, and those in lists and tuples among them (`torch.cat` takes such)."""
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _flat(value)
-        else:
-            yield value
-
-
-def _counted(value: Tensor, name: str, uses: Counter) -> Tensor:
-    result = value.clone().as_subclass(_Counted)
-    result.uses, result.name_of_weight = uses, name
-    return result
-
-
-def _latent_parameters(net: nn.Module, latent: Iterable[str] | None) -> dict[str, list[str]]:
-    """State_dict name of each latent parameter -> all its names (more than one where tied)."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in net.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    parameters = dict(net.named_parameters(remove_duplicate=False))
-    if latent is None:
-        latent = [
-            f"{path}.weight" if path else "weight"
-            for path, module in net.named_modules()
-            if isinstance(module, _COMPRESSIBLE)
-        ]
-        latent = [name for name in latent if name in parameters]
-    latent = list(latent)
-    if not latent:
-        raise ValueError(
-            "the network has no compressible layer (Linear, Conv1d or Conv2d) with an ordinary "
-            "weight parameter: name the parameters that should get the prior in `latent`"
-        )
-    unknown = [name for name in latent if name not in parameters]
-    if unknown:
-        raise ValueError(
-            f"latent: {unknown[0]!r} is no parameter of the network; it has: "
-            f"{', '.join(parameters)}"
-        )
-    result: dict[str, list[str]] = {}
-    for name in latent:
-        aliases = names[id(parameters[name])]
-        result.setdefault(aliases[0], aliases)
-    return result
-
-
-def _holder(net: nn.Module, name: str) -> dict[str, Tensor | None]:
-    """The parameter dictionary that holds `name`.
-
-    Written to directly: an ordinary assignment of something that is no `nn.Parameter` is refused.
-    """
-    return net.get_submodule(name.rpartition(".")[0])._parameters
+def _float32_if_less(x: examples.Inputs) -> examples.Inputs:
+    """Inputs of fewer than 32 bits as float32, which the copied network's tensors are."""
+    if isinstance(x, Tensor) and not (x.is_floating_point() and x.element_size() < 4):
+        return x
+    return examples.each(
+        x, lambda t: t.float() if t.is_floating_point() and t.element_size() < 4 else t
+    )
 
 
 def _buffer(name: str) -> str:
-    return "initial_" + name.replace(".", "__")
+    return "initial_" + key(name)

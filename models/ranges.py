@@ -1,12 +1,12 @@
 """Where learned ranges start, and how large their gradients are."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..common.modules import copied
 from ..distributions.quantiser import largest_code, step_of
 
 RANGES = ("published", "lsq", "pact")
@@ -30,7 +30,7 @@ def measured(
     :param weights: by state_dict name.
     :param relus: paths of the ReLUs.
     """
-    net, found = copy.deepcopy(net).to(x.device).eval(), Measured({}, {}, {})
+    net, found = copied(net).to(x.device).eval(), Measured({}, {}, {})
 
     def count(name: str, weight: Tensor):
         def hook(module, given, output) -> None:

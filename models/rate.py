@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
+from .core.names import key
 from .densities import Densities, degrees, spread
 from .descent import descend
 from .living import chain_of, indices, living, living_inputs, smaller
@@ -90,19 +91,19 @@ class Rate(NetworkModel):
             size = value.square().mean().sqrt()
             if size < 1e-6:  # of zeros: about what a layer is initialised with
                 size = size.new_tensor(max(value[:1].numel(), 1) ** -0.5)
-            self.log_step[_key(name)] = nn.Parameter((coarseness * size).log())
-            self.densities[_key(name)] = Densities(value, units)
+            self.log_step[key(name)] = nn.Parameter((coarseness * size).log())
+            self.densities[key(name)] = Densities(value, units)
             units = value.shape[0] if value.dim() > 1 else units
             alive = torch.ones(len(value), dtype=torch.uint8, device=value.device)
-            self.register_buffer("alive_" + _key(name), alive)
+            self.register_buffer("alive_" + key(name), alive)
         self.refresh({k: (v / self.step(k)).round() for k, v in initial.items()})
 
     def step(self, name: str) -> Tensor:
         """The spacing of a tensor's lattice, scalar, with its gradient."""
-        return self.log_step[_key(name)].exp()
+        return self.log_step[key(name)].exp()
 
     def prior(self, name: str, weight: Tensor) -> Lattice:
-        return self.densities[_key(name)].lattice(self.step(name))
+        return self.densities[key(name)].lattice(self.step(name))
 
     def sample_weights(self) -> dict[str, Tensor]:
         state_parameters("log_step", self.log_step)
@@ -169,7 +170,7 @@ class Rate(NetworkModel):
 
     def alive(self) -> dict[str, Tensor]:
         """Which output units have not been removed: bool, by the weights' names."""
-        return {name: self.get_buffer("alive_" + _key(name)).bool() for name in self.weight_names}
+        return {name: self.get_buffer("alive_" + key(name)).bool() for name in self.weight_names}
 
     def arithmetic(self) -> tuple[bytes, ...]:
         """What changes when units are removed: which are left, by the weights."""
@@ -193,7 +194,7 @@ class Rate(NetworkModel):
         ):
             return
         for name, units in found.items():
-            self.get_buffer("alive_" + _key(name)).copy_(units)
+            self.get_buffer("alive_" + key(name)).copy_(units)
         self._indices = None
 
     def _left(self, name: str, alive: dict[str, Tensor]) -> tuple[int, int]:
@@ -222,7 +223,7 @@ class Rate(NetworkModel):
         """Fit the tables to whole numbers of steps, by the weights' names; in place."""
         alive, units, degree = self.alive(), 0, None
         for name in self._in_order:
-            value, tables = levels[name], self.densities[_key(name)]
+            value, tables = levels[name], self.densities[key(name)]
             if value.dim() < 2:
                 tables.refresh(value)
                 continue
@@ -250,15 +251,10 @@ class Rate(NetworkModel):
         result = {}
         for name, value in levels.items():
             price = self.prior(name, value).price(value).sum()
-            result[name] = price + self.densities[_key(name)].own_nats
+            result[name] = price + self.densities[key(name)].own_nats
         return result
 
 
 def _forget_indices(model: Rate, keys) -> None:
     """After a state_dict was loaded, with other units alive."""
     model._indices = None
-
-
-def _key(name: str) -> str:
-    """A state_dict name as a key of nn.ParameterDict, which takes no dots."""
-    return name.replace(".", "__")

@@ -1,10 +1,11 @@
 """A teacher's soft labels beside the true ones: distillation (Hinton, Vinyals and Dean 2015)."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, softmax
+
+from ..common.examples import Inputs, call, tensors
+from ..common.modules import copied
 
 
 class Teacher:
@@ -23,14 +24,15 @@ class Teacher:
             raise ValueError(f"alpha, the teacher's share, must be within (0, 1); got {alpha}")
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be positive and finite; got {temperature}")
-        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.net = copied(net).eval().requires_grad_(False)
         self.alpha, self.temperature = alpha, temperature
 
     @torch.no_grad()
-    def soft(self, x: Tensor) -> Tensor:
+    def soft(self, x: Inputs) -> Tensor:
         """The teacher's probabilities at temperature T, shape `(batch, classes)`."""
-        net = self.net.to(x if x.is_floating_point() else x.device)
-        return softmax(net(x) / self.temperature, -1)
+        like = tensors(x)[0]
+        net = self.net.to(like if like.is_floating_point() else like.device)
+        return softmax(call(net, x) / self.temperature, -1)
 
     def lesson(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The labels, and the teacher's probabilities.

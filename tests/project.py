@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("compression", "diagnostics", "distributions", "guides", "models", "workbench")
+PACKAGES = (
+    "common", "compression", "diagnostics", "distributions", "guides", "models", "workbench",
+)  # fmt: skip
 NOT_OURS = {"__pycache__", "build", "dist", "venv"}  # and all whose names begin with a dot
 
 

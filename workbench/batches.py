@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, take
 from .augment import corners, moved
 from .options import Options
 
@@ -27,31 +28,31 @@ class Batches:
     """
 
     def __init__(
-        self, model: nn.Module, train: tuple[Tensor, Tensor], options: Options,
+        self, model: nn.Module, train: tuple[Inputs, Tensor], options: Options,
         say: Callable[[str], None],
     ):  # fmt: skip
         self.x, self.y = train
         self._seed, self._most = options.seed, options.shift
-        self.batch = min(options.batch_size, len(self.x))
-        self.steps = len(self.x) // self.batch  # in an epoch
-        if self._most and self.x.dim() != 4:
-            raise ValueError(
-                f"shift moves images (N, channels, height, width), not {tuple(self.x.shape)}"
-            )
+        self.batch = min(options.batch_size, len(self.y))
+        self.steps = len(self.y) // self.batch  # in an epoch
+        shape = tuple(self.x.shape) if isinstance(self.x, Tensor) else type(self.x).__name__
+        if self._most and len(shape) != 4:
+            raise ValueError(f"shift moves images (N, channels, height, width), not {shape}")
         self._soft = None
         teacher = getattr(model, "teacher", None)
-        if teacher is not None and (2 * self._most + 1) ** 2 < options.epochs:
+        few = (2 * self._most + 1) ** 2 < options.epochs
+        if teacher is not None and few and isinstance(self.x, Tensor):
             say("asking the teacher about all examples, wherever they may be moved to")
             self._soft = self._ask(teacher)
 
     def order(self, epoch: int) -> Tensor:
         """The epoch's order of the examples: a function of seed and epoch alone."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.x), generator=generator).to(self.x.device)
+        return torch.randperm(len(self.y), generator=generator).to(self.y.device)
 
-    def take(self, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def take(self, chosen: Tensor, seed: int) -> tuple[Inputs, Tensor]:
         """Inputs and labels of a batch; the seed decides where images are moved to."""
-        x, y = self.x[chosen], self.y[chosen]
+        x, y = take(self.x, chosen), self.y[chosen]
         at = corners(len(chosen), self._most, seed)
         if self._most:
             x = moved(x, self._most, at)

@@ -53,7 +53,10 @@ def fingerprint(*tensors: Tensor) -> str:
     """A short sum of shapes and contents, to recognise the same data again."""
     total = 0
     for tensor in tensors:
-        array = tensor.detach().cpu().contiguous().numpy()
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.is_floating_point() and tensor.element_size() < 4:
+            tensor = tensor.float()  # numpy has no bfloat16
+        array = tensor.numpy()
         total = zlib.crc32(array.tobytes(), zlib.crc32(repr(array.shape).encode(), total))
     return f"{total:08x}"
 

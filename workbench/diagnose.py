@@ -4,8 +4,10 @@ import pyro
 import torch
 from torch import Tensor
 
+from ..common.examples import Inputs, check_pair, take, tensors
+from ..common.labels import check_labels
+from ..common.modes import modes_kept
 from ..guides.elbo import ELBO
-from .modes import evaluating
 from .steps import Pair
 
 _ADVICE = "try a lower learning rate, or a longer KL warm-up; the last checkpoint is kept"
@@ -15,36 +17,31 @@ class NonFiniteError(ArithmeticError):
     """NaN or infinity in training: in data, loss, gradient or parameter."""
 
 
-def check_data(pair: Pair, x: Tensor, y: Tensor, batch: int) -> None:
-    """Refuse training data that do not fit the model.
+def check_data(pair: Pair, x: Inputs, y: Tensor, batch: int, part: str = "training") -> None:
+    """Refuse data that do not fit the model.
 
-    :raises ValueError: for lengths that differ, labels out of range, or inputs that the network
-        does not take.
+    :raises ValueError: for lengths that differ, labels that the likelihood cannot mean, or inputs
+        that the network does not take.
     :raises NonFiniteError: for NaN or infinity in the inputs or labels.
     """
-    if len(x) == 0 or len(x) != len(y):
-        raise ValueError(f"training data: {len(x)} inputs but {len(y)} labels; both must be > 0")
-    for what, values in (("inputs", x), ("labels", y)):
+    check_pair((x, y), part)
+    for what, values in (*(("inputs", t) for t in tensors(x)), ("labels", y)):
         if values.is_floating_point() and not torch.isfinite(values).all():
             where = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
-            raise NonFiniteError(f"training data: NaN or infinity in the {what} of example {where}")
-    net = pair.model.get_submodule("net")
+            raise NonFiniteError(f"{part} data: NaN or infinity in the {what} of example {where}")
+    net, some = pair.model.get_submodule("net"), take(x, slice(batch))
     try:
-        # So that a look at the data leaves no trace in BatchNorm or the generators.
-        with evaluating(net), torch.no_grad():
-            output = pair.model.output(x[:batch], pair.model.initial_weights())
+        with modes_kept(net), torch.no_grad():
+            net.eval()  # so that a look leaves no trace in BatchNorm or the generators
+            output = pair.model.output(some, pair.model.initial_weights())
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason, shapes = str(error).splitlines()[0], [tuple(t.shape[1:]) for t in tensors(x)]
         raise ValueError(
-            f"the network does not take inputs of shape {tuple(x.shape[1:])}: {reason}"
+            f"the network does not take inputs of shape {', '.join(map(str, shapes))}: {reason}"
         ) from error
-    if not y.is_floating_point() and output.dim() > 1:
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= output.shape[-1]:
-            raise ValueError(
-                f"labels run from {low} to {high}, but the network has {output.shape[-1]} outputs: "
-                f"labels must lie in 0..{output.shape[-1] - 1}"
-            )
+    likelihood = getattr(pair.model, "likelihood_name", None)
+    if likelihood is not None:
+        check_labels(y, likelihood, output, part)
 
 
 def check_state(pair: Pair, step: int) -> None:
@@ -53,7 +50,8 @@ def check_state(pair: Pair, step: int) -> None:
     :raises NonFiniteError: names the parameter or buffer.
     """
     for name, value in pair.state_dict().items():
-        if not torch.isfinite(value).all():
+        # Extra state of a module (get_extra_state) may be anything.
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise NonFiniteError(f"step {step}: NaN or infinity in {_site(name)}; {_ADVICE}")
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..common.modes import evaluating
 from ..compression.scores import chunks, score
 from .data import Dataset, Split
 from .errors import CheckFailed
-from .modes import evaluating
 
 BATCH = 1_000  # fixed, so that the same network gives the same figures in every command
 

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,16 +12,18 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from ..common.examples import count, tensors
+from ..common.modes import gradients, training_mode
 from . import checkpoint, noise_library
 from .batches import Batches
-from .diagnose import NonFiniteError, check_data, check_state, name_culprit
+from .checks import check_run
+from .diagnose import NonFiniteError, check_state, name_culprit
 from .files import remove_leftovers
-from .modes import trainable
 from .options import Options
 from .progress import ProgressLine
 from .schedules import LR_SCHEDULES, kl_factors, kl_weight
 from .steps import CompiledStep, EagerStep, Pair, can_compile
-from .validation import check_validation, validation_error
+from .validation import validation_error
 
 # Below this many weight updates (parameters x steps) compiling takes longer than it saves.
 WORTH_COMPILING = 2e9
@@ -55,6 +58,7 @@ class _Position:
     history: list[Epoch] = field(default_factory=list)
 
 
+@gradients()
 def fit(
     model: nn.Module,
     guide: nn.Module,
@@ -70,10 +74,13 @@ def fit(
 ) -> list[Epoch]:
     """Train a pair in place: plain SVI with `bitsback.ELBO` and Adam, faster and safer.
 
-    A network that is in eval mode as a whole is trained in training mode, and is in eval mode again
-    afterwards. To freeze the statistics of a BatchNorm, put that layer alone in eval mode.
+    A network that came in eval mode is trained in training mode, dropout on and BatchNorm
+    statistics moving; afterwards its modules have their modes again. `model.eval()` before `fit`
+    makes it train in eval mode. Layers whose parameters are frozen do not change. To freeze the
+    statistics of a BatchNorm alone, put that layer in eval mode.
 
-    :param train: inputs and labels, first axis the examples; on the device of the model.
+    :param train: inputs and labels, first axis the examples; on the device of the model. Inputs
+        may be a tuple or dict of tensors (see `common.examples.call`).
     :param validation: the same, only looked at; at least one example.
     :param checkpoint_file: written every so often and at the end of every epoch; if it is there
         already, training goes on from it, and ends with the same bits as an uninterrupted run on
@@ -89,13 +96,10 @@ def fit(
     """
     options = options or Options()
     pair = Pair(model, guide)
-    batch = min(options.batch_size, len(train[0]))
-    check_data(pair, *train, batch)
-    if validation is not None:
-        check_validation(*validation)
+    batch = check_run(pair, train, validation, options.batch_size)
     _seed_everything(options.seed)
-    line = ProgressLine(console, title, options.epochs * (len(train[0]) // batch))
-    try:
+    line = ProgressLine(console, title, options.epochs * (count(train[0]) // batch))
+    with training_mode(pair.model), closing(line):
         batches = Batches(model, train, options, line.say)
         step = _make_step(pair, *batches.take(batches.order(0)[:batch], 0), options, line)
         run = _describe(pair, train, options, step.kind)
@@ -105,16 +109,13 @@ def fit(
         loop = _Loop(pair, step, batches, validation, options, position, each_epoch)
         saved = time.monotonic()
         # An interrupted step leaves parameters half updated, so that nothing is saved but here.
-        with trainable(model.get_submodule("net")):
-            for end_of_epoch in loop:
-                line.update(position.step, loop.text)
-                if end_of_epoch or time.monotonic() - saved > options.checkpoint_seconds:
-                    check_state(pair, position.step)
-                    if checkpoint_file is not None:
-                        checkpoint.save(checkpoint_file, run, _state(pair, step, position))
-                    saved = time.monotonic()
-    finally:
-        line.close()
+        for end_of_epoch in loop:
+            line.update(position.step, loop.text)
+            if end_of_epoch or time.monotonic() - saved > options.checkpoint_seconds:
+                check_state(pair, position.step)
+                if checkpoint_file is not None:
+                    checkpoint.save(checkpoint_file, run, _state(pair, step, position))
+                saved = time.monotonic()
     return position.history
 
 
@@ -206,7 +207,7 @@ def _make_step(pair: Pair, x: Tensor, y: Tensor, options: Options, line: Progres
             obstacle = f"torch.compile failed ({_first_line(error)})"
     if options.step == "compiled":
         raise ValueError(f"the step cannot be compiled: {obstacle}; use --compile auto or no")
-    if x.device.type == "cpu":
+    if y.device.type == "cpu":
         noise_library.say_once(f"training eagerly, which is slower: {obstacle}")
     return EagerStep(pair)
 
@@ -254,13 +255,13 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "shift": options.shift,
         "step": kind,
         "threads": torch.get_num_threads(),
-        "device": str(train[0].device),
+        "device": str(train[1].device),
         "torch": str(torch.__version__),
         "model": _summary(pair.model) + _summary(getattr(pair.model, "mixture", None)),
         "guide": _summary(pair.guide),
         "network": repr(pair.model.get_submodule("net")),
         "parameters": [f"{k} {tuple(p.shape)}" for k, p in pair.named_parameters()],
-        "data": checkpoint.fingerprint(*train),
+        "data": checkpoint.fingerprint(*tensors(train)),
     } | _teacher(pair.model)
 
 

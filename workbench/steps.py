@@ -210,6 +210,8 @@ class CompiledStep:
 
 def can_compile(pair: Pair, x: Tensor) -> str | None:
     """None if a compiled step would do; else what stands against it, in words."""
+    if not isinstance(x, Tensor):
+        return "the inputs are several tensors"
     if x.device.type != "cpu":
         return "the device is not a CPU"
     if not noise_library.available():

@@ -32,7 +32,7 @@ def save_guide(
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
         for part, module in (("model", model), ("guide", guide))
-        for name, tensor in module.state_dict().items()
+        for name, tensor in _tensors(path, module).items()
     }
     description = {
         "format": FORMAT,
@@ -41,6 +41,17 @@ def save_guide(
         "about": dict(about or {}),
     }
     write_atomic(Path(path), save(tensors, {"bitsback": json.dumps(description, sort_keys=True)}))
+
+
+def _tensors(path: str | Path, module: nn.Module) -> dict[str, Tensor]:
+    state = module.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path}: {name!r} is extra state of a module (get_extra_state), and no tensor: a "
+                "pair with it cannot be saved"
+            )
+    return state
 
 
 def load_guide(path: str | Path, model: nn.Module, guide: nn.Module) -> dict[str, str]:

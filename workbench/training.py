@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from ..common.modes import evaluating
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
@@ -14,7 +15,6 @@ from .bops import log_errors
 from .data import Dataset
 from .fit import Options, fit
 from .kept import about
-from .modes import evaluating
 from .options import SMALL_BATCH
 from .polish import polish
 from .settings import Settings

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution
 
+from ..common.modes import evaluating
 from ..compression.scores import check_data, chunks, score, spread_of
-from .modes import evaluating
 from .steps import Pair
 
 

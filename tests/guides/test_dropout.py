@@ -128,7 +128,7 @@ def test_single_inputs_and_tied_weights():
     model, guide = make(nn.Sequential(net, nn.Flatten(), nn.Linear(12, 2)), first=0.9)
     assert not guide.posterior().weights["0.0.weight"].stddev.any()
     assert torch.isfinite(
-        torch.tensor(ELBO().loss(model, guide, torch.randn(6, 1, 5), torch.zeros(6)))
+        torch.tensor(ELBO().loss(model, guide, torch.randn(6, 1, 5), torch.zeros(6).long()))
     )
 
 

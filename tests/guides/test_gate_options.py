@@ -76,8 +76,8 @@ def test_coupled_widths_by_enumeration(gates):
     """KL to the normalised field, over all states of the gates of three tensors, but for log Z."""
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-    options = {"prune": False, "objective": "exact", "cost": 0.02, "gates": gates}
-    model = BayesianBits(layers, 10, coupling=0.7, **options)
+    options = {"prune": False, "objective": "exact", "cost": 0.01, "gates": gates}
+    model = BayesianBits(layers, 20, coupling=0.7, **options)
     model.measure(X)
     guide = GateChain(model)
     scatter(guide)
@@ -98,7 +98,7 @@ def test_coupled_widths_by_enumeration(gates):
     q, p = [], []
     for i, j, k in product(range(len(every)), repeat=3):
         q.append(log_q[0][i] + log_q[1][j] + log_q[2][k])
-        # 10 data x 0.02 nats x 0.7, times the share of the largest layer's 48 MACs.
+        # 20 data x 0.01 nats x 0.7, times the share of the largest layer's 48 MACs.
         price = 0.14 * 24 / 48 * (abs(bits[0][i] - bits[1][j]) + abs(bits[1][j] - bits[2][k]))
         p.append(log_p[0][i] + log_p[1][j] + log_p[2][k] - price)
     q, p = torch.stack(q).double(), torch.stack(p).double()
@@ -135,8 +135,8 @@ def test_priced_bops_by_enumeration(objective):
     """Over all states of three tensors' gates; exact, KL to the Gibbs prior but for log Z."""
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-    options = {"prune": False, "objective": objective, "cost": 0.02, "priced": "bops"}
-    model = BayesianBits(layers, 10, **options)
+    options = {"prune": False, "objective": objective, "cost": 0.01, "priced": "bops"}
+    model = BayesianBits(layers, 20, **options)
     model.measure(X)
     model.beta.fill_(3.0)
     guide = GateChain(model)
@@ -151,7 +151,7 @@ def test_priced_bops_by_enumeration(objective):
     q, p = [], []
     for i, j, k in product(range(3), repeat=3):
         w, x, v = (2 ** (1 + state) for state in (i, j, k))
-        # 10 data x 0.02 nats a bit of the 48 MACs of the first layer where inputs have 8 bits.
+        # 20 data x 0.01 nats a bit of the 48 MACs of the first layer where inputs have 8 bits.
         price = 3 * 0.2 / 48 * (48 * w + 24 * v * x / 8)
         q.append(log_q[0][i] + log_q[1][j] + log_q[2][k])
         p.append(log_p[0][i] + log_p[1][j] + log_p[2][k] - price if objective == "exact" else price)

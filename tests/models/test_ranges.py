@@ -8,6 +8,7 @@ import torch
 from bitsback.distributions.quantiser import step_of
 from bitsback.guides import ELBO, GateChain
 from bitsback.models import BayesianBits
+from bitsback.models.core.names import key
 from bitsback.models.ranges import lsq_range, measured
 from pyro.infer import SVI
 from torch import nn
@@ -54,7 +55,7 @@ def test_lsq_scales_the_gradient_by_values_and_largest_code(signed):
                 reach.zero_()
         value = model.quantised(site, x, torch.ones(0))
         value.pow(2).sum().backward()
-        gradients[ranges] = model.log_range[site.replace(".", "__")].grad
+        gradients[ranges] = model.log_range[key(site)].grad
     scale = (24 * 7) ** -0.5 if signed else (8 * 15) ** -0.5
     torch.testing.assert_close(gradients["lsq"], scale * gradients["published"])
 

@@ -34,8 +34,8 @@ def test_real_labels(trained):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (torch.zeros(4, 6), torch.zeros(3).long(), "4 inputs but 3 labels"),
-        (torch.zeros(0, 6), torch.zeros(0).long(), "0 inputs but 0 labels"),
+        (torch.zeros(4, 6), torch.zeros(3).long(), "4 inputs and 3 labels"),
+        (torch.zeros(0, 6), torch.zeros(0).long(), "0 inputs and 0 labels"),
         (torch.zeros(4, 5), torch.zeros(4).long(), r"does not take inputs of shape \(5,\): mat1"),
         (torch.zeros(4, 6), torch.tensor([0, 1, 3, 2]), r"from 0 to 3, .*3 outputs.* in 0\.\.2"),
         (torch.zeros(4, 6), torch.tensor([0, 1, -1, 2]), "from -1 to 2"),

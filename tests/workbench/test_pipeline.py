@@ -10,12 +10,8 @@ import torch
 from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
-<<<<<<< HEAD
 from bitsback.workbench import pipeline, training
-=======
-from bitsback.workbench import pipeline
 from bitsback.workbench.checkpoint import read
->>>>>>> wt-d
 from bitsback.workbench.data import load_data
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.evaluate import evaluate

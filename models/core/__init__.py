@@ -1,0 +1,1 @@
+"""What the models share: which weights are latent, where they stand, how names become keys."""
