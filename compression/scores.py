@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..common.labels import classes_last
 
 LIKELIHOODS = ("categorical", "bernoulli", "normal")
 CHUNK = 1024  # most examples evaluated at a time, so that memory does not grow with the data
