@@ -96,19 +96,32 @@ class Model:
         rows = shape[0] if len(shape) > 1 else 1
         grid, bounds = self._grids.code(rows, tensor)
         self._charge("codebooks")
+        codes = tensor.codes if tensor is not None else None
+        codes = self._codes(shape, rows, role, bounds, codes)
+        try:
+            return Quantised(codes.reshape(shape), grid)
+        except ValueError as error:
+            raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
+
+    def _codes(
+        self,
+        shape: tuple[int, ...],
+        rows: int,
+        role: str,
+        bounds: tuple[int, int],
+        codes: np.ndarray | None,
+    ) -> np.ndarray:
+        """The codes of a tensor: which are nonzero, then their values."""
         geometry, degree = self._geometry(shape, role)
         columns = len(geometry.group)
-        codes = tensor.codes.reshape(rows, columns) if tensor is not None else None
+        codes = codes.reshape(rows, columns) if codes is not None else None
         flags = self._positions(role, rows, geometry, codes, degree)
         self._charge("positions" if role == "weight" else "biases")
         codes = self._values(flags, bounds, geometry, codes)
         self._charge("values" if role == "weight" else "biases")
         if role == "weight":
             self._units, self._kept = (codes != 0).sum(axis=1), None
-        try:
-            return Quantised(codes.reshape(shape), grid)
-        except ValueError as error:
-            raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
+        return codes
 
     def _geometry(self, shape: tuple[int, ...], role: str) -> tuple[Geometry, np.ndarray | None]:
         """Of a tensor's columns; and the log odds that the units before lend each of them."""
