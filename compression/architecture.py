@@ -11,12 +11,13 @@ refuses any other.
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from ..graph import GraphNetwork
 from .errors import CorruptFile
 from .layers import Layer, describe_layer
 from .nodes import (
@@ -83,6 +84,9 @@ class Architecture:
             _set_tensor(net, name, _get_tensor(net, original))
         return net
 
+    def check(self, tensors: Mapping[str, object]) -> None:
+        """Raise CorruptFile if tensors do not fit each other; nothing to check here."""
+
     def version(self) -> int:
         """The first version of the file format that has its shortest form."""
         short = self._short_form()
@@ -143,12 +147,16 @@ class Architecture:
 def describe(
     net: nn.Module, label: str | None = None, weights: Collection[str] = ()
 ) -> Architecture:
-    """The architecture of a network.
+    """The architecture of a network; of a traced one, its graph.
 
     :param weights: state_dict names to treat as weights besides those of Linear and Conv layers;
         a network with such weights is described by its tensors.
     :raises ValueError: a tensor's dtype, or a name or size, is beyond what a file can hold.
     """
+    if isinstance(net, GraphNetwork):
+        from .graph_architecture import describe_graph
+
+        return describe_graph(net, label)
     state = net.state_dict(keep_vars=True)
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or _dtype(tensor) not in DTYPES:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 3  # the newest; a file has the first version that has all that is in it
+VERSION = 4  # the newest; a file has the first version that has all that is in it
+GRAPHS = 4  # the version whose architectures are graphs
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
 MAX_ARCHITECTURE = 1 << 20  # bytes
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
@@ -48,7 +49,7 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
         raise ValueError(f"the architecture takes more than {MAX_ARCHITECTURE} bytes")
     stream_class, model_class = CODERS[coder]
     stream = stream_class()
-    model = model_class(stream)
+    model = _model(archive.architecture, model_class, stream)
     plain = []
     for spec in archive.architecture.tensors():
         tensor = archive.tensors[spec.name]
@@ -132,13 +133,15 @@ def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict
 def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archive, dict]:
     """The archive, and what the header says; `charge` is told the bits of each part."""
     from .architecture import Architecture
+    from .graph_architecture import GraphArchitecture
 
     body = _verified(data)
     number, place = _read_varint(body, len(MAGIC) + 1)
     length, which = divmod(number, len(CODERS))
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
-    architecture = Architecture.from_bytes(body[place : place + length], body[len(MAGIC)])
+    kind = GraphArchitecture if body[len(MAGIC)] == GRAPHS else Architecture
+    architecture = kind.from_bytes(body[place : place + length], body[len(MAGIC)])
     if _decisions(architecture) > MAX_SYMBOLS_PER_BYTE * len(data):
         raise CorruptFile("the file declares more weights than its bytes can hold")
     body = memoryview(body)[place + length :]
@@ -151,12 +154,13 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
         charge(spec.name, "raw", 8.0 * size)
         body = body[size:]
     coder = list(CODERS)[which]
-    tensors |= _decode_stream(coder, bytes(body), specs, charge)
+    tensors |= _decode_stream(coder, bytes(body), architecture, charge)
+    architecture.check(tensors)
     return Archive(architecture, tensors), {"coder": coder, "shapes": length}
 
 
 def _decode_stream(
-    coder: str, data: bytes, specs: list[TensorSpec], charge: Callable[[str, str, float], None]
+    coder: str, data: bytes, architecture: Architecture, charge: Callable[[str, str, float], None]
 ) -> dict[str, Quantised | np.ndarray]:
     stream_class, model_class = CODERS[coder]
     stream = stream_class(data)
@@ -167,14 +171,23 @@ def _decode_stream(
         charge(name, part, stream.bits() - before)
         before = stream.bits()
 
-    model = model_class(stream, spent)
+    model = _model(architecture, model_class, stream, spent)
     tensors = {}
-    for spec in specs:
+    for spec in architecture.tensors():
         name = spec.name
         if not _is_plain(spec):
             tensors[name] = _code(model, spec)
     stream.check_end()
     return tensors
+
+
+def _model(architecture: Architecture, model_class: type, *arguments: object) -> Model | Published:
+    """What codes the tensors: of a graph it knows which tensors lend each other their units."""
+    if model_class is Model and architecture.version() == GRAPHS:
+        from .graph_lenders import LendingModel
+
+        return LendingModel(architecture.described, *arguments)
+    return model_class(*arguments)
 
 
 def _verified(data: bytes) -> bytes:

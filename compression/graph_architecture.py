@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..graph import GraphNetwork, parameters_of, roles
 from ..graph.ir import Graph, Node
+from .architecture import Architecture
 from .archive import Quantised
 from .errors import CorruptFile
 from .graph_lenders import choose_lenders, code_lenders
@@ -24,10 +25,12 @@ from .graph_names import Names, check_names
 from .graph_parts import Described, Entry, coding_order, ordered
 from .graph_primer import PRIMER
 from .graph_section import GraphCoder
+from .graph_short import as_chain
 from .graph_symbols import Symbols
 from .nodes import DTYPES as STORED
 from .nodes import TensorSpec
 from .range_coder import Stream
+from .short_form import short_form
 
 VERSION = 4  # of the file format
 _ROLES = {"weight": "weight", "vector": "bias", "mask": "mask", "raw": "raw"}
@@ -105,14 +108,19 @@ class GraphArchitecture:
             raise CorruptFile(f"the graph in the file makes no sense: {error}") from None
 
 
-def describe_graph(network: GraphNetwork, label: str | None = None) -> GraphArchitecture:
-    """The architecture of a traced network.
+def describe_graph(
+    network: GraphNetwork, label: str | None = None
+) -> GraphArchitecture | Architecture:
+    """The architecture of a traced network; one of layers if it has a short form.
 
     :raises ValueError: it is beyond what a file can hold.
     """
     described = _described(network, label)
-    _code(Symbols(Stream(), _primed()), described)  # so that limits are met now, not later
-    return GraphArchitecture(described)
+    chain = as_chain(described)
+    if chain is not None and short_form(chain, label) is not None:
+        return Architecture(chain, label=label)
+    data, _ = write(described)  # at once, so that limits are met now
+    return GraphArchitecture(described, data)
 
 
 def write(

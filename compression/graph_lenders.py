@@ -7,7 +7,7 @@ mostly it is the tensor before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from .context import Model
 from .errors import CorruptFile
 from .graph_parts import Described, Entry
 from .graph_symbols import Symbols
-from .range_coder import Stream
 
 MAX_LENDERS = 64
 _BEFORE, _NOBODY, _LISTED = range(3)
@@ -128,18 +127,12 @@ def _produced(
 class LendingModel(Model):
     """The range coder's model, with columns that belong to the units of any earlier tensors.
 
-    :param stream: as of `Model`.
     :param described: whose tensors they are; coded in the order of its entries.
-    :param charge: as of `Model`.
+    :param arguments: those of `Model`.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        described: Described,
-        charge: Callable[[str], None] = lambda part: None,
-    ) -> None:
-        super().__init__(stream, charge)
+    def __init__(self, described: Described, *arguments: Any) -> None:
+        super().__init__(*arguments)
         entries = filter(borrows, described.entries)
         self._coming = iter(list(zip(entries, described.lenders, strict=True)))
         self._lent: list[np.ndarray] = []  # weights of each output unit, of each weight tensor

@@ -15,10 +15,11 @@ from .project import ROOT, parse, sources
 # The façade and `__main__` are part "bitsback"; a package may always import itself.
 MAY_IMPORT = {
     "posterior": set(),
+    "graph": set(),
     "distributions": set(),
     "models": {"distributions"},
     "guides": {"distributions", "posterior"},
-    "compression": {"posterior"},
+    "compression": {"graph", "posterior"},
     "diagnostics": {"posterior"},
     "methods": {"models", "guides", "compression", "posterior"},
 }
