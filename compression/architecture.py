@@ -11,13 +11,13 @@ refuses any other.
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..graph import GraphNetwork, roles
+from ..graph import GraphNetwork
 from .errors import CorruptFile
 from .layers import Layer, describe_layer
 from .limits import MAX_NAME, MAX_TENSORS, check_name, check_shape, check_total
@@ -78,6 +78,9 @@ class Architecture:
         for name, original in self.ties:
             _set_tensor(net, name, _get_tensor(net, original))
         return net
+
+    def check(self, tensors: Mapping[str, object]) -> None:
+        """Raise CorruptFile if tensors do not fit each other; nothing to check here."""
 
     def version(self) -> int:
         """The first version of the file format that has its shortest form."""
@@ -142,12 +145,16 @@ class Architecture:
 def describe(
     net: nn.Module, label: str | None = None, weights: Collection[str] = ()
 ) -> Architecture:
-    """The architecture of a network.
+    """The architecture of a network; of a traced one, its graph.
 
     :param weights: state_dict names to treat as weights besides those of Linear and Conv layers;
         a network with such weights is described by its tensors.
     :raises ValueError: a tensor's dtype, or a name or size, is beyond what a file can hold.
     """
+    if isinstance(net, GraphNetwork):
+        from .graph_architecture import describe_graph
+
+        return describe_graph(net, label)
     state = net.state_dict(keep_vars=True)
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or _dtype(tensor) not in DTYPES:
@@ -188,13 +195,6 @@ def _listed(
     net: nn.Module, state: dict[str, Tensor], weights: Collection[str]
 ) -> Iterator[TensorSpec]:
     """Every state_dict entry with its role."""
-    if isinstance(net, GraphNetwork):
-        kinds = {"vector": "bias"}
-        for name, role in roles(net).items():
-            yield TensorSpec(
-                name, tuple(state[name].shape), kinds.get(role, role), _dtype(state[name])
-            )
-        return
     modules = dict(net.named_modules(remove_duplicate=False))
     for name, tensor in state.items():
         path, _, leaf = name.rpartition(".")

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 3  # the newest; a file has the first version that has all that is in it
+VERSION = 4  # the newest; a file has the first version that has all that is in it
+GRAPHS = 4  # the version whose architectures are graphs
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
@@ -49,7 +50,7 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
         raise ValueError(f"the architecture takes more than {MAX_ARCHITECTURE} bytes")
     stream_class, model_class = CODERS[coder]
     stream = stream_class()
-    model = model_class(stream)
+    model = _model(archive.architecture, model_class, stream)
     plain = []
     for spec in archive.architecture.tensors():
         tensor = archive.tensors[spec.name]
@@ -135,15 +136,13 @@ def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict
 
 def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archive, dict]:
     """The archive, and what the header says; `charge` is told the bits of each part."""
-    from .architecture import Architecture
-
     body = _verified(data)
     number, place = _read_varint(body, len(MAGIC) + 1)
     length, which = divmod(number, len(CODERS))
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
     shapes = bytes(body[place : place + length])
-    architecture = Architecture.from_bytes(shapes, body[len(MAGIC)])
+    architecture = _architecture(shapes, body[len(MAGIC)])
     try:
         check_decisions(_decisions(architecture), len(data))
     except ValueError:
@@ -158,12 +157,26 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
         charge(spec.name, "raw", 8.0 * size)
         body = body[size:]
     coder = list(CODERS)[which]
-    tensors |= _decode_stream(coder, body, specs, charge)
+    tensors |= _decode_stream(coder, body, architecture, charge)
+    architecture.check(tensors)
     return Archive(architecture, tensors), {"coder": coder, "shapes": length}
 
 
+def _architecture(data: bytes, version: int) -> Architecture:
+    if version == GRAPHS:
+        from .graph_architecture import GraphArchitecture
+
+        return GraphArchitecture.from_bytes(data, version)
+    from .architecture import Architecture
+
+    return Architecture.from_bytes(data, version)
+
+
 def _decode_stream(
-    coder: str, data: memoryview, specs: list[TensorSpec], charge: Callable[[str, str, float], None]
+    coder: str,
+    data: memoryview,
+    architecture: Architecture,
+    charge: Callable[[str, str, float], None],
 ) -> dict[str, Quantised | np.ndarray]:
     stream_class, model_class = CODERS[coder]
     stream = stream_class(data)
@@ -174,14 +187,23 @@ def _decode_stream(
         charge(name, part, stream.bits() - before)
         before = stream.bits()
 
-    model = model_class(stream, spent)
+    model = _model(architecture, model_class, stream, spent)
     tensors = {}
-    for spec in specs:
+    for spec in architecture.tensors():
         name = spec.name
         if not _is_plain(spec):
             tensors[name] = _code(model, spec)
     stream.check_end()
     return tensors
+
+
+def _model(architecture: Architecture, model_class: type, *arguments: object) -> Model | Published:
+    """What codes the tensors: of a graph it knows which tensors lend each other their units."""
+    if model_class is Model and architecture.version() == GRAPHS:
+        from .graph_lenders import LendingModel
+
+        return LendingModel(architecture.described, *arguments)
+    return model_class(*arguments)
 
 
 def _verified(data: bytes) -> memoryview:

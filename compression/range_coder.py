@@ -98,12 +98,12 @@ class Stream:
         run(kernel, arguments)
         self._check()
 
-    def decide(self, symbol: int, theta: list[int], seen: list[int], place: int) -> int:
-        """Code one decision with the statistics at `place`; see `kernels.learned_bit`."""
+    def decide(self, symbol: int, theta: list[int], seen: list[int], *places: int) -> int:
+        """Code one decision with the statistics at `places`; see `kernels.learned_bit`."""
         self._reserve(1)
         self._state[LEFT] -= GRID_DECISION - 1
         outcome = kernels.learned_bit(
-            self._state, self._buffer, symbol, theta, seen, (place,), 1, 0, SQUASH
+            self._state, self._buffer, symbol, theta, seen, places, len(places), 0, SQUASH
         )
         self._check()
         return outcome & 1

@@ -34,6 +34,17 @@ _ARITHMETIC: dict[Callable, str] = {
 }  # fmt: skip
 
 
+_COMPARISONS = {python.ge, python.gt, python.le, python.lt, python.eq, python.ne}
+
+
+def _is_check(exported: Any) -> bool:
+    """Whether a node only checks sizes: an assertion, or a comparison for nothing else."""
+    if exported.target in _COMPARISONS:
+        return all(map(_is_check, exported.users))
+    stem = _name(exported.target).partition(".")[0]
+    return stem in _CHECKS or stem.startswith("_assert")
+
+
 class Converter:
     """Turns the nodes of an exported program into nodes of a graph, one after the other.
 
@@ -89,10 +100,10 @@ class Converter:
             left, right = (self._value(part) for part in exported.args)
             self._emit(exported, OPERATORS[_ARITHMETIC[target]], {"left": left, "right": right})
             return
+        if _is_check(exported):
+            return
         name = _name(target)
         stem = name.partition(".")[0]
-        if stem in _CHECKS or stem.startswith("_assert"):
-            return
         arguments = self._bound(exported)
         if stem in _IDENTITIES or (stem == "dropout" and arguments.get("p") == 0):
             self._share(exported, exported.args[0])
@@ -518,10 +529,26 @@ def _conv(self: Converter, exported: Any, arguments: dict) -> None:
 
 def _index(self: Converter, exported: Any, arguments: dict) -> None:
     indices = arguments["indices"]
+    if _chooses_last(exported):
+        given = {"input": arguments["self"], "kept": indices[-1]}
+        self._emit(exported, OPERATORS["pick"], given)
+        return
     if any(not isinstance(index, Ref) for index in indices):
         raise Untraceable(f"{_place(exported)}: an index by tensors that leaves axes out")
     given = {"input": arguments["self"], "indices": indices}
     self._emit(exported, OPERATORS["index"], given)
+
+
+def _chooses_last(exported: Any) -> bool:
+    """Whether an index is a choice of entries of the last axis: flags, and nothing else."""
+    source, (*others, last) = exported.args
+    return (
+        all(other is None for other in others)
+        and isinstance(last, torch.fx.Node)
+        and last.meta["val"].dtype == torch.bool
+        and last.meta["val"].dim() == 1
+        and source.meta["val"].dim() == len(others) + 1
+    )
 
 
 def _addmm(self: Converter, exported: Any, arguments: dict) -> None:

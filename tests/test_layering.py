@@ -16,10 +16,11 @@ from .project import ROOT, parse, sources
 MAY_IMPORT = {
     "common": set(),
     "posterior": set(),
+    "graph": set(),
     "distributions": set(),
-    "models": {"common", "distributions"},
-    "guides": {"common", "distributions", "posterior"},
-    "compression": {"common", "posterior"},
+    "models": {"common", "distributions", "graph"},
+    "guides": {"common", "distributions", "graph", "posterior"},
+    "compression": {"common", "graph", "posterior"},
     "diagnostics": {"posterior"},
     "methods": {"models", "guides", "compression", "posterior"},
 }
