@@ -211,7 +211,7 @@ def _shortest_order(
 def _decoded(data: bytes, archive: Archive, small: nn.Module) -> nn.Module:
     """The network of the bytes, after a check that they say what was encoded."""
     again = decode(data)
-    same = again.architecture == archive.architecture and all(
+    same = again.architecture.to_bytes() == archive.architecture.to_bytes() and all(
         _equal(again.tensors[name], tensor) for name, tensor in archive.tensors.items()
     )
     if not same:

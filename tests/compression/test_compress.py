@@ -371,7 +371,7 @@ def test_a_network_without_a_layer_to_compress():
         compress(net, posterior, validation=(torch.zeros(2, 1).long(), torch.zeros(2).long()))
     norm = nn.LayerNorm(3)
     posterior = Posterior({"weight": WeightPosterior(torch.ones(3), torch.ones(3), torch.ones(()))})
-    with pytest.raises(ValueError, match="no Linear, Conv1d or Conv2d layer"):
+    with pytest.raises(ValueError, match="no matrix or kernel to compress"):
         compress(norm, posterior, validation=(torch.zeros(2, 3), torch.zeros(2).long()))
 
 
