@@ -4,8 +4,8 @@
    parameter, where nothing else reads those that it is computed from.
 2. A BatchNorm behind a convolution or dense layer, and read by nothing before, becomes part of its
    weight and bias. In eval mode that is exact up to float rounding.
-3. A BatchNorm in front of an unpadded convolution or a dense layer, and read by nothing else, becomes
-   part of that.
+3. A BatchNorm in front of an unpadded convolution or a dense layer, and read by nothing else,
+   becomes part of that.
 4. Any other BatchNorm becomes an `affine` operator: two vectors in the place of four.
 """
 
