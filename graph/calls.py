@@ -216,7 +216,7 @@ def windows(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 def sort(input: Tensor, dim: int, descending: bool) -> tuple[Tensor, ...]:
-    return tuple(torch.sort(input, dim, descending, stable=True))
+    return tuple(torch.sort(input, dim=dim, descending=descending, stable=True))
 
 
 def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool) -> Tensor:
@@ -225,6 +225,14 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
 
 def one_hot(input: Tensor, num_classes: int) -> Tensor:
     return F.one_hot(input, num_classes)
+
+
+def cross(input: Tensor, other: Tensor, dim: int) -> Tensor:
+    return torch.linalg.cross(input, other, dim=dim)
+
+
+def feature_alpha_dropout(input: Tensor, p: float, training: bool = False) -> Tensor:
+    return F.feature_alpha_dropout(input, p, training)
 
 
 def full(

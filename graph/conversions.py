@@ -173,6 +173,7 @@ def _masked_fill(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["masked_fill"], arguments)
 
 
+_DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 CONVERSIONS: dict[str, Conversion] = {
     **{f"conv{n}d": _conv for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _conv for n in (1, 2, 3)},
@@ -180,7 +181,7 @@ CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "linalg_matmul", "inner"), _matmul),
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
-    **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout"), _dropout),
+    **dict.fromkeys(_DROPOUTS, _dropout),
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "add": _scaled("add"),

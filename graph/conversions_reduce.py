@@ -17,10 +17,8 @@ Conversion = Callable[["Converter", Any, dict[str, Any]], None]
 
 
 def _pool(self: Converter, exported: Any, arguments: dict) -> None:
-    stem, indices = (
-        stem_of(exported).removesuffix("_with_indices"),
-        "_with_indices" in stem_of(exported),
-    )
+    full_name = stem_of(exported)
+    stem = full_name.removesuffix("_with_indices")
     stride, kernel = arguments.get("stride") or (0,), arguments["kernel_size"]
     dims = int(stem[-2])
     kernel = kernel * dims if len(kernel) == 1 else kernel

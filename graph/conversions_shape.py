@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import Untraceable
 from .exported import dtype_of, place_of, rank_of, shape_of, stem_of
 from .ir import Ref
+from .operators import MAX_INT
 from .table import OPERATORS
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _slice(self: Converter, exported: Any, arguments: dict) -> None:
     whole = exported.args[0].meta["val"].shape[dim]
     start, end, step = (arguments.get(k) for k in ("start", "end", "step"))
     start = 0 if start is None else start
-    if end is not None and not isinstance(end, Ref) and end >= (1 << 31):
+    if end is not None and not isinstance(end, Ref) and end >= MAX_INT:
         end = None
     if (start, end, step) == (0, None, 1) or (
         isinstance(whole, int) and end == whole and not start and step == 1
@@ -96,6 +97,14 @@ def _slice(self: Converter, exported: Any, arguments: dict) -> None:
         raise Untraceable(f"{place_of(exported)} takes a slice whose ends depend on the batch")
     given = {"input": arguments["self"], "dim": dim, "start": start, "end": end, "step": step}
     self.emit(exported, OPERATORS["slice"], given)
+
+
+def _slice_scatter(self: Converter, exported: Any, arguments: dict) -> None:
+    """A slice is written; an end beyond all sizes is none."""
+    for which in ("start", "end"):
+        if isinstance(arguments[which], int) and arguments[which] >= MAX_INT:
+            arguments[which] = None
+    self.emit(exported, OPERATORS["slice_scatter"], arguments)
 
 
 def _narrow(self: Converter, exported: Any, arguments: dict) -> None:
@@ -164,6 +173,16 @@ def _arange(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["arange"], given)
 
 
+def _linspace(self: Converter, exported: Any, arguments: dict) -> None:
+    given = {k: arguments[k] for k in ("start", "end", "steps")} | {"dtype": dtype_of(exported)}
+    self.emit(exported, OPERATORS["linspace"], given)
+
+
+def _eye(self: Converter, exported: Any, arguments: dict) -> None:
+    given = {"rows": arguments["n"], "columns": arguments.get("m", arguments["n"])}
+    self.emit(exported, OPERATORS["eye"], given | {"dtype": dtype_of(exported)})
+
+
 def _index(self: Converter, exported: Any, arguments: dict) -> None:
     """Indexing by tensors; axes in front that are left whole are moved behind."""
     indices, source = arguments["indices"], arguments["self"]
@@ -205,6 +224,7 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(("swapaxes", "swapdims"), _swap),
     **dict.fromkeys(("split", "chunk", "unsafe_chunk", "split_with_sizes", "tensor_split"), _split),
     "slice": _slice,
+    "slice_scatter": _slice_scatter,
     "narrow": _narrow,
     "expand_as": _expand_as,
     "copy": _copy,
@@ -214,6 +234,8 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(("full", "full_like", "new_full", "fill"), _filled(None)),
     "scalar_tensor": _scalar,
     "arange": _arange,
+    "linspace": _linspace,
+    "eye": _eye,
     "index": _index,
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
 }

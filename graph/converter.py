@@ -51,18 +51,38 @@ _ARITHMETIC: dict[Callable, str] = {
 _CONVERSIONS = {**CONVERSIONS, **SHAPE_CONVERSIONS, **REDUCE_CONVERSIONS}
 
 
-class ChangedInPlace(Untraceable):
+def is_known(target: Any) -> bool:
+    """Whether an exported operator can be converted, for some arguments at least."""
+    name = overload_of(target)
+    stem = name.partition(".")[0]
+    if stem.endswith("_") and not stem.startswith("__"):
+        name, stem = stem[:-1] + name[len(stem) :], stem[:-1]
+    known = stem in _CONVERSIONS or name in BY_ATEN or stem in _SAME | _MAYBE_SAME | _COPIES
+    return known or stem in _CHECKS or stem.startswith("_assert")
+
+
+class Unknown(Untraceable):
+    """An operator that is not in the table, but that torch may be able to say by others."""
+
+
+class ChangedInPlace(Unknown):
     """A change in place that cannot be followed."""
+
+
+_SYMBOLIC = (torch.sym_max, torch.sym_min, torch.sym_float, torch.sym_int, torch.sym_not)
 
 
 class Converter:
     """Turns the nodes of an exported program into nodes of a graph, one after the other.
 
     :param numbers: the network's parameters and buffers, by name.
+    :param computes_constants: whether operators that are not in the table, but that depend on
+        parameters alone, are computed now, once and for all.
     """
 
-    def __init__(self, numbers: Mapping[str, Tensor]) -> None:
+    def __init__(self, numbers: Mapping[str, Tensor], computes_constants: bool = False) -> None:
         self._numbers = numbers
+        self.computes_constants = computes_constants
         #: Values that the table cannot compute, but that do not depend on the inputs, by name.
         self.constants: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
@@ -115,6 +135,8 @@ class Converter:
             left, right = (self._value(part) for part in exported.args)
             self.emit(exported, OPERATORS[_ARITHMETIC[target]], {"left": left, "right": right})
             return
+        if getattr(target, "__module__", "") in ("_operator", "math") or target in _SYMBOLIC:
+            raise Untraceable(f"{place_of(exported)} needs a size that depends on its inputs")
         name = overload_of(target)
         stem = name.partition(".")[0]
         if stem in _CHECKS or stem.startswith("_assert"):
@@ -141,10 +163,10 @@ class Converter:
             special(self, exported, arguments)
         elif row is not None:
             self.emit(exported, row, arguments)
-        elif self._is_constant(exported):
+        elif self.computes_constants and self._is_constant(exported):
             self._add_constant(exported)
         else:
-            raise Untraceable(f"operator {name} of {place_of(exported)} is not in the table")
+            raise Unknown(f"operator {name} of {place_of(exported)} is not in the table")
 
     def _is_constant(self, exported: Any) -> bool:
         """Whether a value depends on parameters alone, and not on chance."""
@@ -164,7 +186,7 @@ class Converter:
                 "gives several results and is not in the table"
             )
         name = constant_name(exported, self.constants.keys() | self._numbers.keys())
-        self.constants[name] = value
+        self.constants[name] = value.detach().clone()
         self.add_parameter(exported, name)
 
     def _constant(self, value: Any) -> Any:

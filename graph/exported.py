@@ -22,6 +22,8 @@ def scope_of(exported: Any) -> str:
     stack = exported.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()]
     path = paths[-1] if paths else ""
+    if path.startswith("_empty_nn_module_stack"):  # torch's own bookkeeping
+        return ""
     return path.removeprefix("L['self'].").removeprefix("L['self']")
 
 

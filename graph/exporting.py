@@ -8,7 +8,7 @@ import inspect
 import linecache
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -42,10 +42,21 @@ def export(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
         ) from None
 
 
-def functional(program: Any) -> Any:
-    """The program with changes in place written as operators that return new tensors."""
+def rewritten(program: Any, known: Callable[[Any], bool]) -> Any:
+    """The program without changes in place, and with unknown operators said by others.
+
+    :param known: whether an operator may stay as it is.
+    """
+    unknown = {
+        node.target
+        for node in program.graph.nodes
+        if node.op == "call_function"
+        and isinstance(node.target, torch._ops.OpOverload)
+        and not known(node.target)
+    }
+    ways = torch.export.default_decompositions()
     with _silent():
-        return program.run_decompositions({})
+        return program.run_decompositions({op: ways[op] for op in unknown if op in ways})
 
 
 def _exported(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:

@@ -18,6 +18,7 @@ from .evaluate import Evaluation, parameters_behind
 from .ir import PARAMETER, Graph, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .removal import bias_name
+from .table import OPERATORS
 
 _BEHIND = ("linear", *(f"conv{n}d" for n in (1, 2, 3)), *(f"conv_transpose{n}d" for n in (1, 2, 3)))
 _AHEAD = ("linear", *(f"conv{n}d" for n in (1, 2, 3)))
@@ -51,7 +52,9 @@ def _fold_constants(network: GraphNetwork, graph: Graph, tensors: dict[str, Tens
     ends = [
         node
         for node in network.graph.operators
-        if behind.get(node) and (node in outputs or any(user not in behind for user in users[node]))
+        if behind.get(node)
+        and OPERATORS[node.operator].results == 1
+        and (node in outputs or any(user not in behind for user in users[node]))
     ]
     if not ends:
         return

@@ -42,13 +42,14 @@ def _is_int(value: Any) -> bool:
     return type(value) is int and abs(value) <= MAX_INT
 
 
-#: What a value of each attribute type must be; a `Ref` to an integer may stand for an "int" and
-#: within "sizes".
+#: What a value of each attribute type must be; a `Ref` to an integer may stand for an "int" or a
+#: "size", and within "sizes".
 TYPES: dict[str, Callable[[Any], bool]] = {
     "int": _is_int,
     "int?": lambda v: v is None or _is_int(v),
     "ints": lambda v: isinstance(v, tuple) and all(map(_is_int, v)),
     "ints?": lambda v: v is None or (isinstance(v, tuple) and all(map(_is_int, v))),
+    "size": lambda v: type(v) in (int, float),
     "sizes": lambda v: isinstance(v, tuple),
     "pads": lambda v: v == "same" or (isinstance(v, tuple) and all(map(_is_int, v))),
     "real": lambda v: type(v) in (int, float),
@@ -149,7 +150,7 @@ def _checked(name: str, argument: Argument, value: Any) -> Any:
             "operand": isinstance(value, Ref) or TYPES["number"](value),
             "tensors": isinstance(value, tuple) and all(isinstance(v, Ref) for v in value),
         }[kind]
-    elif kind == "int" and isinstance(value, Ref):
+    elif kind in ("int", "size") and isinstance(value, Ref):
         right = True
     elif kind == "sizes":
         right = isinstance(value, tuple) and all(isinstance(v, Ref) or _is_int(v) for v in value)

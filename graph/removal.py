@@ -3,8 +3,8 @@
 A unit can go if everywhere it stands it is a constant that all its readers can take into their
 biases, or is read by nobody. That is one rule for hidden units, feature maps, channels of a
 residual stream, parts of a concatenation, pairs of a depthwise convolution, attention heads and
-recurrent units. At least one position of every axis stays. The network's outputs keep their values up to the
-float rounding of the biases that have taken constants in.
+recurrent units. At least one position of every axis stays. The network's outputs keep their values
+up to the float rounding of the biases that have taken constants in.
 """
 
 from __future__ import annotations

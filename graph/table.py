@@ -236,7 +236,7 @@ _row(210, "attention", calls.attention, "query key value attn_mask? is_causal:fl
 
 # --- Constants and sizes -----------------------------------------------------------------------------
 _row(220, "full", calls.full, "size:sizes value:number dtype:dtype", Family.FACTORY)
-_row(221, "arange", calls.arange, "start:number end:number step:number dtype:dtype", Family.FACTORY)
+_row(221, "arange", calls.arange, "start:size end:size step:size dtype:dtype", Family.FACTORY)
 _row(230, "size", calls.size, "input dim:int", Family.INTEGER, "sym_size.int")
 _row(231, "int_add", python.add, "left:int right:int", Family.INTEGER)
 _row(232, "int_sub", python.sub, "left:int right:int", Family.INTEGER)
@@ -290,7 +290,8 @@ _row(300, "select_scatter", torch.select_scatter, "input src dim:int index:int",
 _row(301, "cdist", torch.cdist, "x1 x2 p:real=2", _OTHER, "cdist.default", zero=True)
 _row(302, "linspace", calls.linspace, "start:number end:number steps:int dtype:dtype", Family.FACTORY)
 _row(303, "eye", calls.eye, "rows:int columns:int dtype:dtype", Family.FACTORY)
-_row(304, "linalg_cross", torch.linalg.cross, "input other dim:int=-1", _OTHER, "linalg_cross.default", zero=True)
+_row(304, "linalg_cross", calls.cross, "input other dim:int=-1", _OTHER, "linalg_cross.default", zero=True)
+_row(305, "feature_alpha_dropout", calls.feature_alpha_dropout, "input p:real=0.5", _EACH, trains=True)
 # fmt: on
 
 OPERATORS: dict[str, Operator] = {row.name: row for row in _ROWS}

@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .converter import ChangedInPlace, Converter
+from .converter import Converter, Unknown, is_known
 from .errors import Untraceable
 from .examples import Example, arguments_of, batch_of, map_tensors, of_batch, signature_of
 from .exported import dtype_of, shape_of
-from .exporting import export, functional
+from .exporting import export, rewritten
 from .fold import fold as fold_network
 from .ir import INPUT, Fixed, Graph, Node, TensorType
 from .network import GraphNetwork
 from .verify import verify
+
+_REWRITES = 3  # an operator may be said by operators that must be said by others
 
 
 def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
@@ -50,11 +52,7 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
         return net
     args, kwargs = _prepared(net, example)
     program = export(net, args, kwargs, batch_of((args, kwargs)))
-    try:
-        graph, tensors = _graph_of(net, program, args, kwargs)
-    except ChangedInPlace:
-        graph, tensors = _graph_of(net, functional(program), args, kwargs)
-    network = GraphNetwork(graph, tensors)
+    network = GraphNetwork(*_converted(net, program, args, kwargs))
     verify(net, network, example)
     return fold_network(network) if fold else network
 
@@ -70,8 +68,36 @@ def _prepared(net: nn.Module, example: Example) -> tuple[tuple, dict]:
     return args, kwargs
 
 
-def _graph_of(
+def _converted(
     net: nn.Module, program: Any, args: tuple, kwargs: dict
+) -> tuple[Graph, dict[str, Tensor]]:
+    """The graph and its numbers; what the table does not know is rewritten where torch can."""
+    try:
+        return _graph_of(net, program, args, kwargs)
+    except Unknown as error:
+        first = error
+    for _ in range(_REWRITES):
+        try:
+            program = rewritten(program, is_known)
+            return _graph_of(net, program, args, kwargs)
+        except Unknown:
+            continue
+        except Untraceable:
+            raise
+        except Exception:  # torch's own, in rewriting
+            break
+    try:
+        return _graph_of(net, program, args, kwargs, computes_constants=True)
+    except Unknown:
+        raise first from None
+
+
+def _graph_of(
+    net: nn.Module,
+    program: Any,
+    args: tuple,
+    kwargs: dict,
+    computes_constants: bool = False,
 ) -> tuple[Graph, dict[str, Tensor]]:
     """The graph of an exported program, and its numbers."""
     signature = program.graph_signature
@@ -83,7 +109,7 @@ def _graph_of(
     }
     constants = dict(signature.inputs_to_lifted_tensor_constants)
     tensors = _numbers(net, program, parameters, constants)
-    converter = Converter(tensors)
+    converter = Converter(tensors, computes_constants)
     inputs: list[TensorType] = []
     leaves: list[Any] = []
     for node in program.graph.nodes:
