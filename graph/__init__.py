@@ -1,6 +1,9 @@
 """The traced operator graph of any network: what feeds what."""
 
+from .axes import Axes
 from .errors import Untraceable
+from .evaluate import Evaluation
+from .facts import Contraction, Facts, contraction_of
 from .fold import fold
 from .ir import Graph, Node, Ref
 from .network import GraphNetwork, parameters_of
@@ -9,9 +12,16 @@ from .picks import pick_inputs
 from .removal import Plan, Reduction, remove_units
 from .roles import roles, weight_names
 from .shifts import fold_shifts
+from .table import BY_NUMBER, OPERATORS
 from .trace import trace
 
 __all__ = [
+    "BY_NUMBER",
+    "OPERATORS",
+    "Axes",
+    "Contraction",
+    "Evaluation",
+    "Facts",
     "Graph",
     "GraphNetwork",
     "Node",
@@ -20,6 +30,7 @@ __all__ = [
     "Reduction",
     "Ref",
     "Untraceable",
+    "contraction_of",
     "fold",
     "fold_shifts",
     "parameters_of",

@@ -117,7 +117,7 @@ def interpolate(
     align_corners: bool,
 ) -> Tensor:  # fmt: skip
     factor = None if scale is None else [float(s) for s in scale]
-    aligned = None if mode == "nearest" else align_corners
+    aligned = None if mode.startswith("nearest") else align_corners
     return F.interpolate(input, size, factor, mode, aligned)
 
 
@@ -178,10 +178,6 @@ def min_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, ...]:
     return tuple(torch.min(input, dim, keepdim))
 
 
-def unfold(input: Tensor, kernel_size, dilation, padding, stride) -> Tensor:
-    return F.unfold(input, kernel_size, dilation, padding, stride)
-
-
 def einsum(equation: str, tensors: Sequence[Tensor]) -> Tensor:
     return torch.einsum(equation, *tensors)
 
@@ -191,27 +187,78 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, beta: float, alpha: f
 
 
 def attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float,
-    is_causal: bool, scale: float | None, enable_gqa: bool, training: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool,
+    scale: float | None, enable_gqa: bool,
 ) -> Tensor:  # fmt: skip
-    p = dropout_p if training else 0.0
     return F.scaled_dot_product_attention(
-        query, key, value, attn_mask, p, is_causal, scale=scale, enable_gqa=enable_gqa
+        query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
     )
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: float) -> Tensor:
+    return torch.addcmul(input, tensor1, tensor2, value=value)
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: float) -> Tensor:
+    return torch.addcdiv(input, tensor1, tensor2, value=value)
+
+
+def prod(input: Tensor, dim: tuple[int, ...] | None, keepdim: bool) -> Tensor:
+    dims = {d % input.dim() for d in (range(input.dim()) if dim is None else dim)}
+    for d in sorted(dims, reverse=True):
+        input = torch.prod(input, d, keepdim)
+    return input
+
+
+def windows(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """The windows of one axis, on a new last axis."""
+    return input.unfold(dimension, size, step)
+
+
+def sort(input: Tensor, dim: int, descending: bool) -> tuple[Tensor, ...]:
+    return tuple(torch.sort(input, dim=dim, descending=descending, stable=True))
+
+
+def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool) -> Tensor:
+    return torch.index_put(input, tuple(indices), values, accumulate)
+
+
+def one_hot(input: Tensor, num_classes: int) -> Tensor:
+    return F.one_hot(input, num_classes)
+
+
+def cross(input: Tensor, other: Tensor, dim: int) -> Tensor:
+    return torch.linalg.cross(input, other, dim=dim)
+
+
+def feature_alpha_dropout(input: Tensor, p: float, training: bool = False) -> Tensor:
+    return F.feature_alpha_dropout(input, p, training)
 
 
 def full(
     size: tuple[int, ...], value: float, dtype: str | None, device: torch.device | None = None
 ) -> Tensor:
-    kind = None if dtype is None else getattr(torch, dtype)
-    return torch.full(size, value, dtype=kind, device=device)
+    return torch.full(size, value, dtype=_dtype(dtype), device=device)
 
 
 def arange(
-    start: int, end: int, step: int, dtype: str | None, device: torch.device | None = None
+    start: float, end: float, step: float, dtype: str | None, device: torch.device | None = None
 ) -> Tensor:
-    kind = None if dtype is None else getattr(torch, dtype)
-    return torch.arange(start, end, step, dtype=kind, device=device)
+    return torch.arange(start, end, step, dtype=_dtype(dtype), device=device)
+
+
+def linspace(
+    start: float, end: float, steps: int, dtype: str | None, device: torch.device | None = None
+) -> Tensor:
+    return torch.linspace(start, end, steps, dtype=_dtype(dtype), device=device)
+
+
+def eye(rows: int, columns: int, dtype: str | None, device: torch.device | None = None) -> Tensor:
+    return torch.eye(rows, columns, dtype=_dtype(dtype), device=device)
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    return None if name is None else getattr(torch, name)
 
 
 def size(input: Tensor, dim: int) -> int:

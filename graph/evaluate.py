@@ -1,40 +1,65 @@
-"""What a graph computes at an example of its own making: shapes, and the values that never change."""
+"""What a graph computes at an example of its own making: shapes, and what never changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .ir import INPUT, PARAMETER, Graph, Node, Ref
-from .network import GraphNetwork, Values
+from .network import GraphNetwork, parameters_of
+from .operators import Family
+from .table import OPERATORS
 
-BATCH = 2  # examples in the run that shapes are read off
+# Examples in the run that shapes are read off. A prime number, so that a reshape that mixes the
+# batch with other axes is not taken for one that keeps it.
+BATCH = 5
 
 
 class Evaluation:
-    """One run of a network in eval mode on zeros.
+    """One run of a network in eval mode.
 
-    :param network: on any device; not changed, but for its mode during the run.
+    Values that depend on the inputs are computed on torch's meta device, shapes only, so that
+    feature maps take neither time nor memory. All others are computed for good.
+
+    :param network: on any device; not changed.
     """
 
     def __init__(self, network: GraphNetwork) -> None:
         self.graph: Graph = network.graph
-        training = network.training
-        network.eval()
-        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
-        try:
-            with torch.no_grad():
-                self._values = Values(network, zeros(self.graph, BATCH, device))
-        finally:
-            network.train(training)
         self._static = static_nodes(self.graph)
+        self._tensors = dict(parameters_of(network))
+        self._device = next((t.device for t in self._tensors.values()), torch.device("cpu"))
+        with torch.no_grad():
+            try:
+                self._values = self._run("meta")
+            except (NotImplementedError, RuntimeError):  # an operator without a meta kernel
+                self._values = self._run(self._device)
+
+    def _run(self, device: torch.device | str) -> dict[Node, Any]:
+        values: dict[Node, Any] = {}
+        inputs = iter(zeros(self.graph, BATCH, device))
+        for node in self.graph.nodes:
+            if node.operator == INPUT:
+                values[node] = next(inputs)
+            elif node.operator == PARAMETER:
+                values[node] = self._tensors[node.name].detach()
+            else:
+                here = self._device if node in self._static else device
+                values[node] = _computed(node, values, here)
+        return values
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """The shape of a value at `BATCH` examples; () for a number."""
-        value = self._values[ref]
+        value = self._value(ref)
         return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+    def is_float(self, ref: Ref) -> bool:
+        """Whether a value is a tensor of floating-point numbers."""
+        value = self._value(ref)
+        return isinstance(value, Tensor) and value.is_floating_point()
 
     def is_static(self, ref: Ref) -> bool:
         """Whether a value is the same whatever the inputs."""
@@ -42,20 +67,67 @@ class Evaluation:
 
     def is_tensor(self, ref: Ref) -> bool:
         """Whether a value is a tensor; else it is a number, a size."""
-        return isinstance(self._values[ref], Tensor)
+        return isinstance(self._value(ref), Tensor)
 
     def number(self, ref: Ref) -> int:
         """A size, at `BATCH` examples."""
-        return self._values[ref]
+        return self._value(ref)
 
     def static(self, ref: Ref) -> Tensor:
-        """A static value."""
+        """A static value, on the network's device."""
         assert ref.node in self._static
-        return self._values[ref]
+        return self._value(ref)
 
     def results(self, node: Node) -> int:
         """How many results a node has."""
-        return self._values.count(node)
+        value = self._values[node]
+        return len(value) if isinstance(value, tuple | list) else 1
+
+    def recompute(
+        self, node: Node, tensors: Mapping[Ref, Tensor], **changed: Any
+    ) -> tuple[Tensor, ...]:
+        """The results of a node of one kind of argument, tensors, at other tensors.
+
+        :param changed: arguments that have another value.
+        """
+
+        def given(value: Any) -> Any:
+            if isinstance(value, Ref):
+                return tensors[value] if value in tensors else self.number(value)
+            if isinstance(value, tuple):
+                return tuple(map(given, value))
+            return value
+
+        arguments = [given(changed.get(name, v)) for name, v in node.arguments.items()]
+        result = OPERATORS[node.operator].call(*arguments)
+        return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+    def _value(self, ref: Ref) -> Any:
+        value = self._values[ref.node]
+        return value[ref.index] if isinstance(value, tuple | list) else value
+
+
+def _computed(node: Node, values: Mapping[Node, Any], device: torch.device | str) -> Any:
+    """What an operator gives, with all of its tensors on one device."""
+
+    def given(value: Any) -> Any:
+        if isinstance(value, Ref):
+            found = values[value.node]
+            found = found[value.index] if isinstance(found, tuple | list) else found
+            return found.to(device) if isinstance(found, Tensor) else found
+        if isinstance(value, tuple):
+            return tuple(map(given, value))
+        return value
+
+    row = OPERATORS[node.operator]
+    if row.name == "pick" and str(device) == "meta":  # its shape depends on the mask's values
+        kept = values[node.arguments["kept"].node]
+        source = given(node.arguments["input"])
+        return source.new_empty([*source.shape[:-1], int(kept.sum())])
+    arguments = [given(value) for value in node.arguments.values()]
+    if row.family is Family.FACTORY:
+        arguments.append(device)
+    return row.call(*arguments)
 
 
 def zeros(graph: Graph, batch: int, device: torch.device | str = "cpu") -> list[Tensor]:

@@ -4,8 +4,8 @@
    parameter, where nothing else reads those that it is computed from.
 2. A BatchNorm behind a convolution or dense layer, and read by nothing before, becomes part of its
    weight and bias. In eval mode that is exact up to float rounding.
-3. A BatchNorm in front of an unpadded convolution or a dense layer, and read by nothing else, becomes
-   part of that.
+3. A BatchNorm in front of an unpadded convolution or a dense layer, and read by nothing else,
+   becomes part of that.
 4. Any other BatchNorm becomes an `affine` operator: two vectors in the place of four.
 """
 
@@ -20,6 +20,7 @@ from .evaluate import Evaluation, parameters_behind
 from .ir import PARAMETER, Graph, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .removal import bias_name
+from .table import OPERATORS
 
 _BEHIND = ("linear", *(f"conv{n}d" for n in (1, 2, 3)), *(f"conv_transpose{n}d" for n in (1, 2, 3)))
 _AHEAD = ("linear", *(f"conv{n}d" for n in (1, 2, 3)))
@@ -59,7 +60,9 @@ def _fold_constants(
     ends = [
         node
         for node in network.graph.operators
-        if behind.get(node) and (node in outputs or any(user not in behind for user in users[node]))
+        if behind.get(node)
+        and OPERATORS[node.operator].results == 1
+        and (node in outputs or any(user not in behind for user in users[node]))
     ]
     if not ends:
         return

@@ -13,7 +13,8 @@ from .ir import INPUT, PARAMETER, Fixed, Graph, Node, Ref, TensorType, map_leave
 from .operators import Family
 from .table import OPERATORS
 
-Step = tuple[Callable[..., Any], tuple[Any, ...], tuple[tuple[int, bool], ...], bool, bool]
+# The call, where its arguments come from, whether it takes the training flag, or a device.
+Step = tuple[Callable[..., Any], tuple[Any, ...], bool, bool]
 
 
 class GraphNetwork(nn.Module):
@@ -78,27 +79,6 @@ class GraphNetwork(nn.Module):
         return f"{len(self.graph.operators)} operators"
 
 
-class Values:
-    """Every value of a graph at some inputs, by node; for analyses, not for training.
-
-    :param network: the network; computed in its present mode.
-    :param inputs: in the order of the graph's inputs.
-    """
-
-    def __init__(self, network: GraphNetwork, inputs: list[Any]) -> None:
-        self._places = {node: i for i, node in enumerate(network.graph.nodes)}
-        self._values = network._plan.values(network, inputs)
-
-    def __getitem__(self, ref: Ref) -> Any:
-        value = self._values[self._places[ref.node]]
-        return value[ref.index] if isinstance(value, tuple | list) else value
-
-    def count(self, node: Node) -> int:
-        """How many results a node has."""
-        value = self._values[self._places[node]]
-        return len(value) if isinstance(value, tuple | list) else 1
-
-
 class _Plan:
     """A graph made ready to run: for each operator its call and where its arguments come from."""
 
@@ -116,25 +96,24 @@ class _Plan:
     def inputs(self, args: tuple, kwargs: dict) -> list[Tensor]:
         """The inputs in the order of the graph, from a call's arguments.
 
-        :raises TypeError: the call does not fit the signature.
+        :raises TypeError: the call does not fit the signature, or an input has another shape or
+            kind of numbers than the network was traced with.
         """
         positional, named = self._graph.signature
         found: dict[int, Any] = {}
         if not (_matches(positional, args, found) and _matches(named, kwargs, found)):
             raise TypeError(
                 f"the network takes {_described(positional, named)}, as it was traced; "
-                f"got {len(args)} positional arguments and {sorted(kwargs) or 'none'} by name"
+                f"got {_described(args, kwargs)}"
             )
+        for i, kind in enumerate(self._graph.inputs):
+            _check_input(i, kind, found[i])
         return [found[i] for i in range(len(self._inputs))]
 
     def run(
         self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
     ) -> Any:
-        return _built(self._outputs, self.values(module, inputs, tensors))
-
-    def values(
-        self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
-    ) -> list[Any]:
+        """The outputs, nested as the graph says."""
         values: list[Any] = [None] * self._size
         for place, value in zip(self._inputs, inputs, strict=True):
             values[place] = value
@@ -150,7 +129,7 @@ class _Plan:
                 device = _device(values) if device is None else device
                 arguments.append(device)
             values[place] = call(*arguments)
-        return values
+        return _built(self._outputs, values)
 
 
 class _From:
@@ -162,7 +141,7 @@ class _From:
         self.place, self.index = place, index
 
 
-def _step(node: Node, place: Mapping[Node, int]) -> tuple:
+def _step(node: Node, place: Mapping[Node, int]) -> Step:
     row = OPERATORS[node.operator]
     sources = tuple(_sources(value, place) for value in node.arguments.values())
     return row.call, sources, row.trains, row.family is Family.FACTORY
@@ -208,10 +187,10 @@ def _device(values: list[Any]) -> torch.device | None:
 def _matches(pattern: Any, given: Any, found: dict[int, Any]) -> bool:
     """Whether nested arguments have the structure of a signature; collects the inputs."""
     if isinstance(pattern, Fixed):
-        return pattern.value is given or pattern.value == given
+        return not isinstance(given, Tensor) and pattern.value == given
     if isinstance(pattern, int):
         found[pattern] = given
-        return hasattr(given, "shape")
+        return isinstance(given, Tensor)
     if isinstance(pattern, dict):
         return (
             isinstance(given, Mapping)
@@ -223,6 +202,26 @@ def _matches(pattern: Any, given: Any, found: dict[int, Any]) -> bool:
         and len(pattern) == len(given)
         and all(_matches(part, value, found) for part, value in zip(pattern, given, strict=True))
     )
+
+
+def _check_input(number: int, kind: TensorType, given: Any) -> None:
+    """Whether an input is what the network was traced with, but for the size of the batch.
+
+    :raises TypeError: it is not.
+    """
+    shape = tuple(given.shape)
+    fits = len(shape) == len(kind.shape) and all(
+        size in (None, n) for size, n in zip(kind.shape, shape, strict=True)
+    )
+    if not fits:
+        sizes = ", ".join("batch" if size is None else str(size) for size in kind.shape)
+        raise TypeError(f"input {number} must be of shape ({sizes}), not {shape}")
+    wanted = getattr(torch, kind.dtype)
+    if (
+        wanted.is_floating_point != given.dtype.is_floating_point
+        or wanted.is_complex != given.dtype.is_complex
+    ):
+        raise TypeError(f"input {number} must be {kind.dtype}, not {given.dtype}")
 
 
 def _described(positional: tuple, named: dict) -> str:

@@ -16,6 +16,8 @@ from enum import Enum
 from typing import Any
 
 MAX_INT = (1 << 31) - 1
+_INTS = {"uint8", "int8", "int16", "int32", "int64"}
+DTYPES = frozenset({"float16", "bfloat16", "float32", "float64", "bool"} | _INTS)
 
 
 class Family(Enum):
@@ -40,13 +42,14 @@ def _is_int(value: Any) -> bool:
     return type(value) is int and abs(value) <= MAX_INT
 
 
-#: What a value of each attribute type must be; a `Ref` to an integer may stand for an "int" and
-#: within "sizes".
+#: What a value of each attribute type must be; a `Ref` to an integer may stand for an "int" or a
+#: "size", and within "sizes".
 TYPES: dict[str, Callable[[Any], bool]] = {
     "int": _is_int,
     "int?": lambda v: v is None or _is_int(v),
     "ints": lambda v: isinstance(v, tuple) and all(map(_is_int, v)),
     "ints?": lambda v: v is None or (isinstance(v, tuple) and all(map(_is_int, v))),
+    "size": lambda v: type(v) in (int, float),
     "sizes": lambda v: isinstance(v, tuple),
     "pads": lambda v: v == "same" or (isinstance(v, tuple) and all(map(_is_int, v))),
     "real": lambda v: type(v) in (int, float),
@@ -54,7 +57,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     "number": lambda v: type(v) in (int, float, bool),
     "flag": lambda v: type(v) is bool,
     "text": lambda v: isinstance(v, str),
-    "dtype": lambda v: v is None or isinstance(v, str),
+    "dtype": lambda v: v is None or (isinstance(v, str) and v in DTYPES),
 }
 
 
@@ -90,12 +93,13 @@ class Operator:
     :param results: number of results; 0 if that depends on the arguments.
     :param weights: arguments that hold a weight: a matrix or kernel that gets a prior.
     :param vectors: arguments that hold a vector of weights' scale: biases, scales of norms.
-    :param zero: whether it gives zero where all of its inputs are zero.
-    :param shifts: whether it commutes with adding a constant to a whole channel.
+    :param zero: whether it gives zeros where all of its tensors are zeros, whatever its attributes.
+    :param shifts: whether it commutes with adding a constant: f(x + c) = f(x) + f(c), where c is
+        the same at all places of a channel. Pooling that pads does not at the border.
+    :param jumps: whether it is discontinuous, so that a rounding error may change its result.
     :param trains: whether it computes something else while the network trains.
-    :param channel: the axis of channels that WINDOW and norms treat one by one.
-    :param onnx: the ONNX operator of the same meaning, if it takes the tensor arguments as they
-        are and no attributes; others are written by `compression.onnx_forms`.
+    :param onnx: the ONNX operator of the same meaning, if that takes the arguments as they are, in
+        their order, and needs no attributes.
     """
 
     number: int
@@ -109,8 +113,8 @@ class Operator:
     vectors: tuple[str, ...] = ()
     zero: bool = False
     shifts: bool = False
+    jumps: bool = False
     trains: bool = False
-    channel: int = 1
     onnx: str | None = None
 
     def argument(self, name: str) -> Argument:
@@ -146,7 +150,7 @@ def _checked(name: str, argument: Argument, value: Any) -> Any:
             "operand": isinstance(value, Ref) or TYPES["number"](value),
             "tensors": isinstance(value, tuple) and all(isinstance(v, Ref) for v in value),
         }[kind]
-    elif kind == "int" and isinstance(value, Ref):
+    elif kind in ("int", "size") and isinstance(value, Ref):
         right = True
     elif kind == "sizes":
         right = isinstance(value, tuple) and all(isinstance(v, Ref) or _is_int(v) for v in value)

@@ -59,7 +59,7 @@ def _has_own_bias(node: Node, users: dict[Node, list[Node]]) -> bool:
 
 
 def _path(node: Node, users: dict[Node, list[Node]], outputs: set[Node]) -> list[Node]:
-    """The operators behind a node up to the next contraction; empty if there is more than one way."""
+    """The operators behind a node up to the next contraction; empty if the way forks."""
     path: list[Node] = []
     while node not in outputs and len(users[node]) == 1:
         node = users[node][0]

@@ -1,0 +1,179 @@
+"""`torch.export`, run without a trace of it: no noise, no changed flags, errors of one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import linecache
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import Untraceable
+
+
+def export(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
+    """The exported program of a network, the batch of any size.
+
+    Where `torch.export` fails, `torch.fx` first replaces the network's Python code by what it does
+    to its inputs, and that is exported.
+
+    :raises Untraceable: both fail.
+    """
+    try:
+        return _exported(net, args, kwargs, batch)
+    except Exception as error:
+        first = error
+    try:
+        with quiet(net):
+            plain = torch.fx.symbolic_trace(net)
+        return _exported(plain, args, kwargs, batch)
+    except Exception as second:
+        raise Untraceable(
+            f"{type(net).__name__} cannot be traced{_where(net, first.__traceback__)}: "
+            f"torch.export says {_line(first)}; torch.fx says {_line(second)}"
+        ) from None
+
+
+def rewritten(program: Any, known: Callable[[Any], bool]) -> Any:
+    """The program without changes in place, and with unknown operators said by others.
+
+    :param known: whether an operator may stay as it is.
+    """
+    unknown = {
+        node.target
+        for node in program.graph.nodes
+        if node.op == "call_function"
+        and isinstance(node.target, torch._ops.OpOverload)
+        and not known(node.target)
+    }
+    ways = torch.export.default_decompositions()
+    with _silent():
+        return program.run_decompositions({op: ways[op] for op in unknown if op in ways})
+
+
+def _exported(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
+    def axes(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return {0: torch.export.Dim.DYNAMIC} if value.dim() and len(value) == batch else None
+        if isinstance(value, dict):
+            return {key: axes(part) for key, part in value.items()}
+        if isinstance(value, tuple | list):
+            parts = [axes(part) for part in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return None
+
+    bound = inspect.signature(net.forward).bind(*args, **kwargs).arguments
+    with quiet(net), _plain_outputs(net), torch.no_grad():
+        return torch.export.export(net, args, kwargs, dynamic_shapes=axes(bound), strict=False)
+
+
+@contextmanager
+def quiet(net: nn.Module) -> Iterator[None]:
+    """The network in eval mode, attention in its general form, no warnings; undone after."""
+    modes = [(module, module.training) for module in net.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for module, _ in modes:
+            module.training = False
+        with _silent():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No warnings, and nothing from torch's loggers."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [(logger, logger.disabled) for logger in (*loggers, *_torch_loggers())]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger, _ in levels:
+                logger.disabled = True
+            yield
+        finally:
+            for logger, disabled in levels:
+                logger.disabled = disabled
+
+
+# Those that `torch.export` may create while it runs for the first time.
+_LOGGERS = (
+    "torch.export", "torch._export", "torch._dynamo", "torch.fx.experimental.symbolic_shapes",
+    "torch.fx.experimental.recording", "torch._subclasses.fake_tensor", "torch.__trace",
+    "torch._export.non_strict_utils", "torch.fx.graph_module",
+)  # fmt: skip
+
+
+def _torch_loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict
+    return [
+        logger
+        for name, logger in known.items()
+        if name.partition(".")[0] == "torch" and isinstance(logger, logging.Logger)
+    ]
+
+
+@contextmanager
+def _plain_outputs(net: nn.Module) -> Iterator[None]:
+    """The network with dictionaries in the place of dataclasses among its outputs."""
+    own, forward = net.__dict__.get("forward"), net.forward
+
+    @functools.wraps(forward)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return _plain(forward(*args, **kwargs))
+
+    net.__dict__["forward"] = plain
+    try:
+        yield
+    finally:
+        if own is None:
+            del net.__dict__["forward"]
+        else:
+            net.__dict__["forward"] = own
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, dict):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):  # a named tuple
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_plain, value))
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return value
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def _where(net: nn.Module, trace: TracebackType | None) -> str:
+    """In which module, at which line of its code, an error was raised."""
+    names = {id(module): name for name, module in net.named_modules()}
+    found = ""
+    while trace is not None:
+        frame = trace.tb_frame
+        owner = frame.f_locals.get("self")
+        if id(owner) in names and frame.f_globals.get("__name__") != nn.Module.__module__:
+            code = linecache.getline(frame.f_code.co_filename, trace.tb_lineno).strip()
+            name = names[id(owner)]
+            at = f"module {name!r}" if name else "its forward"
+            found = f" ({at}: `{code[:100]}`)" if code else f" ({at})"
+        trace = trace.tb_next
+    return found
