@@ -11,6 +11,7 @@ from typing import Any
 from ..graph.operators import MAX_INT, Argument, Operator
 
 MAX_NODES = 1 << 14  # inputs, parameters and operators together
+MAX_VALUES = 1 << 15  # results of operators, all together
 MAX_INPUTS = 64
 MAX_ITEMS = 1024  # of a tuple among an operator's arguments
 MAX_NAME = 512  # bytes of a parameter's name, of a label, or of a key

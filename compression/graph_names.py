@@ -19,7 +19,7 @@ from .graph_symbols import Symbols
 MAX_PARTS = 32  # of a path
 MAX_NUMBER = 1 << 20  # at the end of a part
 _PART = re.compile(r"(.*?)(0|[1-9][0-9]{0,5})?", re.DOTALL)
-_TAKEN = frozenset(dir(nn.Module())) | {"graph", "_plan"}
+_TAKEN = frozenset(dir(nn.Module()))
 
 
 class Names:

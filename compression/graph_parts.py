@@ -113,7 +113,9 @@ def expected_shape(row: Operator, name: str, place: int, known: Known) -> Expect
         return known["normalized_shape"]
     if name in row.vectors and len(source) > 1:
         return (source[1],)
-    return {"kept": source[-1:], "other": (source[-1], None)}.get(name) if source else None
+    if name == "kept":
+        return source[-1:]
+    return (source[-1], None) if row.name == "matmul" and name == "other" else None
 
 
 def _recurrent_shape(row: Operator, place: int, known: Known) -> Expected:

@@ -25,6 +25,7 @@ from .graph_limits import (
     MAX_NAME,
     MAX_NODES,
     MAX_PARAMETERS,
+    MAX_VALUES,
     check_ints,
 )
 from .graph_parts import Described, Entry, coding_order, expected_shape
@@ -59,6 +60,7 @@ class GraphCoder:
         self._history: list[int] = [0, 0, 0, 0]  # numbers of the last operators
         self._attributes = Attributes(symbols, self._number_ref)
         self._work = self._bytes = 0
+        self._rows = 0  # of the last matrix or kernel
         self._outputs = 64
 
     def run(self) -> Described:
@@ -115,8 +117,10 @@ class GraphCoder:
                 continue
             near = shape[-1] if shape and shape[-1] is not None else 0
             shape.append(self._size(sizes[axis] or 0, [near], [where]))
-        known = DTYPES.index(kind.dtype)
-        return TensorType(tuple(shape), DTYPES[s.choice(known, len(DTYPES), ["input", rank])])
+        if kind.dtype not in DTYPES:
+            raise ValueError(f"an input is {kind.dtype}; a file knows {', '.join(DTYPES)}")
+        known = s.choice(DTYPES.index(kind.dtype), len(DTYPES), ["input", rank])
+        return TensorType(tuple(shape), DTYPES[known])
 
     def _nest(self, value: Any, leaf: Callable[[Any], Any], depth: int) -> Any:
         """Nested tuples, lists and dictionaries, as in a graph's signature and outputs."""
@@ -349,6 +353,7 @@ class GraphCoder:
         self.entries.append(
             Entry(shape, dtype, role, trains, made, node, (argument.name, place))
         )
+        self._rows = shape[0] if len(shape) > 1 else self._rows
         return Ref(made)
 
     def _shape(self, given: tuple, expected: Any, like: tuple, where: Any) -> tuple[int, ...]:
@@ -373,8 +378,7 @@ class GraphCoder:
         if axis > 1 and len(expected) > 3:
             return [shape[-1]] if axis > 2 else []
         other = expected[1 - axis] if len(expected) > 1 and axis < 2 else 0
-        before = [e.shape[0] for e in self.entries if len(e.shape) > 1]
-        return [other or 0, before[-1] if before else 0]
+        return [other or 0, self._rows]
 
     def _size(self, value: int, guesses: list[int], contexts: list) -> int:
         """A size that may be one of a few guesses."""
@@ -399,6 +403,8 @@ class GraphCoder:
         results = result if isinstance(result, list) else [result]
         if row is not None and row.results and row.results != len(results):
             raise ValueError(f"operator {row.name} has {len(results)} results")
+        if len(self._values) + len(results) > MAX_VALUES:
+            raise ValueError(f"the graph has more than {MAX_VALUES} values")
         for index, shape in enumerate(results):
             ref = Ref(node, index)
             self._shapes[ref] = shape
