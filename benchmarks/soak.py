@@ -96,6 +96,7 @@ def one(state: dict[str, Any], seed: int, number: int, files: list[hostile.File]
             outcome = used(archive, data)
         if kind == "unchanged" and archive is None:
             raise AssertionError(f"a good file is refused: {outcome}")
+        seconds, more = time.process_time() - start, memory() - before
         if number % BOTH == 0:
             state["read_both_ways"] += 1
             agree(data)
@@ -105,7 +106,7 @@ def one(state: dict[str, Any], seed: int, number: int, files: list[hostile.File]
         outcome = "crash"
         said = f"{type(error).__name__}: {error}"
         state["crashes"].append({"input": number, "error": said, "hex": data.hex()})
-    seconds, more = time.process_time() - start, memory() - before
+        seconds, more = time.process_time() - start, memory() - before
     state["kinds"][kind] = state["kinds"].get(kind, 0) + 1
     state["outcomes"][outcome] = state["outcomes"].get(outcome, 0) + 1
     state["repaired"] += kind != "checksum"

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .files import write_atomic
 # Debian's package dataset-fashion-mnist puts the four files here.
 DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 SECONDS_OF_SILENCE = 30
+SLOWEST = 20_000  # bytes a second that a mirror gives in the long run
 CHUNK = 1 << 16
 GZIP_OVERHEAD = 1 << 16  # bytes by which gzip may exceed what it holds; its own bound is less
 
@@ -162,16 +164,20 @@ def _progress(console: Console) -> Progress:
 def _fetch(address: str, limit: int, progress: Progress) -> bytes:
     """The bytes at `address`.
 
-    :raises OSError: if it cannot be read or holds more than `limit` bytes. That it is complete is
-        for the caller to check.
+    :raises OSError: if it cannot be read, holds more than `limit` bytes, or comes too slowly. That
+        it is complete is for the caller to check.
     """
+    deadline = time.monotonic() + SECONDS_OF_SILENCE + limit / SLOWEST
     with urllib.request.urlopen(address, timeout=SECONDS_OF_SILENCE) as response:
-        total = int(response.headers.get("Content-Length") or 0) or None
+        said = response.headers.get("Content-Length") or ""
+        total = int(said) if said.isascii() and said.isdecimal() else None
         task = progress.add_task(address.rsplit("/", 1)[1], total=total)
         data = bytearray()
-        while chunk := response.read(CHUNK):
+        while chunk := response.read1(CHUNK):  # what is there, so that a trickle meets the deadline
             data += chunk
             if len(data) > limit:
                 raise OSError(f"more than {limit} bytes")
+            if time.monotonic() > deadline:
+                raise OSError(f"slower than {SLOWEST:,} bytes a second")
             progress.update(task, completed=len(data))
     return bytes(data)

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 from .files import write_atomic
 
 FORMAT = 1
+# Of a header that is damaged, or nested too deeply, or of another make.
+_UNREADABLE = (
+    safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError
+)  # fmt: skip
 
 COUNTER = "num_batches_tracked"
 
@@ -73,7 +77,10 @@ def load_guide(path: str | Path, model: nn.Module, guide: nn.Module) -> dict[str
         part: {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")}
         for part in ("model", "guide")
     }
-    getattr(guide, "prepare_for", lambda state: None)(found["guide"])
+    try:
+        getattr(guide, "prepare_for", lambda state: None)(found["guide"])
+    except Exception as error:  # shapes of no guide of this kind
+        raise ValueError(f"{path}: does not fit the guide: {error}") from None
     _check_same(path, found["model"], model.state_dict())
     _check_same(path, found["guide"], guide.state_dict())
     model.load_state_dict(found["model"])
@@ -92,7 +99,7 @@ def describe_guide(path: str | Path) -> dict:
         if description["format"] != FORMAT:
             raise ValueError
         texts = [description["model"], description["guide"], *description["about"].items()]
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+    except _UNREADABLE:
         raise ValueError(f"{path}: not a trained pair that this bitsback can read") from None
     if not all(isinstance(text, str) for text in _flat(texts)):
         raise ValueError(f"{path}: not a trained pair that this bitsback can read")
@@ -134,6 +141,10 @@ def _check_same(path: str | Path, found: dict[str, Tensor], wanted: dict[str, Te
             raise ValueError(
                 f"{path}: {name!r} has shape {tuple(tensor.shape)}, "
                 f"the network's has {tuple(wanted[name].shape)}"
+            )
+        if tensor.dtype.is_floating_point != wanted[name].dtype.is_floating_point:
+            raise ValueError(
+                f"{path}: {name!r} is {tensor.dtype}, the network's is {wanted[name].dtype}"
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: {name!r} holds NaN or infinity")

@@ -86,6 +86,12 @@ def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> 
     model, guide = method.pair(net, len(data.train))
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
+    try:
+        with torch.no_grad():
+            ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
+    except ValueError as error:  # Pyro refuses what is not finite, in many lines
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{settings.load_guide}: gives no finite outputs ({reason})") from None
     return Trained(with_means(model.trained(), guide.posterior()), model, guide, None)
 
 

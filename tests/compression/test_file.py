@@ -1,7 +1,6 @@
 """The file: exact round trips, every alteration noticed, nothing half-written."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -9,45 +8,32 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bitsback.compression import archive as archive_module
 from bitsback.compression import codec, file
-from bitsback.compression.architecture import Architecture
-from bitsback.compression.archive import Archive, Quantised
+from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.errors import CorruptFile, UnsupportedVersion
 from bitsback.compression.nodes import TensorSpec
+from bitsback.compression.range_coder import COMPILE_FROM, Stream
 from bitsback.compression.wire import varint
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from .samples import archive, conv_net, dense_net, folded_net, short_net
+from . import forged
+from .forged import repaired
+from .samples import archive, codebook, conv_net, dense_net, folded_net, short_net
 
 GOLDEN = Path(__file__).parent / "golden"
 CODERS = list(file.CODERS)
-
-
-def repaired(data: bytes) -> bytes:
-    """The same bytes with the right checksum, so that what is behind it is reached."""
-    return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
-
-
-def listed(*specs: TensorSpec) -> Architecture:
-    """The description of a network by its tensors, whatever they are."""
-    return Architecture(None, specs)
-
-
-def forged(architecture: Architecture, stream: bytes, coder: int = 0) -> bytes:
-    """A file with a right checksum of a description that no writer makes."""
-    shapes = architecture.to_bytes(1)
-    head = codec.MAGIC + bytes([1]) + varint(2 * len(shapes) + coder)
-    return repaired(head + shapes + stream + bytes(4))
 
 
 def same(left: Archive, right: Archive) -> bool:
@@ -193,12 +179,80 @@ def test_any_bytes_are_refused(data):
 def test_sizes_are_admitted_before_memory_is_taken(shape, message):
     """A small file that declares a huge tensor, or empty rows of one, costs next to no memory."""
     for coder in range(len(file.CODERS)):
-        data = forged(listed(TensorSpec("w", shape, "weight", "float32")), bytes(100), coder)
+        data = forged.file(forged.listed(shape), bytes(100), coder)
         tracemalloc.start()
         with pytest.raises(CorruptFile, match=message):
             file.decode(data)
         assert tracemalloc.get_traced_memory()[1] < 1 << 22
         tracemalloc.stop()
+
+
+def peak(read, data: bytes) -> float:
+    """The most memory that reading takes, in MiB, whether or not the file is refused."""
+    tracemalloc.start()
+    with contextlib.suppress(CorruptFile):
+        read(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most / (1 << 20)
+
+
+SHAPES = [(1, 600_000), (600_000, 1), (2, 1, 512, 512), (2, 300_000), (700, 900), (600_000,)]
+CASES = [("range", shape) for shape in SHAPES] + [("huffman", (1, 50_000)), ("huffman", (50_000,))]
+
+
+@pytest.mark.parametrize(("coder", "shape"), CASES)
+def test_memory_follows_the_declared_size(coder, shape, monkeypatch):
+    """64 MiB and twice the tensor in float32, for good files and for garbage."""
+    monkeypatch.setattr(Stream, "_past", COMPILE_FROM)
+    source = archive_of(shape)
+    good = file.encode(source, coder)  # loads numba, if it is there
+    garbage = forged.file(source.architecture, good[-900:-100], CODERS.index(coder))
+    for read in (file.decode, file.inspect):
+        assert peak(read, good) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
+        assert peak(read, garbage) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net, short_net])
+def test_small_files_take_little_memory(make):
+    assert peak(file.inspect, file.encode(archive(make()))) < 16
+    assert peak(file.inspect, forged.whole(forged.chain(*[forged.layer(nn.ReLU)] * 980))) < 16
+
+
+def archive_of(shape: tuple[int, ...]) -> Archive:
+    architecture = forged.listed(shape)
+    codes = sparse_codes(shape)
+    return Archive(architecture, {"0": Quantised(codes, Uniform(0.5))})
+
+
+def sparse_codes(shape: tuple[int, ...]) -> np.ndarray:
+    chance = np.random.default_rng(0)
+    return (chance.integers(-3, 4, shape) * (chance.random(shape) < 0.05)).astype(np.int32)
+
+
+def test_garbage_is_refused_long_before_its_end():
+    """In the time of what is there, not of what is declared."""
+    data = forged.file(forged.listed((2000, 2000)), random.Random(1).randbytes(760))
+    start = time.process_time()
+    assert refused(data)
+    assert time.process_time() - start < 0.5
+
+
+def test_a_megabyte_of_layers_is_refused_while_it_is_read():
+    relu = b"\x0a"
+    for shapes in (b"\0\0" + varint(4 * 5000) + 5000 * relu, b"\0" + 60_000 * b"\0\4"):
+        head = codec.MAGIC + b"\1" + varint(2 * len(shapes))
+        with pytest.raises(CorruptFile, match=r"more than 4096|not within|16 deep"):
+            file.decode(repaired(head + shapes + bytes(5)))
+
+
+def test_names_do_not_grow_from_each_other():
+    """Each name of a list may begin as the one before, and be longer by 500 bytes."""
+    grown = [TensorSpec("a" * 400 * k, (1,), "raw", "uint8") for k in range(1, 200)]
+    data = forged.file(Architecture(None, tuple(grown)))
+    assert peak(file.decode, data) < 4
+    with pytest.raises(CorruptFile, match="takes over 512 bytes"):
+        file.decode(data)
 
 
 def test_a_newer_version_is_named():
@@ -284,37 +338,60 @@ def test_unknown_coder_is_named():
         file.encode(archive(dense_net()), "zip")
 
 
-def test_corrupt_file_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "empty"), (b"PK\3\4", "first bytes are 50 4b 03 04"), (b"\x9cbb\1", "the beginning")],
+)
+def test_corrupt_file_is_named(tmp_path, data, message):
     path = tmp_path / "net.bb"
-    path.write_bytes(b"")
-    with pytest.raises(CorruptFile, match=r"net\.bb.*empty"):
+    path.write_bytes(data)
+    with pytest.raises(CorruptFile, match=rf"net\.bb.*{message}"):
         file.load(path)
 
 
-def test_save_to_nowhere_says_so(tmp_path):
-    with pytest.raises(OSError, match=r"cannot write.*missing"):
-        file.save(b"x", tmp_path / "missing" / "net.bb")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="cannot write"):
-        file.save(b"x", tmp_path / "folder")
-    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
-def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
+def test_what_cannot_be_a_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(file, "MAX_FILE", 1000)
+    monkeypatch.setattr(codec, "MAX_FILE", 1000)
     path = tmp_path / "net.bb"
-    file.save(b"old", path)
+    data = codec.MAGIC + bytes(998)
+    path.write_bytes(data)
+    with pytest.raises(CorruptFile, match=r"net\.bb.*1001 bytes are more than any"):
+        file.load(path)
+    with pytest.raises(CorruptFile, match="1001 bytes are more than any"):
+        file.decode(data)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(codec.MAGIC + bytes(5000)))
+    writer.start()
+    with pytest.raises(CorruptFile, match="1001 bytes"):
+        file.decode(file.read(pipe))
+    writer.join()
+    with pytest.raises(CorruptFile, match="not a bitsback file"):
+        file.read("/dev/zero")
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError, match=r"net\.bb.*No space left") as caught:
-        file.save(b"new", path)
-    assert caught.value.errno == errno.ENOSPC
-    monkeypatch.undo()
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["net.bb"]
+def test_a_network_without_memory_is_not_filled():
+    source = archive(Own())
+    with torch.device("meta"):
+        into = Own()
+    with pytest.raises(ValueError, match=r"'inner.bias' on the meta device.*make it on the CPU"):
+        file.network(source, into)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.float32])
+def test_other_types_and_large_tensors_are_filled(dtype, monkeypatch):
+    monkeypatch.setattr(archive_module, "STRIP", 10)
+    chance = np.random.default_rng(0)
+    architecture = describe(nn.Sequential(nn.Linear(5, 7).to(dtype)))
+    shifts = tuple(chance.integers(0, 3, 7).tolist())
+    grid = Uniform(0.5, tuple(k - min(shifts) for k in shifts))
+    tensors = {"0.weight": Quantised(chance.integers(-9, 9, (7, 5)), grid)}
+    tensors["0.bias"] = Quantised(chance.integers(-9, 9, 7), codebook(9, 9))
+    net = file.network(Archive(architecture, tensors))
+    for name, tensor in tensors.items():
+        assert net.state_dict()[name].dtype == dtype
+        assert np.array_equal(net.state_dict()[name].numpy(), tensor.grid.values(tensor.codes))
+        assert np.array_equal(tensor.values(), tensor.grid.values(tensor.codes))
 
 
 def test_save_survives_being_killed(tmp_path):

@@ -1,7 +1,12 @@
 """Data sets: the splits are fixed and disjoint, and no unsound file gets through."""
 
+import contextlib
 import gzip
 import hashlib
+import http.client
+import socket
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import pytest
 import torch
 from bitsback.workbench import download, idx
 from bitsback.workbench.data import load_data
+from rich.progress import Progress
 
 SHAPES = {
     "train-images-idx3-ubyte": (60, 28, 28),
@@ -210,6 +216,31 @@ def test_gzip_bomb_is_not_inflated(tmp_path):
     assert len(idx.read_content(path, limit=1000)) == 1001
 
 
+@pytest.fixture
+def answering():
+    """A server on this machine that sends these pieces, one after a pause after the other."""
+    sockets = []
+
+    def serve(pieces: list[bytes], pause: float = 0.0) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        sockets.append(server)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(pause)
+
+        threading.Thread(target=answer, daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/{IMAGES}.gz"
+
+    yield serve
+    for server in sockets:
+        server.close()
+
+
 class TestDownload:
     @pytest.fixture
     def mirror(self, tmp_path, monkeypatch, web_folder):
@@ -244,6 +275,25 @@ class TestDownload:
         (mirror / f"{IMAGES}.gz").write_bytes(bytes(1_000_000))
         with pytest.raises(OSError, match="more than 112592 bytes"):
             load_data("mnist")
+
+    @pytest.mark.parametrize("said", [b"abc", b"-3", b"\xb2", b"99999999999"])
+    def test_what_a_server_says_of_the_length_is_not_believed(self, said, machine, answering):
+        content = gzip.compress(MNIST[IMAGES])
+        address = answering([b"HTTP/1.0 200 OK\r\nContent-Length: " + said + b"\r\n\r\n", content])
+        with Progress(disable=True) as progress:
+            try:
+                assert download._fetch(address, 1 << 20, progress) == content
+            except http.client.IncompleteRead:
+                assert said.startswith(b"9")  # complete, but not by its own word
+
+    def test_a_trickle_is_given_up(self, answering, monkeypatch):
+        """Each byte comes in time; all of them would take days."""
+        monkeypatch.setattr(download, "SECONDS_OF_SILENCE", 0.3)
+        address = answering([b"HTTP/1.0 200 OK\r\n\r\n", *[b"x"] * 400], pause=0.01)
+        start = time.monotonic()
+        with Progress(disable=True) as progress, pytest.raises(OSError, match="slower than"):
+            download._fetch(address, 1000, progress)
+        assert time.monotonic() - start < 3
 
     def test_silent_unless_a_terminal(self, mirror, capfd):
         load_data("mnist")

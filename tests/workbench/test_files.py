@@ -2,31 +2,10 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
-from bitsback.workbench.files import check_folder, check_writable, write_atomic
-
-
-def test_writes_and_replaces(tmp_path):
-    path = tmp_path / "f"
-    for data in (b"old", b"new"):
-        write_atomic(path, data)
-        assert path.read_bytes() == data
-    assert [p.name for p in tmp_path.iterdir()] == ["f"]
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_full_disk_leaves_the_old_file(call, tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "f"
-    write_atomic(path, b"old")
-    monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+from bitsback.workbench.files import check_folder, check_writable
 
 
 def test_check_writable(tmp_path):
@@ -55,3 +34,18 @@ def test_check_folder(tmp_path):
     (tmp_path / "f").write_bytes(b"")
     with pytest.raises(ValueError, match=r"--resume .*f: cannot make this folder"):
         check_folder(tmp_path / "f", "--resume")
+
+
+def test_devices_pipes_and_links(tmp_path):
+    check_writable(Path("/dev/null"), "--out")
+    os.mkfifo(tmp_path / "pipe")
+    check_writable(tmp_path / "pipe", "--out")
+    (tmp_path / "link").symlink_to(tmp_path / "no" / "f")
+    with pytest.raises(ValueError, match=r"--out .*: there is no folder .*no; make it first"):
+        check_writable(tmp_path / "link", "--out")
+
+
+def test_a_device_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match="--out /dev/null: cannot be written"):
+        check_writable(Path("/dev/null"), "--out")

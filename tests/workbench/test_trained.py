@@ -9,7 +9,8 @@ from bitsback.guides import LowRank
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
 from bitsback.workbench.trained import describe_guide, load_guide, load_weights, save_guide
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 X, Y = torch.linspace(-1, 1, 6 * 4).reshape(6, 4), torch.arange(6) % 3
@@ -108,3 +109,30 @@ def test_damaged_files(tmp_path):
         save_file({"a": torch.zeros(1)}, path, {"bitsback": text})
         with pytest.raises(ValueError, match="not a trained pair"):
             describe_guide(path)
+
+
+@pytest.mark.parametrize("depth", [3000, 100_000])
+def test_a_description_nested_too_deeply(depth, tmp_path):
+    path = tmp_path / "pair.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"bitsback": "[" * depth + "]" * depth})
+    with pytest.raises(ValueError, match=r"pair\.safetensors: not a trained pair"):
+        describe_guide(path)
+
+
+def test_integers_for_weights_are_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file({k: v.long() for k, v in net().state_dict().items()}, path)
+    with pytest.raises(ValueError, match=r"'0\.bias' is torch\.int64, the network's is"):
+        load_weights(path, net())
+
+
+def test_shapes_of_no_guide_of_the_kind(tmp_path):
+    """LowRank takes its ranks from the file."""
+    path = tmp_path / "pair.safetensors"
+    model = Gaussian(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)), 6)
+    save_guide(path, model, LowRank(model, ranks={"0.weight": 2}))
+    tensors = {k: v.reshape(-1)[:1].clone() for k, v in load_file(path).items()}
+    with safe_open(path, "pt") as file:
+        save_file(tensors, path, file.metadata())
+    with pytest.raises(ValueError, match=r"pair\.safetensors: "):
+        load_guide(path, model, LowRank(model, ranks={"0.weight": 2}))
