@@ -22,7 +22,7 @@ from .archive import Archive
 from .file import decode, encode, network, save
 from .masks import PRUNE, candidates, masks
 from .order import by_density
-from .reference import check_tensors, extra_weights, reference_of
+from .reference import check_tensors, extra_weights, latent_share, reference_of
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import Rise, check_data
@@ -139,6 +139,7 @@ def compress(
     decoded = _decoded(data, archive, net)
     report = describe_result(trial, original, decoded, archive, data, chosen.pruned)
     report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
+    report["latent_share"] = latent_share(net, posterior)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
     return Compressed(data, decoded, archive, report)
 
