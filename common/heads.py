@@ -27,11 +27,17 @@ def check_output(output: Any, likelihood: str) -> None:
             "tensor: give a function of the output, say "
             "likelihood=lambda output: Categorical(logits=output[0])"
         )
-    head = None if likelihood == "normal" else _head_of(output, likelihood)
+    if likelihood == "normal":
+        return
+    head, found = _head_of(output, likelihood), ""
     if head is not None:
+        found = f"the network ends in {head}"
+    elif likelihood == "categorical" and _sums_to_one(output.detach()):
+        found = "the network's outputs are probabilities that sum to 1, as those of a Softmax"
+    if found:
         raise ValueError(
-            f"the network ends in {head}, but likelihood {likelihood!r} takes logits: leave that "
-            "last operation out of the network (its weights stay the same)"
+            f"{found}, but likelihood {likelihood!r} takes logits: leave that last operation out "
+            "of the network (its weights stay the same)"
         )
 
 
@@ -42,7 +48,7 @@ def _head_of(output: Tensor, likelihood: str) -> str | None:
     found = _HEAD.match(type(node).__name__)
     if found and not (likelihood == "categorical" and found[0].startswith("LogSoftmax")):
         return f"{found[1] or ''}{found[2]}"  # normalized log probabilities are logits as well
-    return "Softmax" if likelihood == "categorical" and _sums_to_one(output.detach()) else None
+    return None
 
 
 def _sums_to_one(output: Tensor) -> bool:

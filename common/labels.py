@@ -27,6 +27,8 @@ def check_labels(y: Tensor, likelihood: str, output: Tensor, part: str = "traini
     """
     if likelihood == "categorical":
         _check_classes(y, output, part)
+    elif y.shape[1:] != output.shape[1:]:
+        raise ValueError(_shapes(y, output, output.shape[1:], part))
     elif y.is_complex():
         raise ValueError(f"{part} labels are {_dtype(y)}: give real numbers")
     elif likelihood == "bernoulli" and not ((y == 0) | (y == 1)).all():
@@ -37,6 +39,11 @@ def check_labels(y: Tensor, likelihood: str, output: Tensor, part: str = "traini
 
 
 def _check_classes(y: Tensor, output: Tensor, part: str) -> None:
+    if output.dim() < 2:
+        raise ValueError(
+            "likelihood 'categorical' takes logits of shape (n, classes), but the network's "
+            f"outputs have shape {tuple(output.shape)}; use 'bernoulli' for one logit"
+        )
     if y.dim() == output.dim() and y.shape[1:] == output.shape[1:] and output.shape[-1] > 1:
         raise ValueError(
             f"{part} labels have the outputs' shape {tuple(y.shape)}, as one-hot labels have: "
@@ -49,15 +56,25 @@ def _check_classes(y: Tensor, output: Tensor, part: str) -> None:
             f"{part} labels are {_dtype(y)}{'' if whole else ' and not whole'}: likelihood "
             f"'categorical' takes whole numbers of classes; {advice}"
         )
-    if output.dim() < 2 or not y.numel():
+    logits = classes_last(output, torch.Size((len(output), *y.shape[1:])))
+    if y.shape[1:] != logits.shape[1:-1]:
+        raise ValueError(_shapes(y, output, logits.shape[1:-1], part))
+    if not y.numel():
         return
-    last = classes_last(output, torch.Size((len(output), *y.shape[1:]))).shape[-1]
+    last = logits.shape[-1]
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= last:
         raise ValueError(
             f"{part} labels run from {low} to {high}, but the network has {last} outputs: "
             f"labels must lie in 0..{last - 1}; leave out examples without a class"
         )
+
+
+def _shapes(y: Tensor, output: Tensor, wanted: torch.Size, part: str) -> str:
+    return (
+        f"{part} labels have shape {tuple(y.shape)}, but outputs of shape {tuple(output.shape)} "
+        f"are about labels of shape {(len(y), *wanted)}: reshape one of the two"
+    )
 
 
 def _dtype(tensor: Tensor) -> str:

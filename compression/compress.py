@@ -23,7 +23,7 @@ from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
 from .masks import candidates, check_posterior, masks
 from .order import by_density
-from .reference import check_head, check_tensors, extra_weights, reference_of
+from .reference import check_head, check_tensors, extra_weights, latent_share, reference_of
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import check_data
@@ -146,6 +146,7 @@ def compress(
     report = describe_result(trial, original, decoded, archive, data, chosen.pruned, before)
     report["untraced"] = obstacle
     report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
+    report["latent_share"] = latent_share(net, posterior)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
     for line in report["warnings"]:
         warnings.warn(line, WorseNetwork, stacklevel=2)

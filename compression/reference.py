@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..common.heads import check_output
 from ..common.modes import gradients
-from ..common.modules import extra_states, shared_names
+from ..common.modules import extra_states, float_numbers, shared_names
 from ..posterior import Posterior, WeightPosterior
 from .architecture import describe
 from .scores import check_inputs
@@ -81,6 +81,14 @@ def extra_weights(net: nn.Module, posterior: Posterior) -> list[str]:
         for name in (name for all_of in names for name in all_of)
         if state[name].dim() > 1 and not _is_layers_weight(modules, name)
     ]
+
+
+def latent_share(net: nn.Module, posterior: Posterior) -> float:
+    """The fraction of a network's floating-point numbers that the posterior is about."""
+    state = dict(net.state_dict(keep_vars=True))
+    shared = shared_names({k: v for k, v in state.items() if isinstance(v, Tensor)})
+    total = float_numbers(state[name] for name in shared)
+    return float_numbers(w.loc for w in posterior.weights.values()) / total
 
 
 def check_head(net: nn.Module, x: Tensor, likelihood: str) -> None:

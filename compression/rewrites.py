@@ -5,8 +5,8 @@ ReLU by one that quantises.
     Conv of any size ->  Conv of that size, stride, padding and dilation to `rank` channels without
                          bias, then Conv of size 1 with the bias
 
-The two stand in a Sequential at the layer's place, as `<path>.0` (right) and `<path>.1` (left), and
-compute the same function up to float rounding.
+The two stand in a `Product`, a Sequential, at the layer's place, as `<path>.0` (right) and
+`<path>.1` (left), and compute the same function up to float rounding.
 """
 
 from dataclasses import replace
@@ -19,6 +19,20 @@ from ..posterior import Factorisation, Posterior, WeightPosterior
 from .quantised_relu import QuantisedReLU
 
 _CONVS = (nn.Conv1d, nn.Conv2d)
+
+
+class Product(nn.Sequential):
+    """Two layers in the place of one, for code that reads the one's `weight` and `bias` as well."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The product of both weights, shape of the weight that it replaces."""
+        right, left = self[0].weight, self[1].weight
+        return (left.flatten(1) @ right.flatten(1)).reshape(len(left), *right.shape[1:])
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self[1].bias
 
 
 def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]:
@@ -101,7 +115,7 @@ def _check(name: str, layer: nn.Module, factors: Factorisation) -> None:
         raise ValueError(f"the factors of {name!r} hold NaN or infinity")
 
 
-def _pair(layer: nn.Module, factors: Factorisation) -> nn.Sequential:
+def _pair(layer: nn.Module, factors: Factorisation) -> Product:
     """The two layers, in the mode, dtype and place of the one."""
     rank, bias = factors.left.shape[1], layer.bias is not None
     with torch.device("meta"):
@@ -118,7 +132,7 @@ def _pair(layer: nn.Module, factors: Factorisation) -> nn.Sequential:
         value = matrix.detach().to(layer.weight).reshape(module.weight.shape).clone()
         module.weight = nn.Parameter(value, layer.weight.requires_grad)
     last.bias = layer.bias
-    return nn.Sequential(first, last).train(layer.training)
+    return Product(first, last).train(layer.training)
 
 
 def _point(weight: Tensor, factors: Factorisation | None = None) -> WeightPosterior:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..distributions.parameters import state_parameters
 from ..posterior import Posterior, WeightPosterior
-from .local_reparameterization import LazyWeight, _split
+from .local_reparameterization import _TRANSPOSED, LazyWeight, _split
 from .magnitude import relative_sizes
 from .mean_field import PointMass
 from .noise import standard_normal
@@ -47,6 +47,10 @@ class DroppedWeight(LazyWeight):
         bound = NormalDist().inv_cdf(1 - self._p)
         noise = standard_normal(torch.Size((count, self._loc.shape[1])), self._loc)
         return (noise < bound).to(self._loc.dtype) / (1 - self._p)
+
+    def _stays_lazy_in(self, func) -> bool:
+        """Not in transposed convolutions, whose inputs lie along the first axis of the weight."""
+        return func not in _TRANSPOSED and super()._stays_lazy_in(func)
 
     def _activations(self, func, args: tuple, kwargs: dict) -> Tensor:
         x, bias, rest = _split(args, kwargs)

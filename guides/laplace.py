@@ -6,6 +6,8 @@ of its Hessian at the minimum. MacKay 1992: the posterior is about N(w, 1 / H). 
 half the squared signal-to-noise ratio, in nats.
 """
 
+from functools import partial
+
 import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
@@ -53,7 +55,8 @@ class DiagonalLaplace(PointMass):
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randperm(len(x), generator=generator)[:EXAMPLES].to(x.device)
         net = model.trained().to(x.device).eval()
-        fisher = fisher_diagonal(net, model.likelihood, self.median(), x[chosen])
+        likelihood = partial(model.likelihood_of, y=None)  # it knows where the classes are
+        fisher = fisher_diagonal(net, likelihood, self.median(), x[chosen])
         for name, precision in self._prior_precision().items():
             self._get("curvature", name).copy_(model.num_data * fisher[name] + precision)
 

@@ -21,8 +21,11 @@ class Lazy:
     # What a layer may ask of its weight without drawing it.
     ndim = property(lambda self: len(self.shape))
 
-    def size(self, *args):
-        return self.shape[args[0]] if args else self.shape
+    # Two weights are equal where their draws are; without this Python compares identities.
+    __hash__ = object.__hash__
+
+    def size(self, dim: int | None = None):
+        return self.shape if dim is None else self.shape[dim]
 
     def dim(self) -> int:
         return len(self.shape)
@@ -41,8 +44,8 @@ def _operator(name: str):
     return call
 
 
-_BINARY = ("add", "sub", "mul", "truediv", "matmul")
-_OTHERS = ("pow", "neg", "abs", "getitem", "lt", "le", "gt", "ge", "len")
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "pow")
+_OTHERS = ("neg", "abs", "getitem", "lt", "le", "gt", "ge", "eq", "ne", "len", "bool", "float")
 for _name in (*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS):
     setattr(Lazy, f"__{_name}__", _operator(f"__{_name}__"))
 

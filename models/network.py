@@ -17,7 +17,7 @@ from ..common.labels import check_labels, classes_last
 from ..common.modes import gradients
 from ..common.modules import copied, float32_if_less, float_numbers, frozen_norms, shared_names
 from ..distributions.parameters import state_parameters
-from .core.latent import check_network, fan_in, latent_names
+from .core.latent import check_network, fan_in, latent_names, padding_rows
 from .core.names import key
 from .core.places import Places
 from .core.uses import counted
@@ -68,7 +68,9 @@ class NetworkModel(nn.Module):
         if isinstance(likelihood, str) and likelihood not in LIKELIHOODS:
             raise ValueError(f"unknown likelihood {likelihood!r}; known: {', '.join(LIKELIHOODS)}")
         if not (isinstance(num_data, numbers.Real) and num_data >= 1 and num_data % 1 == 0):
-            raise ValueError(f"num_data must be the number of training examples; got {num_data}")
+            raise ValueError(f"num_data must be the number of training examples; got {num_data!r}")
+        if not isinstance(net, nn.Module):
+            raise TypeError(f"the network must be an nn.Module, not a {type(net).__name__}")
         check_network(net)
         self.num_data = num_data
         self.likelihood = LIKELIHOODS.get(likelihood, likelihood)
@@ -78,6 +80,7 @@ class NetworkModel(nn.Module):
         self._places = Places(latent_names(own, latent))
         self.weight_names = tuple(self._places.names)
         self._fan_in = {name: fan_in(own, names) for name, names in self._places.names.items()}
+        self._padding = padding_rows(own, self._places.names)
         for name in self.weight_names:
             value = own.get_parameter(name).detach().clone()
             self.register_buffer(_buffer(name), value, persistent=False)
@@ -182,6 +185,10 @@ class NetworkModel(nn.Module):
         # A shared weight must be one draw in all its places: an operation on a lazy weight makes
         # it an ordinary tensor.
         values = {k: torch.clone(v) if k in self._shared else v for k, v in weights.items()}
+        for name, row in self._padding.items():
+            kept = self.initial_weights()[name][row]
+            at = torch.tensor([row], device=kept.device)
+            values[name] = torch.index_copy(torch.clone(values[name]), 0, at, kept[None])
         return self.compute(x, values)
 
     def compute(self, x: examples.Inputs, weights: dict[str, Tensor]) -> Tensor:

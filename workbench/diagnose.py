@@ -39,6 +39,11 @@ def check_data(pair: Pair, x: Inputs, y: Tensor, batch: int, part: str = "traini
         raise ValueError(
             f"the network does not take inputs of shape {', '.join(map(str, shapes))}: {reason}"
         ) from error
+    if part == "validation" and not isinstance(output, Tensor):
+        raise ValueError(
+            f"the network gives a {type(output).__name__}, and a validation error needs one "
+            "tensor: leave validation out"
+        )
     likelihood = getattr(pair.model, "likelihood_name", None)
     if likelihood is not None:
         check_labels(y, likelihood, output, part)

@@ -83,6 +83,23 @@ def fan_in(net: nn.Module, names: list[str]) -> int:
     )
 
 
+def padding_rows(net: nn.Module, names: dict[str, list[str]]) -> dict[str, int]:
+    """The row of each latent embedding that stands for padding, which training leaves as it is.
+
+    An embedding that is another layer's weight as well has none: there the row is trained.
+    """
+    owners = {
+        name: net.get_submodule(name.rpartition(".")[0])
+        for name, all_of in names.items()
+        if len(all_of) == 1
+    }
+    return {
+        name: owner.padding_idx
+        for name, owner in owners.items()
+        if isinstance(owner, nn.Embedding | nn.EmbeddingBag) and owner.padding_idx is not None
+    }
+
+
 def _by_default(net: nn.Module) -> list[str]:
     return [
         f"{path}.{leaf}" if path else leaf

@@ -132,6 +132,13 @@ def test_single_inputs_and_tied_weights():
     )
 
 
+def test_transposed_convolutions_see_one_draw():
+    """Their weights' second axis is that of the outputs: whole maps are dropped."""
+    weight = DroppedPoint(torch.ones(2, 5, 1), 0.5).rsample()
+    y = F.conv_transpose1d(torch.ones(8, 2, 3), weight)
+    assert torch.equal(y, (2 * weight.draw()[0]).expand(8, 5, 3))
+
+
 def test_bad_probabilities():
     with pytest.raises(ValueError, match=r"first, a dropout probability, must be in \[0, 1\)"):
         make(first=1.0)

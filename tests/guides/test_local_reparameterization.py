@@ -27,6 +27,9 @@ LAYERS = {
     "conv2d groups": (nn.Conv2d(4, 6, 3, padding=1, groups=2), (2, 4, 5, 5)),
     "conv2d circular": (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (2, 2, 5, 5)),
     "conv2d reflect": (nn.Conv2d(2, 3, 3, padding="same", padding_mode="reflect"), (1, 2, 5, 5)),
+    "transposed": (nn.ConvTranspose1d(4, 6, 3, stride=2, output_padding=1, groups=2), (3, 4, 5)),
+    "transposed 2d": (nn.ConvTranspose2d(2, 3, (3, 2), padding=1, dilation=2), (2, 2, 5, 5)),
+    "transposed 3d": (nn.ConvTranspose3d(2, 1, 2, bias=False), (2, 2, 2, 2, 2)),
     "conv2d one image": (nn.Conv2d(2, 3, 3), (2, 5, 5)),
 }
 
@@ -179,6 +182,23 @@ OPERATIONS = {
     "embedding": lambda w: F.embedding(torch.tensor([0, 1, 1]), w),
     "itself": lambda w: w * w + w,
     "comparison": lambda w: w > 0,
+    "equality": lambda w: w == w.abs(),
+    "inequality": lambda w: w.abs() != w,
+    "rest": lambda w: w % 0.5 + w // 0.5,
+    "exponent": lambda w: 2.0**w,
+    "attention": lambda w: F.multi_head_attention_forward(
+        *[torch.ones(4, 2, 3, dtype=torch.float64)] * 3,
+        3,
+        1,
+        torch.cat([w, w, w, w, w])[:9],
+        None,
+        None,
+        None,
+        False,
+        0.0,
+        torch.eye(3, dtype=torch.float64),
+        None,
+    )[0],
 }
 
 
@@ -225,5 +245,6 @@ def test_two_layers_may_not_share_a_lazy_weight():
 def test_what_a_layer_may_ask_without_drawing():
     weight = LazyWeight(torch.zeros(2, 3), torch.ones(2, 3))
     assert weight.shape == (2, 3) and weight.size() == (2, 3) and weight.size(1) == 3
+    assert weight.size(dim=0) == 2 and len({weight, weight}) == 1
     assert weight.dim() == weight.ndim == 2 and weight.dtype == torch.float32
     assert weight.device.type == "cpu" and weight._tensor is None

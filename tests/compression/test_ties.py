@@ -1,0 +1,111 @@
+"""Ties of a network and of its file are the same pairs, or the network is refused."""
+
+import bitsback
+import pytest
+import torch
+from bitsback.compression.nodes import TensorSpec
+from bitsback.compression.ties import find_ties, with_common_roles
+from bitsback.posterior import Posterior, WeightPosterior
+from torch import nn
+
+X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+
+
+class Net(nn.Module):
+    """Two layers of one weight, or of two, or of one memory."""
+
+    def __init__(self, tie: str | None):
+        super().__init__()
+        self.first, self.second = (nn.Linear(6, 6, bias=False) for _ in range(2))
+        self.out = nn.Linear(6, 3)
+        if tie:
+            weight = self.first.weight
+            self.second.weight = weight if tie == "parameter" else nn.Parameter(weight.data)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+
+def points(net: nn.Module, names: list[str]) -> Posterior:
+    values = {name: net.state_dict()[name].clone() for name in names}
+    return Posterior(
+        {k: WeightPosterior(v, torch.zeros_like(v), torch.ones(())) for k, v in values.items()}
+    )
+
+
+def compressed(net: nn.Module, names: list[str], x=X):
+    wide = {"margin_nll": 9.0, "margin_error": 99.0, "clusters": 2}
+    return bitsback.compress(net, points(net, names), validation=(x, Y), **wide)
+
+
+@pytest.fixture(params=["parameter", "memory"])
+def tied_file(request, tmp_path):
+    result = compressed(Net(request.param), ["first.weight", "out.weight"])
+    result.save(tmp_path / "net.bb")
+    return tmp_path / "net.bb", result
+
+
+def test_a_tied_file_and_an_untied_network(tied_file):
+    path, _ = tied_file
+    message = r"'second.weight' and 'first.weight' are one tensor in the file, but two"
+    with pytest.raises(ValueError, match=message):
+        bitsback.load(path, into=Net(None))
+
+
+@pytest.mark.parametrize("tie", ["parameter", "memory"])
+def test_a_tied_file_and_a_tied_network(tied_file, tie):
+    path, result = tied_file
+    assert torch.equal(bitsback.load(path, into=Net(tie))(X), result.network(X))
+
+
+@pytest.mark.parametrize("tie", ["parameter", "memory"])
+def test_an_untied_file_and_a_tied_network(tie, tmp_path):
+    names = ["first.weight", "second.weight", "out.weight"]
+    compressed(Net(None), names).save(tmp_path / "net.bb")
+    message = r"are one tensor in the network passed as into=, but two in the file"
+    with pytest.raises(ValueError, match=message):
+        bitsback.load(tmp_path / "net.bb", into=Net(tie))
+
+
+def test_a_network_without_values(tied_file):
+    with torch.device("meta"):
+        into = Net("parameter")
+    with pytest.raises(ValueError, match="on the meta device and can hold no values"):
+        bitsback.load(tied_file[0], into=into)
+
+
+class Words(nn.Module):
+    """A head that is its embedding; `head_first` says which has the earlier name."""
+
+    def __init__(self, head_first: bool):
+        super().__init__()
+        if head_first:
+            self.head = nn.Linear(6, 9, bias=False)
+        self.table = nn.Embedding(9, 6)
+        if not head_first:
+            self.head = nn.Linear(6, 9, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, tokens):
+        return self.head(self.table(tokens).mean(1))
+
+
+@pytest.mark.parametrize("head_first", [False, True])
+def test_an_embedding_that_is_its_head(head_first, tmp_path):
+    net, tokens = Words(head_first), torch.randint(0, 9, (40, 4))
+    result = compressed(net, ["head.weight" if head_first else "table.weight"], tokens)
+    result.save(tmp_path / "net.bb")
+    loaded = bitsback.load(tmp_path / "net.bb", into=Words(head_first))
+    assert loaded.head.weight is loaded.table.weight
+    assert torch.equal(loaded(tokens), result.network(tokens))
+    assert result.report["latent_share"] == 1.0
+
+
+def test_three_names():
+    a, b = torch.zeros(2), torch.zeros(2)
+    assert find_ties({"a": a, "b": b, "c": a, "d": a}) == (("c", "a"), ("d", "a"))
+    specs = [TensorSpec(name, (2, 2), role, "float32") for name, role in zip("acd", "rrw")]  # noqa: B905
+    roles = {"r": "raw", "w": "weight"}
+    specs = [TensorSpec(s.name, s.shape, roles[s.role], s.dtype) for s in specs]
+    common = with_common_roles(specs, [("c", "a"), ("d", "a")])
+    assert [spec.role for spec in common] == ["weight"] * 3
