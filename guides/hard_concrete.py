@@ -36,6 +36,9 @@ class HardConcreteGates(NetworkGuide):
     :raises ValueError: for a probability outside (0, 1), or an unknown relaxation.
     """
 
+    takes = "models.HardConcrete"
+    needs = ("entropy",)
+    parts = (".gate", ".base")
     divergence = False
 
     def __init__(

@@ -36,8 +36,13 @@ class Horseshoe(NetworkGuide):
     :param init_scale: initial standard deviation of base and of all log factors (default 0.1).
     :param max_scale: upper bounds of the standard deviation of base, as of `NormalJeffreys`.
     :param local_reparameterization: draw activations and scales for each example (default).
-    :raises ValueError: for a scale that is not positive, or a bound of an unknown weight.
+    :raises ValueError: for another model, a scale that is not positive, or a bound of an unknown
+        weight.
     """
+
+    takes = "models.Horseshoe with centred=False (guides.HorseshoeFamily takes both)"
+    needs = ("factors",)
+    parts = (".base",)
 
     def __init__(
         self,
@@ -49,8 +54,6 @@ class Horseshoe(NetworkGuide):
         super().__init__(model)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
-        if model.centred:
-            raise ValueError("this guide is of base, not of w: use HorseshoeFamily if centred=True")
         self._bounds = Bounds(max_scale, self._names)
         # In a tuple, out of sight of nn.Module: its parameters are not the guide's.
         self._model = (model,)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .lazy import Lazy, honest
 from .noise import standard_normal
+from .objectives import refuse_all_but_sums
 
 # By name, since operators, methods and functions are all different objects to torch.
 _ELEMENTWISE = {
@@ -109,6 +110,8 @@ class ScaleDraw(LazyScale):
 
     def draw(self) -> Tensor:
         if self._tensor is None:
+            if self._drawn_locally:
+                refuse_all_but_sums()
             self._tensor = self._sample(())
         return self._tensor
 

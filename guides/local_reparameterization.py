@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .lazy import Lazy, honest
 from .lazy_scales import LazyScale
 from .noise import standard_normal
+from .objectives import refuse_all_but_sums
 
 _LINEAR = (F.linear, torch.conv1d, torch.conv2d, torch.conv3d)
 # Under the square root, so that its gradient at zero input is 0 and not 0 * inf.
@@ -51,13 +52,20 @@ class LazyWeight(Lazy):
     def draw(self) -> Tensor:
         """One ordinary sample, shape of the weight; the same at each call.
 
-        After a layer has used the weight it is independent of that layer's noise: right for a
-        Monte-Carlo log density, wrong for a second layer, which therefore raises.
+        After a layer has used the weight it is independent of that layer's noise: right for a sum
+        of log densities, wrong for everything else, which therefore raises.
+
+        :raises RuntimeError: see `refuse_all_but_sums`.
         """
         if self._tensor is None:
-            noise = standard_normal(self._loc.shape, self._loc)
-            self._tensor = self._loc + self._scale * noise
+            if self._drawn_locally:
+                refuse_all_but_sums()
+            self._tensor = self._sample()
         return self._tensor
+
+    def _sample(self) -> Tensor:
+        """A new ordinary sample."""
+        return self._loc + self._scale * standard_normal(self._loc.shape, self._loc)
 
     def use_locally(self) -> None:
         if self._drawn_locally:

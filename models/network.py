@@ -12,9 +12,10 @@ from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from ..distributions.parameters import state_parameters
+from ..distributions.parameters import state_parameters, take_loaded
 from .likelihoods import LIKELIHOODS
 from .mixture import Mixture
+from .pairing import sampled
 
 _COMPRESSIBLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -102,7 +103,7 @@ class NetworkModel(nn.Module):
         return {name: self.get_buffer(_buffer(name)) for name in self.weight_names}
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        output = self.output(x, self.sample_weights())
+        output = self.output(x, sampled(self.sample_weights))
         batch = output.shape[0]
         size = batch if y is None else self.num_data
         with pyro.plate("data", size, subsample=torch.arange(batch, device=output.device)):
@@ -149,6 +150,7 @@ class NetworkModel(nn.Module):
 
         Latent weights keep their initial values; their approximate posterior is the guide's.
         """
+        take_loaded("net", self.net)
         net = copy.deepcopy(self._original[0])
         net.load_state_dict(self.net.state_dict(), strict=False)
         return net

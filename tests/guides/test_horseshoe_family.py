@@ -116,7 +116,7 @@ def test_pyros_guides_take_the_centred_form():
 
 def test_refusals():
     centred, _ = make("gamma", centred=True)
-    with pytest.raises(ValueError, match="use HorseshoeFamily"):
+    with pytest.raises(ValueError, match="HorseshoeFamily takes both"):
         Horseshoe(centred)
     with pytest.raises(ValueError, match="family must be one of log-normal, gamma"):
         HorseshoeFamily(centred, "normal")
