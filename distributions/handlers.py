@@ -1,6 +1,7 @@
 """What of Pyro's machinery a network cannot run under, refused before it gives wrong numbers."""
 
 import torch
+from pyro.infer.inspect import TrackProvenance
 from pyro.poutine.indep_messenger import IndepMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
@@ -33,6 +34,16 @@ def refuse_handlers() -> None:
 def parameters_are_wanted() -> bool:
     """Whether somebody looks for parameters to train, as `SVI.step` does."""
     return any(isinstance(h, TraceMessenger) and h.param_only for h in _PYRO_STACK)
+
+
+def ones_for_a_picture(shape: torch.Size, why: str) -> Tensor:
+    """What a prior that cannot be sampled gives: ones, where `pyro.render_model` follows sites.
+
+    :raises NotImplementedError: everywhere else, with `why`.
+    """
+    if any(isinstance(h, TrackProvenance) for h in _PYRO_STACK):
+        return torch.ones(shape)
+    raise NotImplementedError(why)
 
 
 class Blank(Messenger):

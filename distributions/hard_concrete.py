@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import logsigmoid
 
+from .handlers import ones_for_a_picture
 from .no_gradient import no_gradient
 
 RELAXATIONS = ("hard-concrete", "concrete", "straight-through")
@@ -154,10 +155,11 @@ class GatePrior(TorchDistribution):
         return GatePrior(self.cost.expand(torch.Size(batch_shape)), self.entropy)
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        raise NotImplementedError(
+        why = (
             "this prior says how often a gate is open but not how far, so it cannot be sampled: "
             "use a guide that METHODS lists"
         )
+        return ones_for_a_picture(self._extended_shape(sample_shape), why)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the event z = 0 or z > 0 that `value` is in; its gradient raises."""

@@ -41,7 +41,7 @@ def state_parameters(prefix: str, module: nn.Module) -> None:
         announced = parameter.detach()
         announced.unconstrained = weakref.ref(parameter)
         site = f"{prefix}.{name}"
-        _statement(announced, name=site)
+        _statement(announced, name=site, constraint=constraints.real)
         if wanted and parameter.requires_grad:
             _put_in_store(site, parameter, module)
 

@@ -94,7 +94,7 @@ class HorseshoeFamily(NetworkGuide):
                 draws[site] = pyro.sample(site, self._q(site).to_event(1))
             loc, log_scale = self._get("loc", _own(name)), self._get("log_scale", _own(name))
             q = LocalNormal(loc, log_scale, lazy=self.local_reparameterization)
-            site = name if self._centred else _own(name)
+            site = f"{name}.centred" if self._centred else _own(name)
             draws[site] = pyro.sample(site, q.to_event(q.loc.dim()))
         return draws
 

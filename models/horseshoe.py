@@ -38,8 +38,8 @@ class Horseshoe(NetworkModel):
         becomes c x / sqrt(c^2 + x^2), at most c; default: none.
     :param inverse_gamma: shape and scale of a prior z^2 ~ InverseGamma in place of the half-Cauchy;
         as both go to 0 it becomes p(z) proportional to 1/z. Then there is no `.local.gamma`.
-    :param centred: the site `<name>` is drawn from N(0, (z s)^2) itself and there is no
-        `<name>.base`: the same prior, for `guides.HorseshoeFamily` and Pyro's guides and NUTS.
+    :param centred: the weight is drawn from N(0, (z s)^2) itself, at the site `<name>.centred`, and
+        there is no `<name>.base`: the same prior, for `guides.HorseshoeFamily` and Pyro's guides and NUTS.
 
     The other parameters are those of `NetworkModel`.
 
@@ -122,9 +122,9 @@ class Horseshoe(NetworkModel):
         zeros = torch.zeros_like(initial)
         if self.centred:
             wide = along(scale, initial).expand_as(initial)
-            return pyro.sample(
-                name, Normal(zeros, wide, validate_args=False).to_event(initial.dim())
-            )
+            prior = Normal(zeros, wide, validate_args=False).to_event(initial.dim())
+            # Not at `name`: Pyro's guides keep "w.global.gamma" as an attribute of "w".
+            return deterministic(name, pyro.sample(f"{name}.centred", prior))
         standard = Normal(zeros, torch.ones_like(initial), validate_args=False)
         base = pyro.sample(f"{name}.base", standard.to_event(initial.dim()))
         return deterministic(name, base * along(scale, initial))
