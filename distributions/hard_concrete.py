@@ -148,11 +148,11 @@ class GatePrior(TorchDistribution):
     support = constraints.unit_interval
 
     def __init__(self, cost: Tensor, entropy: bool = False):
-        self.cost, self.entropy = cost, entropy
+        self.cost, self.with_entropy = cost, entropy
         super().__init__(cost.shape, validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
-        return GatePrior(self.cost.expand(torch.Size(batch_shape)), self.entropy)
+        return GatePrior(self.cost.expand(torch.Size(batch_shape)), self.with_entropy)
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         why = (
@@ -174,7 +174,7 @@ def _event(value: Tensor, log_odds: Tensor) -> Tensor:
 @register_kl(HardConcrete, GatePrior)
 def _kl_hard_concrete_gate_prior(q: HardConcrete, p: GatePrior) -> Tensor:
     price = q.inclusion * p.cost
-    if not p.entropy:
+    if not p.with_entropy:
         return price
     closed = torch.sigmoid(-q.log_odds)
     entropy = -(q.inclusion * logsigmoid(q.log_odds) + closed * logsigmoid(-q.log_odds))

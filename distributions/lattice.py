@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.kl import register_kl
 
+from .broadcast import with_batch
+
 _WHY = (
     "a lattice has a probability for each multiple of its step, and no density between them, which "
     "NUTS and continuous guides would need: use guides.Rounding for models.Rate"
@@ -141,7 +143,7 @@ class Rounded(TorchDistribution):
         return self.mean.expand(self._extended_shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return torch.zeros_like(value)
+        return with_batch(torch.zeros_like(value), self)
 
 
 @register_kl(Rounded, Lattice)

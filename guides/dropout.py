@@ -79,7 +79,7 @@ class DroppedPoint(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """0: the entropy does not depend on loc, and its constant is left out (see the KL)."""
-        return torch.zeros_like(self.loc)
+        return self.loc.new_zeros(torch.broadcast_shapes(value.shape, self.loc.shape))
 
 
 class BernoulliDropout(PointMass):

@@ -150,6 +150,10 @@ class _LocalGate(HardConcrete):
         super().__init__(log_alpha, relaxation, noise=standard_normal)
         self.lazy = lazy
 
+    def expand(self, batch_shape, _instance=None):
+        log_alpha = self.log_alpha.expand(torch.Size(batch_shape))
+        return _LocalGate(log_alpha, self.relaxation, self.lazy)
+
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         return super().rsample(sample_shape) if sample_shape or not self.lazy else _GateDraw(self)
 

@@ -180,6 +180,10 @@ class LocalScaleNormal(Normal):
         self.log_scale, self.lazy = log_scale, lazy
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
 
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape)
+        return LocalScaleNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
+
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:
             return super().rsample(sample_shape)
@@ -196,6 +200,10 @@ class LocalScaleLogNormal(LogNormal):
     def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True):
         self.log_scale, self.lazy = log_scale, lazy
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape)
+        return LocalScaleLogNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:

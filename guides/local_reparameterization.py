@@ -181,6 +181,10 @@ class LocalNormal(Normal):
         # A lazy weight is no Tensor, which torch's validation of values would reject.
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
 
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape)
+        return LocalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
+
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:
             return super().rsample(sample_shape)

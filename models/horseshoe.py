@@ -39,7 +39,8 @@ class Horseshoe(NetworkModel):
     :param inverse_gamma: shape and scale of a prior z^2 ~ InverseGamma in place of the half-Cauchy;
         as both go to 0 it becomes p(z) proportional to 1/z. Then there is no `.local.gamma`.
     :param centred: the weight is drawn from N(0, (z s)^2) itself, at the site `<name>.centred`, and
-        there is no `<name>.base`: the same prior, for `guides.HorseshoeFamily` and Pyro's guides and NUTS.
+        there is no `<name>.base`: the same prior, for `guides.HorseshoeFamily`, Pyro's guides and
+        NUTS.
 
     The other parameters are those of `NetworkModel`.
 

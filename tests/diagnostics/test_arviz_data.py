@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bitsback.diagnostics import as_chains, draw, inference_data, load, save, to_arviz
+from bitsback.diagnostics.loo import leave_one_out
 from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
@@ -62,7 +63,7 @@ def test_arviz_reads_it():
 
     problem, source = trained("ours")
     data = to_arviz(problem.model, source, problem.x, problem.y, num_samples=200)
-    plain = bitsback.diagnostics.loo(draw_of(data), corrected=False)
+    plain = leave_one_out(draw_of(data), corrected=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large k-hats: this guide is not the posterior
         result = arviz.loo(data)
