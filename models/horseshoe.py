@@ -15,6 +15,19 @@ from .network import NetworkModel
 
 SCALES = ("both", "global", "local")
 LEARN = (None, "layer", "global")
+LEAST, MOST = 1e-19, 1e19  # of tau0, whose inverse square is to be a float32
+
+
+def check_tau0(option: str, value: float) -> None:
+    """Refuse a tau0 whose inverse square float32 does not hold.
+
+    :raises ValueError: names the option.
+    """
+    if not LEAST <= value <= MOST:
+        raise ValueError(
+            f"{option} {value:g}: must be within {LEAST:g} and {MOST:g}, since the prior computes "
+            "with 1 / tau0^2 in float32"
+        )
 
 
 class Horseshoe(NetworkModel):
@@ -29,7 +42,8 @@ class Horseshoe(NetworkModel):
     `(groups,)`, product z^2), `<name>.base` (the weight's shape), and `<name>` itself,
     deterministic: base times scale.
 
-    :param tau0: scale of s (default 1e-5, as published), in the weight's units.
+    :param tau0: scale of s (default 1e-5, as published), in the weight's units; within 1e-19 and
+        1e19.
     :param learn_tau0: None (default): tau0 is fixed; "layer": one for each weight tensor, "global":
         one for all, parameters that start at `tau0` and train with the others: type-II maximum
         likelihood.
@@ -44,7 +58,7 @@ class Horseshoe(NetworkModel):
 
     The other parameters are those of `NetworkModel`.
 
-    :raises ValueError: for a number that is not positive, or an option that is none of the above.
+    :raises ValueError: for a number out of range, or an option that is none of the above.
     """
 
     proper = True
@@ -69,6 +83,7 @@ class Horseshoe(NetworkModel):
         for name, values in (("tau0", [tau0]), ("slab", [slab]), ("inverse_gamma", inverse_gamma)):
             if not all(v is None or v > 0 for v in values or ()):
                 raise ValueError(f"{name} must be positive; got {values}")
+        check_tau0("tau0", tau0)
         if learn_tau0 and scales == "local":
             raise ValueError("learn_tau0 needs a global scale, which scales='local' has not")
         self.scales, self.slab, self.inverse_gamma = scales, slab, inverse_gamma
