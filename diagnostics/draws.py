@@ -123,7 +123,7 @@ def draw(
     :param batch_size: examples at a time.
     :param sites: the sites to keep in `values`; default: all of them.
     :param predict: draw labels too.
-    :raises ValueError: for a latent site that the source does not have.
+    :raises ValueError: for a latent site that the source does not have, or the model.
     """
     wanted = None if sites is None else set(sites)
     kept: dict[str, list[Tensor]] = {}
@@ -133,6 +133,12 @@ def draw(
     with evaluating(model):
         for values, log_q in drawn:
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
+            foreign = sorted({*values} - {*trace.nodes})
+            if foreign and not isinstance(source, MCMC | Mapping):
+                raise ValueError(
+                    f"the guide draws {foreign[0]!r}, which the model does not sample: make the "
+                    "guide of this model"
+                )
             atoms, first = atoms or _repeats(trace, first, values), first or values
             size = sum(site["value"].numel() for _, site in random_sites(trace))
             for name, value in weights_of(trace):
@@ -212,9 +218,13 @@ def draws_of(source, x, y, num_samples: int) -> tuple[int, Iterator[tuple[dict, 
 
 
 def guide_draw(guide: Callable, x: Tensor, y: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """One honest draw of each of the guide's sites, and log q of it (None for a point)."""
+    """One honest draw of each of the model's sites, and log q of it (None for a point)."""
     trace = honest_trace(guide, x, y)
-    values = {name: site["value"] for name, site in random_sites(trace)}
+    values = {
+        name: site["value"]
+        for name, site in random_sites(trace)
+        if not site["infer"].get("is_auxiliary")
+    }
     return values, None if has_points(trace) else _if_known(trace)
 
 

@@ -28,8 +28,9 @@ class NetworkGuide(nn.Module):
 
     #: The models that the guide is for, as an error message has them.
     takes = "any model whose latent sites are the weights themselves"
-    #: What follows a weight's name in the names of sites that the guide always draws.
-    parts: tuple[str, ...] = ("",)
+    #: What follows a weight's name in the names of sites that the guide always draws: ("",) for
+    #: the weight itself. Empty (default): asked at the first step only.
+    parts: tuple[str, ...] = ()
     #: Whether the guide draws the centers of a model's mixture.
     draws_centers = True
     #: Attributes that the guide needs of its model.

@@ -44,7 +44,6 @@ class HorseshoeFamily(NetworkGuide):
 
     takes = "models.Horseshoe"
     needs = ("factors",)
-    parts = ()
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
         weight without draws, of its own or of a site that makes it, or draws of another shape.
     """
     if hasattr(source, "posterior"):
-        return source.posterior(*args)
+        return _of(model, source.posterior(*args))
     if not model.proper:
         raise ValueError(
             f"{type(model).__name__} has an improper prior, so its exact posterior need not exist "
@@ -66,6 +66,17 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
     else:
         moments = _from_draws(_draw(source, num_samples, *args), model)
     return Posterior({name: _weight(name, moments, model) for name in model.weight_names})
+
+
+def _of(model: nn.Module, posterior: Posterior) -> Posterior:
+    """The posterior, if its weights are the model's."""
+    foreign = sorted({*posterior.weights} ^ {*model.weight_names})
+    if foreign:
+        raise ValueError(
+            f"the guide is of another model: {foreign[0]!r} is a weight of one of the two only; "
+            f"the model's are {', '.join(model.weight_names)}"
+        )
+    return posterior
 
 
 @torch.no_grad()

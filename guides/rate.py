@@ -33,6 +33,7 @@ class Rounding(NetworkGuide):
 
     takes = "models.Rate"
     needs = ("weight_nats",)
+    parts = ("",)
     on_lattice = True
     divergence = False  # of a density against itself on its support only: a code length, no KL
 

@@ -34,6 +34,8 @@ class RowNormal(NetworkGuide):
     :raises ValueError: for an `init_scale` that is not positive, or a prior that is not normal.
     """
 
+    parts = ("",)
+
     def __init__(
         self,
         model: nn.Module,

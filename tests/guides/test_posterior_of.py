@@ -172,3 +172,9 @@ def test_moments_of_centred_weights_are_exact_under_normal_guides():
     guide(torch.ones(3, 2), torch.ones(3, 1))
     stddev = posterior_of(guide, model).weights["weight"].stddev
     torch.testing.assert_close(stddev, torch.full((1, 2), 0.2))
+
+
+def test_a_guide_of_another_model_is_refused():
+    other = MeanFieldNormal(Gaussian(nn.Sequential(nn.Linear(4, 2)), 6))
+    with pytest.raises(ValueError, match=r"another model: '2\.weight'.*0\.weight, 2\.weight"):
+        posterior_of(other, make())
