@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .draws import Draws, draw
 from .traces import LABELS
+from .variables import variables_of
 
 
 def to_arviz(
@@ -22,6 +23,7 @@ def to_arviz(
     x: Tensor,
     y: Tensor,
     num_samples: int = 1000,
+    pseudo_chains: int = 1,
     **kwargs: Any,
 ):
     """Draws of a trained pair for ArviZ: `draw` with predictions, then `inference_data`.
@@ -31,6 +33,7 @@ def to_arviz(
     :param x: inputs, shape `(N, ...)`.
     :param y: labels, shape `(N, ...)`.
     :param num_samples: draws from a guide.
+    :param pseudo_chains: see `inference_data`.
     :param kwargs: others of `draw` (`batch_size`, `sites`).
     :returns: ArviZ's container; `inference_data` says what is in it.
     """
@@ -42,8 +45,8 @@ def to_arviz(
     }
     tau0 = getattr(model, "tau0", None)
     if isinstance(tau0, int | float):
-        attributes["tau0"] = float(tau0)
-    return inference_data(draws, y, attributes, _diverging(source))
+        attributes |= {"tau0": float(tau0), "tau0_units": "the weight's"}
+    return inference_data(draws, y, attributes, _diverging(source), pseudo_chains)
 
 
 def _diverging(source) -> Tensor | None:
@@ -65,20 +68,52 @@ def inference_data(
     y: Tensor,
     attributes: Mapping[str, str | float] | None = None,
     diverging: Tensor | None = None,
+    pseudo_chains: int = 1,
 ):
     """Draws as ArviZ's container.
 
-    Groups: `posterior` (latent sites and effective weights), `log_likelihood` (of each example,
-    dimension `example`), `posterior_predictive` (if drawn), `observed_data`, and `sample_stats`
-    with `log_p` = log p(w, y | x) and `log_q` = log q(w), in nats, where they exist. A guide's
-    draws are one chain of independent draws: their R-hat and effective sample size say nothing. (Of
-    several restarts, joined by `as_chains`, R-hat says whether they ended at the same place.)
+    Groups: `posterior` (latent sites, effective weights, and the scales that the horseshoe's
+    factors make), `log_likelihood` (of each example, dimension `example`), `posterior_predictive`
+    (if drawn), `observed_data`, and `sample_stats` with `log_p` = log p(w, y | x) and `log_q` =
+    log q(w), in nats, where they exist. Each variable has its `units` and, in `posterior`, its
+    `site` as attributes: names that ArviZ or netCDF has itself (`chain`, "/") get another one.
+
+    A guide's draws are one chain of independent draws: their R-hat and effective sample size say
+    nothing. (Of several restarts, joined by `as_chains`, R-hat says whether they ended at the same
+    place.) Functions of ArviZ 1.x that want several chains, such as `plot_rank`, take
+    `pseudo_chains=4`: the same draws, cut into four.
 
     :param draws: from `draw`, or from `as_chains`.
     :param y: the labels, shape `(N, ...)`; `(N, 1)` is kept as `(N,)`.
     :param attributes: strings and numbers to keep with it.
     :param diverging: which draws diverged, shape `(chains, draws)`; `sample_stats` has it.
+    :param pseudo_chains: into how many chains to cut one chain of a guide's draws.
+    :raises ValueError: for pseudo-chains of MCMC or of several chains, or of unequal lengths.
     """
+    variables, chains = variables_of(draws), _chains(draws, pseudo_chains)
+    sampled, y = _sampled(draws, y, diverging)
+    sampled["posterior"] = {name: variable.values for name, variable in variables.items()}
+    groups = {
+        group: {name: _by_chain(value, chains) for name, value in values.items()}
+        for group, values in sampled.items()
+        if values
+    }
+    groups["observed_data"] = {LABELS: _array(y)}
+    attributes = {**(attributes or {}), **({"no_log_ratio": draws.why} if draws.why else {})}
+    if pseudo_chains > 1:
+        attributes["pseudo_chains"] = pseudo_chains
+    dims = {name: list(variable.axes) for name, variable in variables.items()}
+    data = _container(groups, {LABELS: ["example"], **dims}, attributes)
+    for name, variable in variables.items():
+        data["posterior"][name].attrs.update(site=variable.site, units=variable.units)
+    for group in ("log_likelihood", "sample_stats"):
+        for name in sampled[group]:
+            data[group][name].attrs["units"] = "1" if name == "diverging" else "nats"
+    return data
+
+
+def _sampled(draws: Draws, y: Tensor, diverging: Tensor | None) -> tuple[dict, Tensor]:
+    """The groups of one value a draw but the posterior's, each shape `(S, ...)`, and the labels."""
     stats = {} if diverging is None else {"diverging": diverging.flatten()}
     if draws.log_prior is not None:
         stats["log_p"] = draws.log_joint
@@ -87,21 +122,23 @@ def inference_data(
     predictions = draws.predictions
     if y.dim() == 2 and y.shape[1] == 1:  # LOO-PIT wants labels of the likelihood's shape
         y, predictions = y[:, 0], None if predictions is None else predictions[..., 0]
-    predicted = {} if predictions is None else {LABELS: predictions}
     sampled = {
-        "posterior": draws.values,
-        "posterior_predictive": predicted,
+        "posterior_predictive": {} if predictions is None else {LABELS: predictions},
         "log_likelihood": {LABELS: draws.log_likelihood},
         "sample_stats": stats,
     }
-    groups = {
-        group: {name: _by_chain(value, draws.chains) for name, value in values.items()}
-        for group, values in sampled.items()
-        if values
-    }
-    groups["observed_data"] = {LABELS: _array(y)}
-    attributes = {**(attributes or {}), **({"no_log_ratio": draws.why} if draws.why else {})}
-    return _container(groups, {LABELS: ["example"]}, attributes)
+    return sampled, y
+
+
+def _chains(draws: Draws, pseudo_chains: int) -> int:
+    if pseudo_chains == 1:
+        return draws.chains
+    count = len(draws.log_likelihood)
+    if draws.exact or draws.chains > 1:
+        raise ValueError("pseudo_chains cuts one chain of a guide's draws; these have their own")
+    if pseudo_chains < 1 or count % pseudo_chains:
+        raise ValueError(f"{count} draws cannot be cut into {pseudo_chains} chains of equal length")
+    return pseudo_chains
 
 
 def save(data, path: str | Path) -> None:
@@ -117,16 +154,23 @@ def load(path: str | Path):
     """
     import arviz
 
+    if not _is_new(arviz):  # it leaves a file open whose groups are read later
+        with arviz.rc_context({"data.load": "eager"}):
+            return arviz.from_netcdf(str(path))
     data = arviz.from_netcdf(str(path))
     data.load()
     data.close()
     return data
 
 
+def _is_new(arviz) -> bool:
+    return int(arviz.__version__.split(".")[0]) >= 1
+
+
 def _container(groups: dict, dims: dict, attributes: dict):
     import arviz
 
-    if int(arviz.__version__.split(".")[0]) >= 1:
+    if _is_new(arviz):
         return arviz.from_dict(groups, dims=dims, attrs={"/": attributes})
     data = arviz.from_dict(**groups, dims=dims)
     data.attrs.update(attributes)

@@ -50,17 +50,14 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Calibr
     :param probabilities: shape `(N, classes)`, or `(N,)` for the probability of label 1. Of a
         guide: `predict`; of a plain network: `torch.softmax(net(x), -1)`.
     :param labels: shape `(N,)`.
-    :raises ValueError: for probabilities that do not sum to 1, or other numbers of labels.
+    :raises ValueError: for probabilities outside [0, 1] or that do not sum to 1, but for the
+        rounding of their dtype, and for other numbers of labels.
     """
-    probabilities, labels = probabilities.detach().double().cpu(), labels.cpu()
-    if probabilities.dim() == 1:
-        probabilities = torch.stack([1 - probabilities, probabilities], 1)
+    labels, probabilities = labels.cpu(), _normalised(probabilities.detach().cpu())
     if labels.shape != probabilities.shape[:1]:
         raise ValueError(
             f"labels of shape {tuple(labels.shape)} for {len(probabilities)} predictions"
         )
-    if not torch.allclose(probabilities.sum(1), torch.ones(()).double(), atol=1e-4):
-        raise ValueError("probabilities do not sum to 1 over the classes; are they logits?")
     labels = labels.long()
     confidence, predicted = probabilities.max(1)
     # Bin k is (k/bins, (k+1)/bins].
@@ -75,6 +72,26 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Calibr
         nll=-probabilities.gather(1, labels[:, None])[:, 0].log(),
         brier=(probabilities - truth).square().sum(1),
     )
+
+
+def _normalised(probabilities: Tensor) -> Tensor:
+    """Probabilities of every class in float64, shape `(N, classes)`, each row divided by its sum.
+
+    Rows of float16 and bfloat16 sum to 1 within a rounding for each class.
+    """
+    kind = probabilities.dtype
+    eps = torch.finfo(kind).eps if kind.is_floating_point else 0.0
+    probabilities = probabilities.double()
+    if probabilities.dim() == 1:
+        probabilities = torch.stack([1 - probabilities, probabilities], 1)
+    total = probabilities.sum(1, keepdim=True)
+    slack = min(0.5, max(1e-4, probabilities.shape[1] * eps))
+    if (probabilities < -eps).any() or ((total - 1).abs() > slack).any():
+        raise ValueError(
+            f"probabilities, of {kind}, are not within 0 and 1 or do not sum to 1 over the "
+            "classes; are they logits?"
+        )
+    return probabilities.clamp(min=0) / total
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Draws of an approximate posterior with all that a diagnostic may ask of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from pyro.infer import MCMC
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from .axes import axes_of
 from .traces import (
     LABELS,
     evaluating,
@@ -39,6 +40,7 @@ class Draws:
     :param exact: the draws are from the posterior itself, by MCMC, not from a guide.
     :param chains: the draws are that many chains of equal length, one after the other.
     :param why: what stands against a log ratio; "" where nothing does.
+    :param axes: names of the axes of one draw, by site, where they are known (see `axes_of`).
     :param latent_values: how many values a draw has at latent sites, without the effective weights
         that are made of them.
     """
@@ -52,6 +54,7 @@ class Draws:
     chains: int = 1
     why: str = ""
     latent_values: int = 0
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def log_joint(self) -> Tensor:
@@ -120,7 +123,7 @@ def draw(
     :param batch_size: examples at a time.
     :param sites: the sites to keep in `values`; default: all of them.
     :param predict: draw labels too.
-    :raises ValueError: for a latent site that the source does not have.
+    :raises ValueError: for a latent site that the source does not have, or the model.
     """
     wanted = None if sites is None else set(sites)
     kept: dict[str, list[Tensor]] = {}
@@ -130,6 +133,12 @@ def draw(
     with evaluating(model):
         for values, log_q in drawn:
             trace, log_likelihood, labels = _score(model, values, x, y, batch_size, predict)
+            foreign = sorted({*values} - {*trace.nodes})
+            if foreign and not isinstance(source, MCMC | Mapping):
+                raise ValueError(
+                    f"the guide draws {foreign[0]!r}, which the model does not sample: make the "
+                    "guide of this model"
+                )
             atoms, first = atoms or _repeats(trace, first, values), first or values
             size = sum(site["value"].numel() for _, site in random_sites(trace))
             for name, value in weights_of(trace):
@@ -140,6 +149,7 @@ def draw(
             scores["q"].append(log_q)
             scores["labels"].append(labels)
     log_prior, log_q = _stacked(scores["prior"]), None if atoms else _stacked(scores["q"])
+    shapes = {name: drawn[0].shape for name, drawn in kept.items()}
     return Draws(
         # Each site's list is let go before the next is stacked.
         values={name: torch.stack(kept.pop(name)) for name in list(kept)},
@@ -151,6 +161,7 @@ def draw(
         chains=chains,
         why=_objection(model, source, y, log_prior, log_q),
         latent_values=size,
+        axes=axes_of(model, shapes),
     )
 
 
@@ -207,9 +218,13 @@ def draws_of(source, x, y, num_samples: int) -> tuple[int, Iterator[tuple[dict, 
 
 
 def guide_draw(guide: Callable, x: Tensor, y: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """One honest draw of each of the guide's sites, and log q of it (None for a point)."""
+    """One honest draw of each of the model's sites, and log q of it (None for a point)."""
     trace = honest_trace(guide, x, y)
-    values = {name: site["value"] for name, site in random_sites(trace)}
+    values = {
+        name: site["value"]
+        for name, site in random_sites(trace)
+        if not site["infer"].get("is_auxiliary")
+    }
     return values, None if has_points(trace) else _if_known(trace)
 
 

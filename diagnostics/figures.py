@@ -9,8 +9,8 @@ from .calibration import Calibration
 from .draws import Draws
 from .evidence import correctable, estimates
 from .khat import khat_by_site
-from .loo import loo
-from .psis import MANY_VALUES, psis, threshold, verdict
+from .loo import leave_one_out
+from .psis import MANY_VALUES, psis, verdict
 
 
 def figures(
@@ -57,9 +57,12 @@ def figures(
     if train is not None and not draws.why and examples <= most_examples:
         found["site_khats"] = _site_khats(model, source, *train)
     if (draws.exact or not draws.why) and examples <= most_examples and correctable(draws):
-        result = loo(draws)
-        above = int((result.khat > threshold(count)).sum())
-        found["loo"] = {"elpd": result.elpd, "stderr": result.stderr, "khat_above": above}
+        result = leave_one_out(draws)
+        found["loo"] = {
+            "elpd": result.elpd,
+            "stderr": result.stderr,
+            "khat_above": result.doubtful,
+        }
     if calibrations is not None:
         found["calibration"] = {
             name: {

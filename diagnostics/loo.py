@@ -6,6 +6,7 @@ Vehtari 2019, *Bayesian leave-one-out cross-validation for large data*, eq. 5).
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,12 @@ import torch
 from torch import Tensor
 
 from .draws import Draws
-from .psis import psis
+from .psis import psis, threshold
+
+_INSTEAD = (
+    "Score held-out data instead (diagnostics.predict and calibration, or pit), refit on K parts "
+    "of the data, draw by MCMC, or take a guide nearer the posterior"
+)
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,23 @@ class Loo:
     """Leave-one-out predictive densities.
 
     :param pointwise: log p(y_n | y_-n) of each example in nats, shape `(N,)`.
-    :param khat: k-hat of each example's weights, shape `(N,)`; above 0.7 its figure is not to be
-        trusted.
+    :param khat: k-hat of each example's weights, shape `(N,)`; above `limit` its figure is not to
+        be trusted.
     :param within: log p(y_n | y) in nats, shape `(N,)`: the same with example n left in.
     :param corrected: False for a guide's draws that were taken for the posterior's.
+    :param limit: the k-hat up to which so many draws suffice, 0.7 at most (see `threshold`).
     """
 
     pointwise: Tensor
     khat: Tensor
     within: Tensor
     corrected: bool
+    limit: float = 0.7
+
+    @property
+    def doubtful(self) -> int:
+        """Of how many examples the k-hat is above `limit`."""
+        return int((self.khat > self.limit).sum())
 
     @property
     def elpd(self) -> float:
@@ -60,7 +73,17 @@ def loo(draws: Draws, corrected: bool = True) -> Loo:
     :param corrected: False takes a guide's draws for the posterior's, and so hides the error of
         the approximation; for comparison only.
     :raises ValueError: where a correction is wanted and the draws have no log ratio.
+
+    Warns (UserWarning) where any k-hat is above the limit: the figure may then be nats too high.
     """
+    result = leave_one_out(draws, corrected)
+    if result.doubtful:
+        warnings.warn(f"loo(): {_doubt(result)}. {_INSTEAD}", UserWarning, stacklevel=2)
+    return result
+
+
+def leave_one_out(draws: Draws, corrected: bool = True) -> Loo:
+    """`loo` without its warning, for a caller that says itself what the k-hats say."""
     log_likelihood = draws.log_likelihood.double()
     base = _base(draws, corrected)
     weights = psis(base).normalized
@@ -71,7 +94,16 @@ def loo(draws: Draws, corrected: bool = True) -> Loo:
         pointwise.append(torch.logsumexp(smoothed.normalized + column, 0))
         khats.append(smoothed.khat)
     khat = torch.tensor(khats, dtype=torch.float64)
-    return Loo(torch.stack(pointwise), khat, within, corrected or draws.exact)
+    limit = threshold(len(log_likelihood))
+    return Loo(torch.stack(pointwise), khat, within, corrected or draws.exact, limit)
+
+
+def _doubt(result: Loo) -> str:
+    count, worst = len(result.khat), result.khat.max().item()
+    return (
+        f"the k-hats of {result.doubtful} of {count} examples are above {result.limit:.2f} (the "
+        f"largest is {worst:.2f}), so that the sum may be far too high"
+    )
 
 
 def loo_pit(draws: Draws, y: Tensor, corrected: bool = True) -> Tensor:
@@ -127,13 +159,17 @@ def compare(results: Mapping[str, Loo]) -> list[Rank]:
     """Guides or models by elpd, best first, with paired differences.
 
     :param results: by name; all on the same examples in the same order.
-    :raises ValueError: for results on different numbers of examples, or corrected ones beside
-        uncorrected ones of guides.
+    :raises ValueError: for results on different numbers of examples, corrected ones beside
+        uncorrected ones of guides, and a result with a k-hat above its limit: such a sum may be
+        too high by more than the results differ, so that their order says nothing.
     """
     if len({len(result.pointwise) for result in results.values()}) > 1:
         raise ValueError("compare() needs results on the same examples")
     if len({result.corrected for result in results.values()}) > 1:
         raise ValueError("compare() needs results that are all corrected, or none: see loo()")
+    for name, result in results.items():
+        if result.doubtful:
+            raise ValueError(f"compare() cannot rank {name!r}: {_doubt(result)}. {_INSTEAD}")
     ordered = sorted(results.items(), key=lambda item: -item[1].elpd)
     best = ordered[0][1].pointwise
     rows = []

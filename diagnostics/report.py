@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from .calibration import Calibration, calibrations, distance_to_uniform, has_probabilities, pit
 from .draws import Draws, draw
 from .evidence import correctable, estimates
-from .loo import loo, loo_pit
+from .loo import leave_one_out, loo_pit
 from .marginals import intervals, ranks, readable, scales
-from .psis import MANY_VALUES, psis, threshold, verdict
+from .psis import MANY_VALUES, psis, verdict
 
 _MANY_EXAMPLES = 5000  # leave-one-out fits a tail for each
 _SMALL_SITE = 20
@@ -111,12 +111,11 @@ def _leave_one_out(draws: Draws) -> list[str]:
             "too few draws" if few else "with a k-hat of 1 or more no weights give the posterior's"
         )
         return [_head("Leave-one-out"), _text(f"None: {said}.")]
-    result = loo(draws)
-    limit = threshold(len(draws.log_likelihood))
-    bad = int((result.khat > limit).sum())
+    result = leave_one_out(draws)
+    limit, bad = result.limit, result.doubtful
     said = f"Expected log predictive density {result.elpd:.1f} +- {result.stderr:.1f} nats. "
     said += f"Of {count} examples {bad} have a k-hat above {limit:.2f}"
-    said += ": do not trust it." if bad else ": it can be trusted."
+    said += ": do not trust it; score held-out data." if bad else ": it can be trusted."
 
     def plot(axes):
         axes.plot(result.khat.numpy(), ".")

@@ -80,9 +80,15 @@ def vsbc(
     :param x: inputs of all simulated data sets, shape `(num_data, ...)`.
     :param simulations: data sets.
     :param num_samples: draws of each guide.
-    :raises ValueError: for an improper prior, which cannot be simulated from.
+    :raises ValueError: for an improper prior, which cannot be simulated from, and for a number of
+        inputs that is not the model's num_data: the fits would weigh the labels wrongly.
     """
     refuse_improper(model)
+    if len(x) != getattr(model, "num_data", len(x)):
+        raise ValueError(
+            f"vsbc() simulates a label for each input: {len(x)} inputs were given, but the model's "
+            f"num_data is {model.num_data}; make the model with num_data={len(x)}"
+        )
     found: dict[str, list[Tensor]] = {}
     for _ in range(simulations):
         with evaluating(model), torch.no_grad():

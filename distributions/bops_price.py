@@ -5,6 +5,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from .handlers import ones_for_a_picture
+
 INPUT_BITS = 8  # of the network's own inputs
 FLOAT_BITS = 32  # of inputs that are not quantised, and of the network compared with
 
@@ -32,7 +34,8 @@ class BopsPrice(TorchDistribution):
         return self
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        raise NotImplementedError("a price cannot be sampled: use a guide that METHODS lists")
+        why = "a price cannot be sampled: use a guide that METHODS lists"
+        return ones_for_a_picture(self._extended_shape(sample_shape), why)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-price E[BOPs], nats."""

@@ -7,6 +7,7 @@ from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import logsigmoid
 
+from .handlers import ones_for_a_picture
 from .hard_concrete import HardConcrete, Noise
 from .no_gradient import no_gradient
 
@@ -117,10 +118,11 @@ class ChainPrior(TorchDistribution):
         return -torch.cat([each, self.prices])
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        raise NotImplementedError(
+        why = (
             "this prior says which gates are open but not how far, so it cannot be sampled: use a "
             "guide that METHODS lists"
         )
+        return ones_for_a_picture(self._extended_shape(sample_shape), why)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the state that `value` is in; its gradient raises."""

@@ -8,6 +8,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from .broadcast import with_batch
+
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 FLOOR = -60.0  # nats below the largest term of a sum, where a term is far below its rounding error
 PIECE = 2**18  # values that are held against all components at a time
@@ -37,12 +39,16 @@ class _LogDensity(torch.autograd.Function):
             for piece in value.reshape(-1).split(PIECE)
         ]
         result = torch.cat(pieces)
-        ctx.save_for_backward(value, locs, precisions, heights, result)
+        ctx.save_for_backward(value, locs, log_scales, log_proportions, result)
         return (result - _LOG_ROOT_2PI).reshape(value.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        value, locs, precisions, heights, result = ctx.saved_tensors
+        *inputs, result = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated once more
+            return _by_autograd(grad, *inputs)
+        value, locs, log_scales, log_proportions = inputs
+        precisions, heights = torch.exp(-log_scales), log_proportions - log_scales
         by_value, sums = [], torch.zeros(3, len(locs), dtype=value.dtype, device=value.device)
         flat = (tensor.reshape(-1).split(PIECE) for tensor in (value, grad, result))
         for piece, slope, total in zip(*flat, strict=True):
@@ -55,6 +61,16 @@ class _LogDensity(torch.autograd.Function):
         zeroth, first, second = sums.unbind()
         by_value = torch.cat(by_value).reshape(value.shape)
         return by_value, first * precisions, second - zeroth, zeroth
+
+
+def _by_autograd(grad: Tensor, *inputs: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of `_LogDensity`, with a graph of their own; all components at a time."""
+    value, locs, log_scales, log_proportions = inputs
+    precisions, heights = torch.exp(-log_scales), log_proportions - log_scales
+    total = _exponents(value.reshape(-1), locs, precisions, heights)[1].logsumexp(0)
+    wanted = [t for t in inputs if t.requires_grad]
+    found = iter(torch.autograd.grad(total, wanted, grad.reshape(-1), create_graph=True))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)
 
 
 def _exponents(values: Tensor, locs: Tensor, precisions: Tensor, heights: Tensor):
@@ -113,8 +129,9 @@ class GaussianMixture(TorchDistribution):
             return self.locs[k] + self.log_scales[k].exp() * torch.randn_like(self.locs[k])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats, shape `value.shape`; see `_LogDensity` for the memory it takes."""
-        return _LogDensity.apply(_stored(value), self.locs, self.log_scales, self.log_proportions)
+        """Log density in nats, elementwise; see `_LogDensity` for the memory it takes."""
+        parameters = (self.locs, self.log_scales, self.log_proportions)
+        return with_batch(_LogDensity.apply(_stored(value), *parameters), self)
 
     @torch.no_grad()
     def codes(self, value: Tensor) -> Tensor:

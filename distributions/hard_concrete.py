@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import logsigmoid
 
+from .handlers import ones_for_a_picture
 from .no_gradient import no_gradient
 
 RELAXATIONS = ("hard-concrete", "concrete", "straight-through")
@@ -147,17 +148,18 @@ class GatePrior(TorchDistribution):
     support = constraints.unit_interval
 
     def __init__(self, cost: Tensor, entropy: bool = False):
-        self.cost, self.entropy = cost, entropy
+        self.cost, self.with_entropy = cost, entropy
         super().__init__(cost.shape, validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
-        return GatePrior(self.cost.expand(torch.Size(batch_shape)), self.entropy)
+        return GatePrior(self.cost.expand(torch.Size(batch_shape)), self.with_entropy)
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        raise NotImplementedError(
+        why = (
             "this prior says how often a gate is open but not how far, so it cannot be sampled: "
             "use a guide that METHODS lists"
         )
+        return ones_for_a_picture(self._extended_shape(sample_shape), why)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the event z = 0 or z > 0 that `value` is in; its gradient raises."""
@@ -172,7 +174,7 @@ def _event(value: Tensor, log_odds: Tensor) -> Tensor:
 @register_kl(HardConcrete, GatePrior)
 def _kl_hard_concrete_gate_prior(q: HardConcrete, p: GatePrior) -> Tensor:
     price = q.inclusion * p.cost
-    if not p.entropy:
+    if not p.with_entropy:
         return price
     closed = torch.sigmoid(-q.log_odds)
     entropy = -(q.inclusion * logsigmoid(q.log_odds) + closed * logsigmoid(-q.log_odds))

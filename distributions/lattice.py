@@ -9,8 +9,34 @@ next, and their slope is the gradient that a rounded level has.
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.kl import register_kl
+
+from .broadcast import with_batch
+
+_WHY = (
+    "a lattice has a probability for each multiple of its step, and no density between them, which "
+    "NUTS and continuous guides would need: use guides.Rounding for models.Rate"
+)
+
+
+class _Multiples(constraints.Constraint):
+    """Multiples of a step: a discrete support, for which there is no density."""
+
+    is_discrete = True
+
+    def __init__(self, step: Tensor):
+        self.step = step.detach()
+
+    def check(self, value: Tensor) -> Tensor:
+        level = value / self.step
+        return (level - level.round()).abs() <= 1e-3 + 1e-5 * level.abs()
+
+
+@biject_to.register(_Multiples)
+@transform_to.register(_Multiples)
+def _refuse(support: _Multiples):
+    raise ValueError(_WHY)
 
 
 class Lattice(TorchDistribution):
@@ -27,7 +53,10 @@ class Lattice(TorchDistribution):
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's own convention)
-    support = constraints.real
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self):
+        return _Multiples(self.step)
 
     def __init__(self, step: Tensor, sides: Tensor, magnitude: Tensor):
         self.step, self.sides, self.magnitude = step, sides, magnitude
@@ -54,7 +83,12 @@ class Lattice(TorchDistribution):
         return torch.where(size < 1, near, far)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Minus the price of value / step, nats."""
+        """Minus the price of value / step, nats.
+
+        :raises ValueError: for values between the steps, which have no probability.
+        """
+        if not self.support.check(value.detach()).all():
+            raise ValueError(_WHY)
         return -self.price(value / self.step)
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
@@ -109,7 +143,7 @@ class Rounded(TorchDistribution):
         return self.mean.expand(self._extended_shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return torch.zeros_like(value)
+        return with_batch(torch.zeros_like(value), self)
 
 
 @register_kl(Rounded, Lattice)

@@ -6,6 +6,8 @@ from torch import Tensor
 from torch.distributions import Normal, constraints
 from torch.distributions.kl import register_kl
 
+from .broadcast import with_batch
+from .handlers import ones_for_a_picture
 from .log_uniform_kl import exact_kl, molchanov_kl
 from .no_gradient import no_gradient
 
@@ -43,11 +45,12 @@ class LogUniform(TorchDistribution):
         return LogUniform(torch.Size(batch_shape), kl=self.kl)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        raise NotImplementedError(_WHY)
+        return ones_for_a_picture(self._extended_shape(sample_shape), _WHY)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """-log|value|, shape `value.shape`, up to the constant that no improper density has."""
-        return no_gradient(-torch.log(torch.abs(value)), f"gradient of log p(w): {_WHY}")
+        """-log|value|, elementwise, up to the constant that no improper density has."""
+        log_p = with_batch(-torch.log(torch.abs(value)), self)
+        return no_gradient(log_p, f"gradient of log p(w): {_WHY}")
 
 
 _KL = {"exact": exact_kl, "molchanov": molchanov_kl}

@@ -96,21 +96,37 @@ class _ExactKL(torch.autograd.Function):
     @staticmethod
     def forward(ctx, loc: Tensor, log_scale: Tensor) -> Tensor:
         # Both precision and m stay finite: 0 * inf at loc = 0 would be NaN.
-        largest = _LARGEST_LOG_PRECISION * math.log(torch.finfo(log_scale.dtype).max)
-        precision = (-log_scale).clamp_(max=largest).exp_()
+        precision = (-log_scale).clamp_(max=_largest_log_precision(log_scale)).exp_()
         standardised = loc * precision
         m = standardised.square().mul_(0.5)
         value, slope = _series(m)
         above_one = m.add_(1)
         by_standardised = slope.div_(above_one).mul_(standardised)
         by_loc = precision.mul_(by_standardised)
-        ctx.save_for_backward(by_loc, standardised.mul_(by_standardised).neg_())
+        by_log_scale = standardised.mul_(by_standardised).neg_()
+        ctx.save_for_backward(loc, log_scale, by_loc, by_log_scale)
         return value.add_(above_one.log_(), alpha=0.5)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        by_loc, by_log_scale = ctx.saved_tensors
+        loc, log_scale, by_loc, by_log_scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated once more
+            by_loc, by_log_scale = _slopes(loc, log_scale)
         return grad * by_loc, grad * by_log_scale
+
+
+def _largest_log_precision(like: Tensor) -> float:
+    return _LARGEST_LOG_PRECISION * math.log(torch.finfo(like.dtype).max)
+
+
+def _slopes(loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of `_ExactKL`, by operations that autograd differentiates."""
+    precision = (-log_scale).clamp(max=_largest_log_precision(log_scale)).exp()
+    standardised = loc * precision
+    m = standardised.square() * 0.5
+    slope = _chebyshev(1 - 2 * _KNEE / (m + _KNEE), _SLOPE) / (1 + m)
+    by_standardised = slope * standardised
+    return precision * by_standardised, -standardised * by_standardised
 
 
 def exact_kl(loc: Tensor, log_scale: Tensor) -> Tensor:

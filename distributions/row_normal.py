@@ -22,13 +22,16 @@ class RowMultivariateNormal(TorchDistribution):
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's own convention)
-    support = constraints.real
     has_rsample = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor, lower: Tensor):
         self.loc, self.log_scale, self.lower = loc, log_scale, lower
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         super().__init__(event_shape=loc.shape, validate_args=False)
+
+    @constraints.dependent_property(is_discrete=False)
+    def support(self):
+        return constraints.independent(constraints.real, len(self.event_shape))
 
     @property
     def factor(self) -> Tensor:

@@ -9,6 +9,8 @@ from torch.distributions import Normal, constraints
 from torch.distributions.kl import register_kl
 from torch.nn.functional import softplus
 
+from .broadcast import with_batch
+
 
 class ScaleMixture(TorchDistribution):
     """p(w) = pi N(w; 0, sigma1^2) + (1 - pi) N(w; 0, sigma2^2), independently for each element.
@@ -58,11 +60,11 @@ class ScaleMixture(TorchDistribution):
         return constant - 0.5 * (self.sigma2**-2 - self.sigma1**-2) * torch.square(value)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats, shape `value.shape`; finite wherever value^2 / sigma1^2 is."""
+        """Log density in nats, elementwise; finite wherever value^2 / sigma1^2 is."""
         # log(a + b) = log a + log(1 + b / a), which no component's underflow can spoil.
         wide = -0.5 * torch.square(value) / self.sigma1**2
         constant = math.log(self.pi / self.sigma1) - 0.5 * math.log(2 * math.pi)
-        return wide + constant + softplus(self.log_odds(value))
+        return with_batch(wide + constant + softplus(self.log_odds(value)), self)
 
 
 @register_kl(Normal, ScaleMixture)

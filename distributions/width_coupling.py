@@ -7,6 +7,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from .handlers import ones_for_a_picture
+
 
 class WidthCoupling(TorchDistribution):
     """exp(-price E|b - b'|) of the joint probabilities of two tensors' widths b and b'; no density.
@@ -34,9 +36,8 @@ class WidthCoupling(TorchDistribution):
         return self
 
     def sample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        raise NotImplementedError(
-            "a price on widths cannot be sampled: use a guide that METHODS lists"
-        )
+        why = "a price on widths cannot be sampled: use a guide that METHODS lists"
+        return ones_for_a_picture(self._extended_shape(sample_shape), why)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-price E|b - b'|, nats."""

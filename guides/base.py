@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from ..distributions.handlers import refuse_handlers
+from ..distributions.parameters import take_loaded
 from ..posterior import Posterior
+from .pairs import check_pair
 from .sharing import Sharing
 
 
@@ -20,7 +23,20 @@ class NetworkGuide(nn.Module):
     change is in the guide's or the model's state_dict.
 
     :param model: a model of `bitsback.models`; parameters start at its network's weights.
+    :raises ValueError: for a model that the guide is not for.
     """
+
+    #: The models that the guide is for, as an error message has them.
+    takes = "any model whose latent sites are the weights themselves"
+    #: What follows a weight's name in the names of sites that the guide always draws: ("",) for
+    #: the weight itself. Empty (default): asked at the first step only.
+    parts: tuple[str, ...] = ()
+    #: Whether the guide draws the centers of a model's mixture.
+    draws_centers = True
+    #: Attributes that the guide needs of its model.
+    needs: tuple[str, ...] = ()
+    #: Whether the draws are multiples of a step, as the prior of models.Rate wants them.
+    on_lattice = False
 
     #: How often training is repeated, each time after `before_round`, with a share of the epochs.
     rounds = 1
@@ -29,6 +45,7 @@ class NetworkGuide(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
+        check_pair(self, model)
         self._names = tuple(model.weight_names)
         mixture = getattr(model, "mixture", None)
         self.sharing = None if mixture is None else Sharing(mixture)
@@ -36,6 +53,7 @@ class NetworkGuide(nn.Module):
             self.divergence = False  # centers are points, whose entropy is left out
 
     def __call__(self, *args, **kwargs) -> dict[str, Tensor]:
+        refuse_handlers()
         draws = super().__call__(*args, **kwargs)
         centers = self.centers() if self.sharing is not None else None
         return draws if centers is None else draws | self.sharing.centers(centers)
@@ -53,6 +71,7 @@ class NetworkGuide(nn.Module):
 
     def posterior(self, *args, **kwargs) -> Posterior:
         """What compression needs: the moments, and the grid of the model's mixture if any."""
+        take_loaded("guide", self)
         moments = self.moments(*args, **kwargs)
         return moments if self.sharing is None else self.sharing.with_grids(moments)
 

@@ -35,11 +35,9 @@ class DroppedWeight(LazyWeight):
         super().__init__(loc, torch.zeros_like(loc))
         self._p = p
 
-    def draw(self) -> Tensor:
-        if self._tensor is None:
-            rest = [1] * (self._loc.dim() - 2)
-            self._tensor = self._loc * self._mask(1).reshape(1, -1, *rest)
-        return self._tensor
+    def _sample(self) -> Tensor:
+        rest = [1] * (self._loc.dim() - 2)
+        return self._loc * self._mask(1).reshape(1, -1, *rest)
 
     def _mask(self, count: int) -> Tensor:
         """b / (1 - p), shape `(count, inputs)`."""
@@ -85,7 +83,7 @@ class DroppedPoint(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """0: the entropy does not depend on loc, and its constant is left out (see the KL)."""
-        return torch.zeros_like(self.loc)
+        return self.loc.new_zeros(torch.broadcast_shapes(value.shape, self.loc.shape))
 
 
 class BernoulliDropout(PointMass):

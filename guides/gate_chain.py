@@ -41,12 +41,13 @@ class GateChain(NetworkGuide):
     :raises ValueError: for a model without gates, or a probability out of range.
     """
 
+    takes = "models.BayesianBits"
+    needs = ("relu_bits",)
+    parts = (".base",)
     divergence = False
 
     def __init__(self, model: nn.Module, init_inclusion: float = 0.99):
         super().__init__(model)
-        if not hasattr(model, "relu_bits"):
-            raise ValueError(f"{type(model).__name__} has no chains of gates: use PointMass")
         if not OPEN < init_inclusion < 0.998:
             raise ValueError(f"init_inclusion must be within ({OPEN}, 0.998); got {init_inclusion}")
         self.trajectory: list[dict] = []

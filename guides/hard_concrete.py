@@ -36,6 +36,9 @@ class HardConcreteGates(NetworkGuide):
     :raises ValueError: for a probability outside (0, 1), or an unknown relaxation.
     """
 
+    takes = "models.HardConcrete"
+    needs = ("entropy",)
+    parts = (".gate", ".base")
     divergence = False
 
     def __init__(
@@ -146,6 +149,10 @@ class _LocalGate(HardConcrete):
     def __init__(self, log_alpha: Tensor, relaxation: str, lazy: bool):
         super().__init__(log_alpha, relaxation, noise=standard_normal)
         self.lazy = lazy
+
+    def expand(self, batch_shape, _instance=None):
+        log_alpha = self.log_alpha.expand(torch.Size(batch_shape))
+        return _LocalGate(log_alpha, self.relaxation, self.lazy)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         return super().rsample(sample_shape) if sample_shape or not self.lazy else _GateDraw(self)

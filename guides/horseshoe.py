@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from ..distributions.groups import along, group_axis
+from ..distributions.handlers import parameters_are_wanted
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
@@ -19,6 +20,7 @@ from .local_reparameterization import LocalNormal
 
 # Of Gauss-Hermite quadrature over log(z s), where a slab leaves no closed form.
 _NODES = 32
+_ITERATIONS = 50  # of a fixed point that comes nearer by half each time
 # A weight is worth nothing below this share of its tensor's largest scale.
 RESOLUTION = 0.01
 
@@ -36,8 +38,13 @@ class Horseshoe(NetworkGuide):
     :param init_scale: initial standard deviation of base and of all log factors (default 0.1).
     :param max_scale: upper bounds of the standard deviation of base, as of `NormalJeffreys`.
     :param local_reparameterization: draw activations and scales for each example (default).
-    :raises ValueError: for a scale that is not positive, or a bound of an unknown weight.
+    :raises ValueError: for another model, a scale that is not positive, or a bound of an unknown
+        weight.
     """
+
+    takes = "models.Horseshoe with centred=False (guides.HorseshoeFamily takes both)"
+    needs = ("factors",)
+    parts = (".base",)
 
     def __init__(
         self,
@@ -49,8 +56,6 @@ class Horseshoe(NetworkGuide):
         super().__init__(model)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
-        if model.centred:
-            raise ValueError("this guide is of base, not of w: use HorseshoeFamily if centred=True")
         self._bounds = Bounds(max_scale, self._names)
         # In a tuple, out of sight of nn.Module: its parameters are not the guide's.
         self._model = (model,)
@@ -77,6 +82,8 @@ class Horseshoe(NetworkGuide):
         return scale if slab is None else scale / torch.hypot(scale.new_ones(()), scale / slab)
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        if self._model[0].learn_tau0 is not None and parameters_are_wanted():
+            self.after_epoch()  # a loop of Pyro's knows no epochs
         state_parameters("guide", self)
         draws, lazy = {}, self.local_reparameterization
         for name in self._names:
@@ -189,30 +196,41 @@ class Horseshoe(NetworkGuide):
 
     @torch.no_grad()
     def update_tau0(self) -> None:
-        """Put the model's learned tau0 where the bound is largest, given q: tau0^2 = 2 E_q[a].
+        """Put the model's learned tau0 where the bound is largest, given q(w), and rebalance.
 
-        a is `global.gamma` of the tensor, or the mean over tensors where all share tau0. (The KL
-        depends on tau0 by E_q[a] / tau0^2 + log tau0.)
+        The KL depends on tau0 by E_q[a] / tau0^2 + log tau0, a = `global.gamma` of the tensor. Its
+        minimum over tau0 and over how a and b share s^2 is where E_q[1/b] = 1/2, in closed form for
+        one tensor; where all share tau0, tau0^2 is twice the mean of their E_q[a], by iteration.
 
         :raises ValueError: if the model's tau0 is fixed.
         """
         model = self._model[0]
         if model.learn_tau0 is None:
             raise ValueError("tau0 is fixed: build the model with learn_tau0='layer' or 'global'")
-        logs = []
-        for name in self._names:
-            loc, log_scale = self._parameters_of(f"{name}.global.gamma")
-            logs.append(loc + (2 * log_scale).exp() / 2)
-        values = torch.cat(logs)
+        pairs = [
+            [self._parameters_of(f"{name}.global.{part}") for part in ("gamma", "inverse_gamma")]
+            for name in self._names
+        ]
+        whole = torch.cat([a + b for (a, _), (b, _) in pairs])
+        half_a, half_b = (torch.cat([(2 * pair[k][1]).exp() / 2 for pair in pairs]) for k in (0, 1))
+        squares = whole - half_b + half_a  # 2 log tau0 of each tensor by itself
         if model.learn_tau0 == "global":
-            values = torch.logsumexp(values, 0, keepdim=True) - math.log(len(values))
-        model.learned.log_tau0.copy_((math.log(2) + values) / 2)
+            squares = _shared(squares, whole, half_a, half_b)
+        model.learned.log_tau0.copy_(squares / 2)
+        self.rebalance()
 
     def after_epoch(self) -> None:
         if self._model[0].learn_tau0 is not None:
-            # Without the first, SGD has to move a and b against each other before tau0 can follow.
-            self.rebalance()
             self.update_tau0()
+
+
+def _shared(squares: Tensor, whole: Tensor, half_a: Tensor, half_b: Tensor) -> Tensor:
+    """2 log tau0 of all tensors, shape `(1,)`, from those of each by itself; see `update_tau0`."""
+    shared = squares.mean()
+    for _ in range(_ITERATIONS):
+        log_a = -torch.logaddexp(half_a - shared, half_b - whole)
+        shared = math.log(2 / len(squares)) + torch.logsumexp(log_a + half_a, 0)
+    return shared[None]
 
 
 def start_of_factors(name: str, model: nn.Module, initial: Tensor) -> dict[str, Tensor]:

@@ -37,10 +37,21 @@ class HorseshoeFamily(NetworkGuide):
     :param family: of the scales, "log-normal" (default) or "gamma".
     :param init_scale: initial standard deviation of the weights over their scale and, about, of
         all log factors (default 0.1).
+    :param local_reparameterization: draw activations, not base or weights (default); scales are
+        one draw for the batch either way.
     :raises ValueError: for a family that is none of these, and a slab where it has no moments.
     """
 
-    def __init__(self, model: nn.Module, family: str = "log-normal", init_scale: float = 0.1):
+    takes = "models.Horseshoe"
+    needs = ("factors",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: str = "log-normal",
+        init_scale: float = 0.1,
+        local_reparameterization: bool = True,
+    ):
         super().__init__(model)
         if family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {family!r}")
@@ -49,6 +60,7 @@ class HorseshoeFamily(NetworkGuide):
         if model.slab is not None and not model.centred:
             raise ValueError("with a slab use guides.Horseshoe, or a model with centred=True")
         self.family, self._centred = family, model.centred
+        self.local_reparameterization = local_reparameterization
         self._grouped = model.scales != "global"
         self._factors = {name: tuple(model.factors(name)) for name in self._names}
         loc, log_scale = {}, {}
@@ -79,8 +91,9 @@ class HorseshoeFamily(NetworkGuide):
         for name in self._names:
             for site in self._factors[name]:
                 draws[site] = pyro.sample(site, self._q(site).to_event(1))
-            q = LocalNormal(self._get("loc", _own(name)), self._get("log_scale", _own(name)))
-            site = name if self._centred else _own(name)
+            loc, log_scale = self._get("loc", _own(name)), self._get("log_scale", _own(name))
+            q = LocalNormal(loc, log_scale, lazy=self.local_reparameterization)
+            site = f"{name}.centred" if self._centred else _own(name)
             draws[site] = pyro.sample(site, q.to_event(q.loc.dim()))
         return draws
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .lazy import Lazy, honest
 from .noise import standard_normal
+from .objectives import refuse_all_but_sums
 
 # By name, since operators, methods and functions are all different objects to torch.
 _ELEMENTWISE = {
@@ -109,6 +110,8 @@ class ScaleDraw(LazyScale):
 
     def draw(self) -> Tensor:
         if self._tensor is None:
+            if self._drawn_locally:
+                refuse_all_but_sums()
             self._tensor = self._sample(())
         return self._tensor
 
@@ -177,6 +180,10 @@ class LocalScaleNormal(Normal):
         self.log_scale, self.lazy = log_scale, lazy
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
 
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape)
+        return LocalScaleNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
+
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:
             return super().rsample(sample_shape)
@@ -193,6 +200,10 @@ class LocalScaleLogNormal(LogNormal):
     def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True):
         self.log_scale, self.lazy = log_scale, lazy
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape)
+        return LocalScaleLogNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:

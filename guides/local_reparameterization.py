@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from .lazy import Lazy, honest
 from .lazy_scales import LazyScale
 from .noise import standard_normal
+from .objectives import refuse_all_but_sums
 
 _TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
 _LINEAR = (F.linear, torch.conv1d, torch.conv2d, torch.conv3d, *_TRANSPOSED)
@@ -54,13 +55,20 @@ class LazyWeight(Lazy):
     def draw(self) -> Tensor:
         """One ordinary sample, shape of the weight; the same at each call.
 
-        After a layer has used the weight it is independent of that layer's noise: right for a
-        Monte-Carlo log density, wrong for a second layer, which therefore raises.
+        After a layer has used the weight it is independent of that layer's noise: right for a sum
+        of log densities, wrong for everything else, which therefore raises.
+
+        :raises RuntimeError: see `refuse_all_but_sums`.
         """
         if self._tensor is None:
-            noise = standard_normal(self._loc.shape, self._loc)
-            self._tensor = self._loc + self._scale * noise
+            if self._drawn_locally:
+                refuse_all_but_sums()
+            self._tensor = self._sample()
         return self._tensor
+
+    def _sample(self) -> Tensor:
+        """A new ordinary sample."""
+        return self._loc + self._scale * standard_normal(self._loc.shape, self._loc)
 
     def use_locally(self) -> None:
         if self._drawn_locally:
@@ -177,6 +185,10 @@ class LocalNormal(Normal):
         self.log_scale, self.lazy = log_scale, lazy
         # A lazy weight is no Tensor, which torch's validation of values would reject.
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        shape = torch.Size(batch_shape)
+        return LocalNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:

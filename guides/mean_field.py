@@ -25,6 +25,8 @@ class MeanFieldNormal(NetworkGuide):
         `LazyWeight` for what that means in convolutions.
     """
 
+    parts = ("",)
+
     def __init__(
         self,
         model: nn.Module,
@@ -90,6 +92,7 @@ class PointMass(NetworkGuide):
     :param model: a model of `bitsback.models`; loc starts at its network's weights.
     """
 
+    parts = ("",)
     divergence = False
 
     def __init__(self, model: nn.Module):

@@ -33,6 +33,9 @@ class NormalJeffreys(NetworkGuide):
     :raises ValueError: for a scale that is not positive, or a bound of an unknown weight.
     """
 
+    takes = "models.NormalJeffreys"
+    parts = (".scale", ".base")
+
     def __init__(
         self,
         model: nn.Module,

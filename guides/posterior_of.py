@@ -14,6 +14,7 @@ from pyro.infer.autoguide import (
     AutoMultivariateNormal,
     AutoNormal,
 )
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from ..posterior import Posterior, WeightPosterior
@@ -34,7 +35,7 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
     """What compression needs of an approximate posterior, whoever made it.
 
     :param source: a guide of `bitsback.guides`; a Pyro autoguide or any other guide (a callable
-        that returns its draws by site); a finished `pyro.infer.MCMC`; or draws by site, shape
+        with sample statements); a finished `pyro.infer.MCMC`; or draws by site, shape
         `(samples, *site.shape)`: of the weights, or of all sites that make them.
     :param model: the model of `bitsback.models` that it approximates the posterior of.
     :param args: what the guide is called with, for guides that look at it.
@@ -46,7 +47,7 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
         weight without draws, of its own or of a site that makes it, or draws of another shape.
     """
     if hasattr(source, "posterior"):
-        return source.posterior(*args)
+        return _of(model, source.posterior(*args))
     if not model.proper:
         raise ValueError(
             f"{type(model).__name__} has an improper prior, so its exact posterior need not exist "
@@ -56,8 +57,8 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
         points = {name: point[None] for name, point in source.median(*args).items()}
         points = _effective(points, model)
         moments = {k: (v[0], torch.zeros_like(v[0])) for k, v in points.items()}
-    elif isinstance(source, _NORMAL) and _has_weight_sites(model):
-        moments = _from_quantiles(source, *args)
+    elif isinstance(source, _NORMAL) and (suffix := _suffix_of_weights(model)) is not None:
+        moments = _from_quantiles(source, suffix, *args)
     elif isinstance(source, MCMC):
         moments = _from_draws(source.get_samples(), model)
     elif isinstance(source, Mapping):
@@ -67,6 +68,17 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
     return Posterior({name: _weight(name, moments, model) for name in model.weight_names})
 
 
+def _of(model: nn.Module, posterior: Posterior) -> Posterior:
+    """The posterior, if its weights are the model's."""
+    foreign = sorted({*posterior.weights} ^ {*model.weight_names})
+    if foreign:
+        raise ValueError(
+            f"the guide is of another model: {foreign[0]!r} is a weight of one of the two only; "
+            f"the model's are {', '.join(model.weight_names)}"
+        )
+    return posterior
+
+
 @torch.no_grad()
 def _latent_sites(model: nn.Module) -> set[str]:
     """The sites that make the weights."""
@@ -74,15 +86,19 @@ def _latent_sites(model: nn.Module) -> set[str]:
     return set(trace.stochastic_nodes)
 
 
-def _has_weight_sites(model: nn.Module) -> bool:
-    """Whether the weights are sites of their own, not products of others."""
-    return _latent_sites(model) == set(model.weight_names)
+def _suffix_of_weights(model: nn.Module) -> str | None:
+    """What follows each weight's name in the name of its own site; None for products of sites."""
+    sites = _latent_sites(model)
+    for suffix in ("", ".centred"):
+        if all(f"{name}{suffix}" in sites for name in model.weight_names):
+            return suffix
+    return None
 
 
 @torch.no_grad()
 def _effective(draws: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Draws of the weights, from draws of them or of the sites that make them."""
-    if all(name in draws for name in model.weight_names) or _has_weight_sites(model):
+    if all(name in draws for name in model.weight_names) or _suffix_of_weights(model) == "":
         return dict(draws)
     sites = _latent_sites(model)
     missing = sorted(sites - set(draws))
@@ -96,14 +112,14 @@ def _effective(draws: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tenso
     return {name: torch.stack([w[name] for w in weights]) for name in model.weight_names}
 
 
-def _from_quantiles(guide: AutoGuide, *args) -> dict[str, tuple[Tensor, Tensor]]:
+def _from_quantiles(guide: AutoGuide, suffix: str, *args) -> dict[str, tuple[Tensor, Tensor]]:
     """Exact for autoguides with normal marginals, as every latent weight is unconstrained."""
     median = guide.median(*args)
     quantiles = guide.quantiles(list(_ONE_STDDEV), *args)
     result = {}
-    for name, levels in quantiles.items():
+    for site, levels in quantiles.items():
         low, high = levels  # a stack or a list of two, by the kind of autoguide
-        result[name] = median[name], (high - low) / 2
+        result[site.removesuffix(suffix)] = median[site], (high - low) / 2
     return result
 
 
@@ -111,9 +127,11 @@ def _from_quantiles(guide: AutoGuide, *args) -> dict[str, tuple[Tensor, Tensor]]
 def _draw(guide: Any, num_samples: int, *args) -> dict[str, Tensor]:
     draws: dict[str, list[Tensor]] = {}
     for _ in range(num_samples):
-        for name, value in guide(*args).items():
-            # A lazy weight becomes its ordinary draw.
-            draws.setdefault(name, []).append(torch.clone(value))
+        # From the trace, since a guide need not return its draws.
+        for name, site in poutine.trace(guide).get_trace(*args).nodes.items():
+            if site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site):
+                # A lazy weight becomes its ordinary draw.
+                draws.setdefault(name, []).append(torch.clone(site["value"]))
     return {name: torch.stack(values) for name, values in draws.items()}
 
 

@@ -28,15 +28,17 @@ class Rounding(NetworkGuide):
     :param noise: whether the price is that of loc / step with noise uniform on (-1/2, 1/2) rather
         than rounded, as in Oktay et al. 2020; weights are rounded all the same.
     :param every: steps between two refreshes.
-    :raises ValueError: for a model without a lattice.
+    :raises ValueError: for another model.
     """
 
+    takes = "models.Rate"
+    needs = ("weight_nats",)
+    parts = ("",)
+    on_lattice = True
     divergence = False  # of a density against itself on its support only: a code length, no KL
 
     def __init__(self, model: nn.Module, noise: bool = False, every: int = 25):
         super().__init__(model)
-        if not hasattr(model, "weight_nats"):
-            raise ValueError(f"{type(model).__name__} has no lattice to round to: use PointMass")
         self._of = [model]  # in a list, out of sight of nn.Module: its parameters are the model's
         self.noise, self.every = noise, every
         self._add("loc", model.initial_weights())

@@ -34,6 +34,8 @@ class RowNormal(NetworkGuide):
     :raises ValueError: for an `init_scale` that is not positive, or a prior that is not normal.
     """
 
+    parts = ("",)
+
     def __init__(
         self,
         model: nn.Module,
@@ -111,10 +113,8 @@ class LazyRowWeight(LazyWeight):
         super().__init__(q.loc, torch.exp(q.log_scale))
         self._q = q
 
-    def draw(self) -> Tensor:
-        if self._tensor is None:
-            self._tensor = self._q.at(standard_normal(self.shape, self._loc))
-        return self._tensor
+    def _sample(self) -> Tensor:
+        return self._q.at(standard_normal(self.shape, self._loc))
 
     def _stays_lazy_in(self, func) -> bool:
         return func is F.linear and self._tensor is None

@@ -20,8 +20,11 @@ class SharedPoints(PointMass):
         modes of the precisions' priors.
     """
 
+    takes = "models.SoftSharing"
+    draws_centers = False
+
     def __init__(self, model: nn.Module):
-        if model.mixture is None:
+        if getattr(model, "mixture", None) is None:
             raise ValueError(f"{type(model).__name__} has no mixture to share: use PointMass")
         super().__init__(model)
 

@@ -15,6 +15,19 @@ from .network import NetworkModel
 
 SCALES = ("both", "global", "local")
 LEARN = (None, "layer", "global")
+LEAST, MOST = 1e-19, 1e19  # of tau0, whose inverse square is to be a float32
+
+
+def check_tau0(option: str, value: float) -> None:
+    """Refuse a tau0 whose inverse square float32 does not hold.
+
+    :raises ValueError: names the option.
+    """
+    if not LEAST <= value <= MOST:
+        raise ValueError(
+            f"{option} {value:g}: must be within {LEAST:g} and {MOST:g}, since the prior computes "
+            "with 1 / tau0^2 in float32"
+        )
 
 
 class Horseshoe(NetworkModel):
@@ -29,7 +42,8 @@ class Horseshoe(NetworkModel):
     `(groups,)`, product z^2), `<name>.base` (the weight's shape), and `<name>` itself,
     deterministic: base times scale.
 
-    :param tau0: scale of s (default 1e-5, as published), in the weight's units.
+    :param tau0: scale of s (default 1e-5, as published), in the weight's units; within 1e-19 and
+        1e19.
     :param learn_tau0: None (default): tau0 is fixed; "layer": one for each weight tensor, "global":
         one for all, parameters that start at `tau0` and train with the others: type-II maximum
         likelihood.
@@ -38,12 +52,13 @@ class Horseshoe(NetworkModel):
         becomes c x / sqrt(c^2 + x^2), at most c; default: none.
     :param inverse_gamma: shape and scale of a prior z^2 ~ InverseGamma in place of the half-Cauchy;
         as both go to 0 it becomes p(z) proportional to 1/z. Then there is no `.local.gamma`.
-    :param centred: the site `<name>` is drawn from N(0, (z s)^2) itself and there is no
-        `<name>.base`: the same prior, for `guides.HorseshoeFamily` and Pyro's guides and NUTS.
+    :param centred: the weight is drawn from N(0, (z s)^2) itself, at the site `<name>.centred`, and
+        there is no `<name>.base`: the same prior, for `guides.HorseshoeFamily`, Pyro's guides and
+        NUTS.
 
     The other parameters are those of `NetworkModel`.
 
-    :raises ValueError: for a number that is not positive, or an option that is none of the above.
+    :raises ValueError: for a number out of range, or an option that is none of the above.
     """
 
     proper = True
@@ -68,6 +83,7 @@ class Horseshoe(NetworkModel):
         for name, values in (("tau0", [tau0]), ("slab", [slab]), ("inverse_gamma", inverse_gamma)):
             if not all(v is None or v > 0 for v in values or ()):
                 raise ValueError(f"{name} must be positive; got {values}")
+        check_tau0("tau0", tau0)
         if learn_tau0 and scales == "local":
             raise ValueError("learn_tau0 needs a global scale, which scales='local' has not")
         self.scales, self.slab, self.inverse_gamma = scales, slab, inverse_gamma
@@ -122,9 +138,9 @@ class Horseshoe(NetworkModel):
         zeros = torch.zeros_like(initial)
         if self.centred:
             wide = along(scale, initial).expand_as(initial)
-            return pyro.sample(
-                name, Normal(zeros, wide, validate_args=False).to_event(initial.dim())
-            )
+            prior = Normal(zeros, wide, validate_args=False).to_event(initial.dim())
+            # Not at `name`: Pyro's guides keep "w.global.gamma" as an attribute of "w".
+            return deterministic(name, pyro.sample(f"{name}.centred", prior))
         standard = Normal(zeros, torch.ones_like(initial), validate_args=False)
         base = pyro.sample(f"{name}.base", standard.to_event(initial.dim()))
         return deterministic(name, base * along(scale, initial))

@@ -16,13 +16,14 @@ from ..common.heads import check_output
 from ..common.labels import check_labels, classes_last
 from ..common.modes import gradients
 from ..common.modules import copied, float32_if_less, float_numbers, frozen_norms, shared_names
-from ..distributions.parameters import state_parameters
+from ..distributions.parameters import state_parameters, take_loaded
 from .core.latent import check_network, fan_in, latent_names, padding_rows
 from .core.names import key
 from .core.places import Places
 from .core.uses import counted
 from .likelihoods import LIKELIHOODS
 from .mixture import Mixture
+from .pairing import sampled
 
 
 class NetworkModel(nn.Module):
@@ -131,7 +132,7 @@ class NetworkModel(nn.Module):
         return float_numbers(self.initial_weights().values()) / total
 
     def forward(self, x: examples.Inputs, y: Tensor | None = None) -> Tensor:
-        output = self.output(x, self.sample_weights())
+        output = self.output(x, sampled(self.sample_weights))
         batch = examples.tensors(output)[0]
         size = len(batch) if y is None else self.num_data
         if len(batch) > size:
@@ -204,6 +205,7 @@ class NetworkModel(nn.Module):
 
         Latent weights keep their initial values; their approximate posterior is the guide's.
         """
+        take_loaded("net", self.net)
         net = copied(self._original[0])
         net.load_state_dict(self.net.state_dict(), strict=False)
         return net

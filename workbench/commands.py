@@ -190,11 +190,14 @@ def tau0(
     """
     from ..diagnostics.engines import check
     from ..diagnostics.tau0 import VALUES
+    from ..models.horseshoe import check_tau0
     from .plots import tau0_png
     from .sweep import Search
     from .tau0 import run
 
     settings = resolve(settings)
+    for value in values or ():
+        check_tau0("--values", value)
     check(search["engine"], search["jobs"])
     if search["learn"] not in ("global", "layer"):
         raise ValueError(f"--learn {search['learn']}: must be global or layer")

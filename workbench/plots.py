@@ -6,7 +6,11 @@ from typing import Any
 
 
 def tau0_png(result: Mapping[str, Any]) -> bytes:
-    """Bound, validation NLL and bytes over tau0; `result` is the JSON of `bitsback tau0`."""
+    """Bound, validation NLL and bytes over tau0; `result` is the JSON of `bitsback tau0`.
+
+    The bound is drawn as its paired difference to the largest, with two standard errors: the values
+    share their draws, so that the errors of the bounds themselves would hide what is known.
+    """
     figure, (upper, middle, lower) = _panels()
     rows = result["values"]
     tau0 = [row["tau0"] for row in rows]
@@ -14,9 +18,9 @@ def tau0_png(result: Mapping[str, Any]) -> bytes:
     def curve(axes, key: str, label: str, style: str = "o-"):
         axes.plot(tau0, [row["figures"][key] for row in rows], style, label=label)
 
-    errors = [2 * row["elbo_stderr"] for row in rows]
-    upper.errorbar(tau0, [row["elbo"] for row in rows], errors, fmt="o-", capsize=3)
-    upper.set(ylabel="ELBO, nats per datum", xscale="log")
+    errors = [2 * row["bound_below_stderr"] for row in rows]
+    upper.errorbar(tau0, [-row["bound_below"] for row in rows], errors, fmt="o-", capsize=3)
+    upper.set(ylabel="bound less the largest,\nnats per datum", xscale="log")
     curve(middle, "validation_nll", "average over q")
     curve(middle, "file_nll", "compressed file", "s--")
     middle.set(ylabel="validation NLL, nats")

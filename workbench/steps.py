@@ -35,6 +35,11 @@ class Pair(nn.Module):
 
     def __init__(self, model: nn.Module, guide: nn.Module):
         super().__init__()
+        if not isinstance(guide, nn.Module):
+            raise ValueError(
+                "fit() trains the parameters of modules, and this guide is none: train it with "
+                "pyro.infer.SVI, which finds the parameters of functions"
+            )
         self.model, self.guide = model, guide
         keep_freed_memory()
 

@@ -14,6 +14,7 @@ from ..diagnostics import Tau0, best_tau0
 from ..diagnostics.tau0 import PUBLISHED
 from ..distributions.groups import group_count
 from ..distributions.half_cauchy_product import tau0_for_units
+from ..models.horseshoe import check_tau0
 from .data import load_data
 from .evaluate import check_fits
 from .networks import network
@@ -56,7 +57,7 @@ def run(
     return {
         **sweep.about,
         "examples": len(data.train),
-        "values": [_plain(row) for row in rows],
+        "values": [_plain(row) | _below(best_tau0(rows), row) for row in rows],
         "learned": _plain(learned),
         **compare(rows),
         "expected_units": chosen,
@@ -69,6 +70,7 @@ def _expected(sweep: Sweep, units: float, level: float) -> dict[str, Any]:
     model, _ = sweep.pair(PUBLISHED)
     total = sum(group_count(weight) for weight in model.initial_weights().values())
     tau0 = tau0_for_units(units, total, level)
+    check_tau0(f"--units {units:g} --level {level:g}: tau0", tau0)
     return {"units": units, "of": total, "level": level, "tau0": tau0}
 
 
@@ -93,13 +95,13 @@ def compare(rows: list[Tau0]) -> dict[str, Any]:
 
 
 def _place(row: Tau0, evident: Tau0) -> dict[str, Any]:
+    return {"tau0": row.tau0, "bytes": row.figures["bytes"], **_below(evident, row)}
+
+
+def _below(evident: Tau0, row: Tau0) -> dict[str, float]:
+    """How far a row's bound is below the largest, nats per datum, and the paired error."""
     below, stderr = evident.above(row)
-    return {
-        "tau0": row.tau0,
-        "bytes": row.figures["bytes"],
-        "bound_below": below,
-        "bound_below_stderr": stderr,
-    }
+    return {"bound_below": below, "bound_below_stderr": stderr}
 
 
 def _tied(evident: Tau0, row: Tau0) -> bool:

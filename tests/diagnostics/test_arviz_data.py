@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from bitsback.diagnostics import as_chains, draw, inference_data, load, save, to_arviz
+from bitsback.diagnostics.loo import leave_one_out
 from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
@@ -62,7 +63,7 @@ def test_arviz_reads_it():
 
     problem, source = trained("ours")
     data = to_arviz(problem.model, source, problem.x, problem.y, num_samples=200)
-    plain = bitsback.diagnostics.loo(draw_of(data), corrected=False)
+    plain = leave_one_out(draw_of(data), corrected=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large k-hats: this guide is not the posterior
         result = arviz.loo(data)
@@ -152,3 +153,90 @@ def test_one_file_knows_arviz_and_only_when_called():
                 names = [getattr(node, "module", None), *(alias.name for alias in node.names)]
                 if any(name and name.split(".")[0] == "arviz" for name in names):
                     assert path.name == "arviz_data.py" and id(node) in inside, path
+
+
+def of(net, prior="Gaussian", shape=(20, 4), latent=None, **options):
+    """ArviZ's container of a pair as it starts, and its model."""
+    x = torch.randn(shape)
+    y = torch.arange(shape[0]) % 3
+    model = getattr(bitsback.models, prior)(net, shape[0], latent=latent)
+    kind = "MeanFieldNormal" if prior == "Gaussian" else prior
+    guide = getattr(bitsback.guides, kind)(model)
+    return to_arviz(model, guide, x, y, num_samples=20, **options), model
+
+
+def test_axes_are_named_by_their_layer():
+    conv, dense = nn.Conv1d(2, 4, 3), nn.Linear(8, 3)
+    net = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), dense)
+    data, _ = of(net, shape=(20, 2, 4))
+    assert data["posterior"]["0.weight"].dims[2:] == (
+        "0.weight_out", "0.weight_in", "0.weight_kernel"
+    )  # fmt: skip
+    assert data["posterior"]["3.weight"].dims[2:] == ("3.weight_out", "3.weight_in")
+
+
+def test_the_horseshoes_scales_are_in_the_posterior_along_their_axes():
+    data, _ = of(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), "Horseshoe")
+    posterior = data["posterior"]
+    z, s = posterior["2.weight.local"], posterior["2.weight.global"]
+    assert z.dims[2:] == ("2.weight_in",) and s.shape == (1, 20, 1)
+    factors = (posterior[f"2.weight.local.{kind}"].values for kind in ("gamma", "inverse_gamma"))
+    np.testing.assert_allclose(z.values, np.sqrt(np.prod(list(factors), 0)), rtol=1e-5)
+    assert (z.attrs["units"], s.attrs["units"]) == ("1", "the weight's")
+    scaled = posterior["2.weight.base"].values * (z.values * s.values)[:, :, None]
+    np.testing.assert_allclose(posterior["2.weight"].values, scaled, rtol=1e-5)
+
+
+def test_units_are_attributes_and_outlive_a_file(tmp_path):
+    data, _ = of(nn.Sequential(nn.Linear(4, 3)))
+    save(data, tmp_path / "draws.nc")
+    for found in (data, load(tmp_path / "draws.nc")):
+        assert found["sample_stats"]["log_q"].attrs["units"] == "nats"
+        assert found["log_likelihood"]["y"].attrs["units"] == "nats"
+        assert found["posterior"]["0.weight"].attrs["units"] == "the weight's"
+        assert found["posterior"]["0.weight"].attrs["site"] == "0.weight"
+
+
+class Named(nn.Module):
+    """Latent parameters by the names of ArviZ's own axes and variables, and of one another's."""
+
+    names = ("chain", "draw", "example", "sample", "chain_", "sum", "sum_dim_0")
+
+    def __init__(self):
+        super().__init__()
+        for name in self.names:
+            setattr(self, name, nn.Parameter(torch.randn(4, 3)))
+
+    def forward(self, x):
+        return sum(x @ getattr(self, name) for name in self.names)
+
+
+def test_no_site_is_lost_for_its_name(tmp_path):
+    slashed = nn.Sequential()
+    slashed.add_module("a/b", nn.Linear(4, 4))
+    slashed.add_module("a_b", nn.Linear(4, 3))
+    for net, latent in ((Named(), Named.names), (slashed, None)):
+        data, model = of(net, latent=latent)
+        save(data, tmp_path / "draws.nc")
+        kept = load(tmp_path / "draws.nc")["posterior"]
+        sites = {str(kept[name].attrs["site"]): name for name in kept.data_vars}
+        assert set(sites) == set(model.weight_names)
+        for site, name in sites.items():
+            np.testing.assert_array_equal(kept[name].values, data["posterior"][name].values)
+            assert kept[name].shape[2:] == model.initial_weights()[site].shape
+
+
+def test_pseudo_chains_are_the_same_draws_cut():
+    torch.manual_seed(0)
+    whole, _ = of(nn.Sequential(nn.Linear(4, 3)))
+    torch.manual_seed(0)
+    cut, _ = of(nn.Sequential(nn.Linear(4, 3)), pseudo_chains=4)
+    values = array(whole, "posterior", "0.weight")
+    np.testing.assert_array_equal(array(cut, "posterior", "0.weight"), values.reshape(4, 5, 3, 4))
+    assert array(cut, "sample_stats", "log_q").shape == (4, 5)
+    assert cut.attrs["pseudo_chains"] == 4
+    with pytest.raises(ValueError, match="20 draws cannot be cut into 3"):
+        of(nn.Sequential(nn.Linear(4, 3)), pseudo_chains=3)
+    problem, source = trained("mcmc")
+    with pytest.raises(ValueError, match="have their own"):
+        to_arviz(problem.model, source, problem.x, problem.y, pseudo_chains=4)

@@ -98,3 +98,21 @@ def test_distance_to_uniform_by_hand():
     distance, limit = distance_to_uniform(torch.tensor([0.25, 0.75]))
     assert distance == pytest.approx(0.25) and limit == pytest.approx(1.358 / math.sqrt(2))
     assert distance_to_uniform(torch.tensor([0.9, 0.95]))[0] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_probabilities_of_half_precision(dtype, classes):
+    logits, labels = 3 * torch.randn(2000, classes), torch.randint(0, classes, (2000,))
+    exact = calibration(logits.softmax(-1), labels)
+    found = calibration(logits.to(dtype).softmax(-1), labels)
+    assert found.ece == pytest.approx(exact.ece, abs=0.01)
+    assert found.brier.mean().item() == pytest.approx(exact.brier.mean().item(), abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_logits_are_no_probabilities(dtype):
+    logits, labels = 3 * torch.randn(50, 4).to(dtype), torch.randint(0, 2, (50,))
+    for given in (logits, logits[:, 0], logits.softmax(-1) * 0.9):
+        with pytest.raises(ValueError, match="are they logits"):
+            calibration(given, labels)

@@ -190,3 +190,15 @@ def test_noise_of_a_lazy_weight_is_shared_by_all_examples():
     with poutine.trace() as trace:
         problem.mean_field()(x)
     assert not isinstance(trace.trace.nodes["weight"]["value"], torch.Tensor)  # it was lazy
+
+
+def test_a_guide_that_draws_more_than_the_model_samples_has_no_density_here():
+    problem = Regression()
+
+    def guide(x, y):
+        zeros = torch.zeros(1, D, dtype=torch.float64)
+        pyro.sample("weight", pyro.distributions.Normal(zeros, 1.0).to_event(2))
+        pyro.sample("more", pyro.distributions.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match="draws 'more', which the model does not sample"):
+        draw(problem.model, guide, problem.x, problem.y, 3)

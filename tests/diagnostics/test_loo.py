@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from bitsback.diagnostics import compare, draw, loo, loo_pit
+from bitsback.diagnostics.loo import leave_one_out
 
 from .problem import NOISE, N, Regression, posterior
 
@@ -23,7 +24,7 @@ def drawn(problem, guide, count=1000):
 @pytest.fixture(scope="module")
 def results(problem):
     draws = drawn(problem, problem.mean_field(widen=2.0))
-    return {"corrected": loo(draws), "plain": loo(draws, corrected=False)}
+    return {"corrected": loo(draws), "plain": leave_one_out(draws, corrected=False)}
 
 
 def test_corrected_loo_is_exact_loo_and_plain_is_not(problem, results):
@@ -41,7 +42,10 @@ def test_corrected_loo_is_exact_loo_and_plain_is_not(problem, results):
 def test_plain_loo_of_a_narrow_guide_looks_well_and_is_wrong(problem):
     """The corrected one cannot be right either, and says so."""
     draws = drawn(problem, problem.mean_field(widen=0.3))
-    plain, corrected = loo(draws, corrected=False), loo(draws)
+    plain = loo(draws, corrected=False)
+    with pytest.warns(UserWarning, match=r"k-hats of 25 of 25 examples are above 0\.67.*held-out"):
+        corrected = loo(draws)
+    assert corrected.doubtful == N and plain.doubtful == 0
     exact = problem.leave_one_out().sum().item()
     assert plain.khat.max() < 0.5 and plain.elpd > exact + 2
     assert corrected.khat.max() > 0.8 and exact < corrected.elpd < plain.elpd
@@ -132,6 +136,15 @@ def test_compare(results):
         compare(results)
 
 
+def test_no_ranking_where_the_k_hats_are_large(problem, results):
+    """A guide that is too narrow beats one that is right, if nobody looks at the k-hats."""
+    narrow = leave_one_out(drawn(problem, problem.mean_field(widen=0.3)))
+    exact = problem.leave_one_out().sum().item()
+    assert narrow.elpd > results["corrected"].elpd > exact - 0.5
+    with pytest.raises(ValueError, match=r"cannot rank 'narrow': .*25 of 25.*held-out"):
+        compare({"wide": results["corrected"], "narrow": narrow})
+
+
 def test_a_point_has_no_loo(problem):
     draws = drawn(problem, bitsback.guides.PointMass(problem.model), 2)
     with pytest.raises(ValueError, match="point"):
@@ -148,6 +161,6 @@ def test_equals_arvizs_own_for_approximate_posteriors():
         log_prior=torch.tensor(-0.5 * w**2),
         log_q=torch.tensor(-0.5 * (w / 1.2) ** 2 - math.log(1.2)),
     )
-    assert loo(draws).elpd == pytest.approx(-5.222434992939764, abs=1e-3)
-    assert loo(draws).stderr == pytest.approx(2.198986382641539, abs=1e-3)
-    assert loo(draws, corrected=False).elpd < -40
+    assert leave_one_out(draws).elpd == pytest.approx(-5.222434992939764, abs=1e-3)
+    assert leave_one_out(draws).stderr == pytest.approx(2.198986382641539, abs=1e-3)
+    assert leave_one_out(draws, corrected=False).elpd < -40

@@ -68,7 +68,7 @@ def test_ratios_without_a_mean_estimate_nothing():
 def test_too_few_draws_are_no_verdict():
     """k-hat is inf where there is no tail to fit, which says nothing of the guide."""
     problem = Regression()
-    draws = draw(problem.model, problem.exact_guide(), problem.x, problem.y, 22)
+    draws = draw(problem.model, problem.exact_guide(), problem.x, problem.y, 12)
     said = words(report_html(problem.model, None, problem.x, problem.y, draws=draws))
     assert "too few for a k-hat" in said and "None: too few draws." in said
     assert "no weights" not in said

@@ -75,6 +75,13 @@ def test_the_model_is_left_as_it_was():
         torch.testing.assert_close(value, before[name])
 
 
+def test_inputs_are_as_many_as_the_model_counts():
+    """Else each fit would weigh its labels as num_data of them."""
+    problem = Regression()
+    with pytest.raises(ValueError, match=r"10 inputs.*num_data is 25.*num_data=10"):
+        vsbc(problem.model, exact, problem.x[:10], simulations=2, num_samples=10)
+
+
 def test_an_improper_prior_cannot_be_simulated():
     model = bitsback.models.LogUniform(nn.Linear(D, 1), N, likelihood="normal")
     with pytest.raises(ValueError, match="improper"):

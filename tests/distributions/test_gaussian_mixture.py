@@ -145,3 +145,22 @@ def test_many_values_take_little_memory():
     with counted:
         p.log_prob(value).sum()
     assert sum(saved) < 3 * 1000
+
+
+def test_second_derivatives():
+    inputs = [t.clone().requires_grad_() for t in (VALUES, LOCS, SCALES.log(), PROPORTIONS.log())]
+
+    def weighted(v, m, s, p):
+        return GaussianMixture(m, s, p).log_prob(v) * VALUES
+
+    assert torch.autograd.gradgradcheck(weighted, inputs)
+    fixed = [t.detach() for t in inputs[1:]]
+    assert torch.autograd.gradgradcheck(lambda v: weighted(v, *fixed), inputs[:1])
+
+
+def test_the_hessian_that_laplace_takes():
+    """Under a prior of one component the log density is a parabola."""
+    one = torch.zeros(1)
+    p = GaussianMixture(one, torch.log(one + 0.5), one)
+    hessian = torch.autograd.functional.hessian(lambda w: p.log_prob(w).sum(), VALUES[0])
+    torch.testing.assert_close(hessian, -4 * torch.eye(3))

@@ -159,3 +159,18 @@ def test_molchanov_has_no_gradient_outside_its_clip():
     molchanov_kl(loc, log_scale).sum().backward()
     assert (log_scale.grad != 0).tolist() == [False, True, True, False]
     assert (loc.grad != 0).tolist() == [False, True, True, False]
+
+
+def test_second_derivatives():
+    loc, log_scale = at(LOG_ALPHA[::8])
+    assert torch.autograd.gradgradcheck(exact_kl, (loc, log_scale))
+    assert torch.autograd.gradgradcheck(lambda m: exact_kl(m, log_scale.detach()), (loc,))
+
+
+def test_second_derivatives_in_float32_are_those_in_float64():
+    curvatures = []
+    for dtype in (torch.float32, torch.float64):
+        loc, log_scale = at(LOG_ALPHA[::8], dtype)
+        (slope,) = torch.autograd.grad(exact_kl(loc, log_scale).sum(), loc, create_graph=True)
+        curvatures.append(torch.autograd.grad(slope.sum(), loc)[0].double())
+    torch.testing.assert_close(*curvatures, rtol=1e-4, atol=1e-6)

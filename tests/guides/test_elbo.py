@@ -161,8 +161,15 @@ def test_a_missing_site_is_named():
         value = model.initial_weights()["0.weight"]
         pyro.sample("0.weight", Normal(value, 0.1).to_event(2))
 
-    with pytest.raises(ValueError, match=r"the guide has no site '2.weight'"):
+    with pytest.raises(ValueError, match=r"the guide does not draw '2.weight'"):
         ELBO().terms(model, guide, X, Y)
+
+    def of_functions():
+        pyro.sample("0.weight", Normal(torch.zeros(3, 4), 1.0).to_event(2))
+        pyro.sample("2.weight", Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"the guide has no site '2.weight'"):
+        ELBO().terms(of_functions, lambda: guide(X, Y))
 
 
 @pytest.mark.parametrize("kind", [AutoNormal, AutoLowRankMultivariateNormal])

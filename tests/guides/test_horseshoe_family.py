@@ -7,7 +7,7 @@ from bitsback.guides import ELBO, Horseshoe, HorseshoeFamily, posterior_of
 from bitsback.models import Horseshoe as Model
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
-from pyro.infer.autoguide import AutoDiagonalNormal
+from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
 from torch import nn
 from torch.distributions.kl import kl_divergence
 
@@ -86,7 +86,8 @@ def test_centred_is_the_same_prior():
     draws = {k: torch.clone(v["value"]) for k, v in trace.nodes.items() if v["type"] == "sample"}
     first = poutine.trace(poutine.condition(plain.sample_weights, draws)).get_trace()
     weights = {name: first.nodes[name]["value"] for name in plain.weight_names}
-    second = poutine.trace(poutine.condition(centred.sample_weights, draws | weights)).get_trace()
+    draws |= {f"{name}.centred": w for name, w in weights.items()}
+    second = poutine.trace(poutine.condition(centred.sample_weights, draws)).get_trace()
     jacobian = sum((w / draws[f"{name}.base"]).log().sum() for name, w in weights.items())
     expected = first.log_prob_sum() - jacobian
     torch.testing.assert_close(second.log_prob_sum(), expected, rtol=1e-4, atol=1e-3)
@@ -106,17 +107,19 @@ def test_starts_at_the_network_and_trains(family, centred):
     assert sum(svi.evaluate_loss(X, Y) for _ in range(20)) < first - 10
 
 
-def test_pyros_guides_take_the_centred_form():
-    """Those of one flat vector; AutoNormal cannot have sites `w` and `w.global.gamma`."""
+@pytest.mark.parametrize("kind", [AutoDiagonalNormal, AutoNormal])
+def test_pyros_guides_take_the_centred_form(kind):
+    """Those of one flat vector, and those that keep a parameter for each site."""
     model, _ = make("gamma", centred=True)
-    guide = AutoDiagonalNormal(model, init_scale=0.1)
+    pyro.clear_param_store()
+    guide = kind(model, init_scale=0.1)
     SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO()).step(X, Y)
     assert posterior_of(guide, model).weights.keys() == {"0.weight", "2.weight"}
 
 
 def test_refusals():
     centred, _ = make("gamma", centred=True)
-    with pytest.raises(ValueError, match="use HorseshoeFamily"):
+    with pytest.raises(ValueError, match="HorseshoeFamily takes both"):
         Horseshoe(centred)
     with pytest.raises(ValueError, match="family must be one of log-normal, gamma"):
         HorseshoeFamily(centred, "normal")

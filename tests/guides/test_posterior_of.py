@@ -2,6 +2,7 @@
 
 import math
 
+import bitsback
 import pyro
 import pytest
 import torch
@@ -150,3 +151,30 @@ def test_a_weight_that_every_draw_has_at_zero_goes():
 def test_errors(given, message):
     with pytest.raises(ValueError, match=message):
         posterior_of(given, make())
+
+
+def test_a_guide_need_not_return_its_draws():
+    model = bitsback.models.Gaussian(nn.Linear(2, 1), 3, likelihood="normal")
+
+    def guide(x):
+        pyro.sample("weight", pyro.distributions.Normal(torch.ones(1, 2), 0.1).to_event(2))
+
+    found = posterior_of(guide, model, torch.ones(3, 2), num_samples=400).weights["weight"]
+    torch.testing.assert_close(found.loc, torch.ones(1, 2), atol=0.03, rtol=0)
+    torch.testing.assert_close(found.stddev, torch.full((1, 2), 0.1), atol=0.02, rtol=0)
+
+
+def test_moments_of_centred_weights_are_exact_under_normal_guides():
+    model = bitsback.models.Horseshoe(
+        nn.Linear(2, 1), 3, tau0=0.5, likelihood="normal", centred=True
+    )
+    guide = AutoNormal(model, init_scale=0.2)
+    guide(torch.ones(3, 2), torch.ones(3, 1))
+    stddev = posterior_of(guide, model).weights["weight"].stddev
+    torch.testing.assert_close(stddev, torch.full((1, 2), 0.2))
+
+
+def test_a_guide_of_another_model_is_refused():
+    other = MeanFieldNormal(Gaussian(nn.Sequential(nn.Linear(4, 2)), 6))
+    with pytest.raises(ValueError, match=r"another model: '2\.weight'.*0\.weight, 2\.weight"):
+        posterior_of(other, make())

@@ -179,7 +179,7 @@ def test_a_layer_of_zeros_has_a_step_of_use():
 def test_refuses_numbers_out_of_range(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))} must be positive"):
         Rate(net(), 60, **option)
-    with pytest.raises(ValueError, match="no lattice"):
+    with pytest.raises(ValueError, match=r"takes models\.Rate"):
         Rounding(Gaussian(net(), 60))
     with pytest.raises(ValueError, match="a teacher teaches probabilities of classes"):
         Rate(net(), 60, teacher=True, likelihood="bernoulli")

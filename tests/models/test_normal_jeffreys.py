@@ -160,13 +160,16 @@ def svi(guide_class, loss):
 
 REFUSED = {
     "AutoNormal": lambda: svi(AutoNormal, Trace_ELBO),
-    "MeanFieldNormal": lambda: svi(MeanFieldNormal, ELBO),
     "Trace_ELBO": lambda: svi(NormalJeffreys, Trace_ELBO),
     "NUTS": lambda: MCMC(NUTS(make()[0]), 2, warmup_steps=2, disable_progbar=True).run(X, Y),
 }
 
 
-@pytest.mark.filterwarnings("ignore:Found vars in model but not guide")
+def test_a_guide_of_the_weights_themselves_is_refused():
+    with pytest.raises(ValueError, match=r"MeanFieldNormal takes .*NormalJeffreys has no latent"):
+        MeanFieldNormal(make()[0])
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_guides_without_a_closed_form_are_refused(name):
     with pytest.raises(NotImplementedError, match=WHY):

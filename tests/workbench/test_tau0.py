@@ -8,8 +8,8 @@ import pytest
 import torch
 from bitsback.diagnostics import Tau0
 from bitsback.distributions.half_cauchy_product import exceeds
+from bitsback.workbench import plots, tau0
 from bitsback.workbench import sweep as sweeps
-from bitsback.workbench import tau0
 from bitsback.workbench.cli import app
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.settings import Settings, positive_numbers
@@ -175,6 +175,9 @@ def test_errors_come_first(quick, tmp_path):
     assert "unknown engine" in invoke("--engine", "dask", code=2).output
     assert "at least 1" in invoke("--jobs", 0, code=2).output
     assert "numbers above 0" in invoke("--values", "1,0", code=2).output
+    said = invoke("--values", "1e-20,0.1", code=2).output
+    assert "--values 1e-20: must be within 1e-19 and 1e+19" in said
+    assert "tau0" in invoke("--values", "0.1", "--units", 1e-9, "--level", 1e-15, code=2).output
     assert "unknown network" in invoke("--network", "nn", code=2).output
     (tmp_path / "sweep.json").write_text("no")
     message = invoke("--resume", tmp_path, "--out", tmp_path / "a.png", code=2).output
@@ -194,3 +197,18 @@ def test_means():
     net = sweeps._with_means(model, guide)
     assert (net[0].bias == 7).all()
     torch.testing.assert_close(net[0].weight, guide.posterior().weights["0.weight"].loc)
+
+
+def test_the_plot_has_paired_differences(monkeypatch):
+    """Zero at the largest bound, and the pairs' errors: here none, whatever each bound's own."""
+    monkeypatch.setattr(plots, "_png", lambda figure: figure)
+    rows = [row(1e-5, -1.1, 0.20, 490), row(1e-2, -1.0, 0.20, 600)]
+    values = [tau0._plain(r) | tau0._below(rows[1], r) for r in rows]
+    for value in values:
+        value["figures"] |= {"validation_nll": 0.2}
+    upper = plots.tau0_png({"values": values, **tau0.compare(rows)}).axes[0]
+    curve = upper.containers[0].lines[0]
+    assert curve.get_ydata().tolist() == pytest.approx([-0.1, 0.0])
+    bars = upper.containers[0].lines[2][0].get_segments()
+    assert all(bar[0][1] == pytest.approx(bar[1][1]) for bar in bars)
+    assert "less the largest" in upper.get_ylabel()
