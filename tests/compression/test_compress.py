@@ -414,6 +414,17 @@ def test_delta_posteriors_are_only_quantised(case):
     assert report["nonzero_fraction"] == 1.0 and report["ratio"] > 3
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_layer_without_units_is_refused_by_name(case):
+    net = nn.Sequential(nn.Linear(20, 0), nn.ReLU(), nn.Linear(0, 3)).eval()
+    weights = {
+        name: WeightPosterior(p.detach(), torch.zeros_like(p), torch.ones(()))
+        for name, p in net.named_parameters()
+        if p.dim() > 1
+    }
+    fails(case, r"'0.weight' has no units", net=net, posterior=Posterior(weights))
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "normal"])
 def test_other_likelihoods(likelihood):
     x, y = digits_like(classes=2)
