@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from bitsback.compression import compress as compress_module
 from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
 from bitsback.compression.file import decode, inspect, load, network
-from bitsback.compression.reference import reference_of
-from bitsback.compression.rounding import BIAS_BITS, round_biases, with_weights
-from bitsback.compression.uniform import bias
+from bitsback.compression.settings import Setting
+from bitsback.compression.verdict import WorseNetwork
 from bitsback.posterior import Grid, Group, Posterior, WeightPosterior
 from torch import nn
 
@@ -96,6 +96,82 @@ def test_the_means_are_compressed_and_the_network_is_not_touched(case):
     report = compress(untrained, posterior, validation=(x, y)).report
     assert report["validation"]["error_before"] < 10 and report["within_margin"]
     assert not untrained[1].weight.any() and untrained[1].weight.requires_grad
+
+
+def zeroed(posterior: Posterior) -> Posterior:
+    """A posterior that has lost everything, and is sure of it."""
+    return with_fields(posterior, lambda weight: {"loc": 1e-3 * weight.loc})
+
+
+def test_a_destroyed_network_is_never_within_the_margins(case):
+    """Of its own posterior means it is; the network given knows better."""
+    net, posterior, validation = case
+    with pytest.warns(WorseNetwork) as caught:
+        report = compress(net, zeroed(posterior), validation=validation).report
+    assert not report["within_margin"] and not report["beats_constant"]
+    assert report["rise"]["nll"] <= report["allowed_nll"] and report["rise"]["error"] <= 0.25
+    assert report["rise_over_given"]["error"] > 30 and report["posterior_rise"]["nll"] > 0.3
+    said = [str(warning.message) for warning in caught if warning.category is WorseNetwork]
+    assert said == report["warnings"] and len(said) == 2
+    assert "posterior means are worse" in said[0] and "constant" in said[1]
+    assert caught[0].filename == __file__
+
+
+def test_the_network_given_may_be_another(case):
+    net, posterior, (x, y) = case
+    report = compress(net, posterior, validation=(x, y)).report
+    assert report["validation"]["nll_given"] == pytest.approx(report["validation"]["nll_before"])
+    assert report["posterior_rise"]["nll"] == pytest.approx(0.0, abs=1e-9)
+    other = copy.deepcopy(net)
+    other[5].weight.data.mul_(0.5)
+    again = compress(net, posterior, validation=(x, y), given=other.train()).report
+    nll = nn.functional.cross_entropy(other.double()(x.double()), y).item()
+    assert again["validation"]["nll_given"] == pytest.approx(nll, rel=1e-5) and other.training
+    gap = again["rise_over_given"]["nll"]
+    assert gap == pytest.approx(again["validation"]["nll"] - nll, rel=1e-3)
+
+
+def test_the_report_says_what_the_margins_came_to(case):
+    net, posterior, (x, y) = case
+    report = compress(net, posterior, validation=(x[:60], y[:60])).report
+    assert (report["margin_error"], report["allowed_error"]) == (0.2, pytest.approx(100 / 60))
+    stderr = report["rise"]["nll_stderr"]
+    assert report["allowed_nll"] == max(0.003, min(stderr, 0.015))
+    assert report["within_margin"] and report["batch_norm"] is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 1025])
+def test_any_number_of_validation_examples(count):
+    """Networks that end in squeeze() see no single example unless there is only one."""
+
+    class Squeezed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(20, 3)
+
+        def forward(self, x):
+            return self.layer(x).squeeze()
+
+    x, y = digits_like(count=count)
+    net = trained(Squeezed(), *digits_like())
+    if count == 1:
+        with pytest.raises(ValueError, match="for 1 example it gives"):
+            compress(net, posterior_of(net), validation=(x, y))
+        return
+    result = compress(net, posterior_of(net), validation=(x, y))
+    assert result.report["validation"]["examples"] == count
+
+
+def test_a_label_for_each_position():
+    torch.manual_seed(0)
+    x = torch.randn(100, 5, 4)
+    y = x[..., :3].argmax(-1)
+    net = trained(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), x.flatten(0, 1),
+                  y.flatten(), 300)  # fmt: skip
+    result = compress(net, posterior_of(net), validation=(x, y), training=x)
+    wrong = 100 * (result.network(x).argmax(-1) != y).double().mean().item()
+    assert result.report["validation"]["error"] == pytest.approx(wrong)
+    assert result.report["within_margin"]
 
 
 def test_units_that_die_of_quantisation_are_removed(case):
@@ -225,15 +301,30 @@ def test_options(case, options, coder):
 
 def test_a_fixed_choice_beyond_the_margin_is_said(case):
     net, posterior, validation = case
-    report = compress(net, posterior, validation=validation, threshold=-8.0, clusters=2).report
+    options = {"threshold": -8.0, "clusters": 2}
+    with pytest.warns(WorseNetwork, match="no better than a constant"):
+        report = compress(net, posterior, validation=validation, **options).report
     assert not report["within_margin"] and report["rise"]["nll"] > 0.01
+    assert not report["beats_constant"] and len(report["warnings"]) == 1
 
 
 def test_without_a_usable_candidate_the_best_is_kept(case):
+    """That of the least NLL: what each number of clusters gives by itself says which."""
     net, posterior, validation = case
-    options = {"margin_nll": 0.0, "margin_error": 0.0, "clusters": 1}
-    report = compress(net, posterior, validation=validation, **options).report
+    options = {"validation": validation, "threshold": 3.0, "margin_nll": 0.0, "margin_error": 0.0}
+    alone = {
+        k: compress(net, posterior, clusters=k, **options).report["rise"]["nll"] for k in (2, 3, 4)
+    }
+    assert min(alone, key=alone.get) == 4 and min(alone.values()) > 0
+
+    def few(*args):
+        return [[Setting(clusters=k) for k in (3, 4, 2)]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compress_module, "settings_for", few)
+        report = compress(net, posterior, **options).report
     assert not report["within_margin"]
+    assert report["rise"]["nll"] == pytest.approx(alone[4])
 
 
 def test_wider_margins_give_smaller_files(case):
@@ -272,6 +363,8 @@ def test_batch_norm_is_calibrated():
     net[1].running_mean += 3.0  # statistics of another network
     result = compress(net, posterior_of(net), validation=(x, y), training=x, margin_error=0.5)
     assert result.report["validation"]["error"] < 10 and result.report["within_margin"]
+    assert result.report["batch_norm"]["re_estimated"]
+    assert result.report["batch_norm"]["rise"]["nll"] < 0
     inner = result.network[0](x) if isinstance(result.network[0], nn.Linear) else result.network[1](
         result.network[0](x)
     )  # fmt: skip
@@ -319,6 +412,17 @@ def test_delta_posteriors_are_only_quantised(case):
     report = compress(net, delta(net), validation=validation).report
     assert report["threshold"] is None and report["within_margin"]
     assert report["nonzero_fraction"] == 1.0 and report["ratio"] > 3
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_layer_without_units_is_refused_by_name(case):
+    net = nn.Sequential(nn.Linear(20, 0), nn.ReLU(), nn.Linear(0, 3)).eval()
+    weights = {
+        name: WeightPosterior(p.detach(), torch.zeros_like(p), torch.ones(()))
+        for name, p in net.named_parameters()
+        if p.dim() > 1
+    }
+    fails(case, r"'0.weight' has no units", net=net, posterior=Posterior(weights))
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "normal"])
@@ -373,26 +477,3 @@ def test_a_network_without_a_layer_to_compress():
     posterior = Posterior({"weight": WeightPosterior(torch.ones(3), torch.ones(3), torch.ones(()))})
     with pytest.raises(ValueError, match="no matrix or kernel to compress"):
         compress(norm, posterior, validation=(torch.zeros(2, 3), torch.zeros(2).long()))
-
-
-@pytest.mark.parametrize("margin", [0.02, 0.002])
-def test_the_largest_biases_are_as_coarse_as_the_margins_let_them_be(margin):
-    """By hand: the others as good as floats; then the others, with these as they are then."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 9), nn.ReLU(), nn.Linear(9, 3))
-    x = torch.randn(600, 6)
-    y = net(x).argmax(1)
-    weight = net[4].weight.detach()
-    given = Posterior({"4.weight": WeightPosterior(weight, 0 * weight, torch.ones(()))})
-    trial = reference_of(net, given, x, y, "categorical", margin, 100.0, None)
-    state = trial.net.state_dict()
-    biases = {k: v.double().numpy() for k, v in state.items() if k.endswith("bias")}
-    found, coded, rise = round_biases(trial, trial.net, biases)
-    assert trial.fits(rise) and rise == trial.rise(found)
-    by_hand = {name: bias(values, 16) for name, values in biases.items()}
-    for name in ("0.bias", "2.bias", "4.bias"):
-        for bits in BIAS_BITS:
-            by_hand[name] = bias(biases[name], bits)
-            if trial.fits(trial.rise(with_weights(trial.net, by_hand))):
-                break
-        assert coded[name] == by_hand[name] and bits < 16

@@ -63,6 +63,35 @@ def test_inputs_are_mixtures_of_pairs_and_integers_are_not_mixed():
     assert {tuple(row) for row in seen.tolist()} == rows
 
 
+def test_several_labels_an_example_are_followed_each():
+    """The divergence of an example is the sum of those of its labels."""
+    torch.manual_seed(0)
+    reference, net = (nn.Linear(5, 3).eval().requires_grad_(False) for _ in range(2))
+    x = torch.randn(20, 4, 5)
+    matching = Matching(reference, x, "categorical")
+    law = distributions.Categorical
+    weight = net.weight.clone().requires_grad_()
+    output = nn.functional.linear(x, weight, net.bias)
+    loss = matching._loss(output, matching._means(reference(x)))
+    kl = kl_divergence(law(logits=reference(x)), law(logits=output)).sum(1).mean()
+    (got,) = torch.autograd.grad(loss, weight, retain_graph=True)
+    (expected,) = torch.autograd.grad(kl, weight)
+    assert torch.allclose(got, expected, atol=1e-6)
+
+
+def test_no_single_input_is_left_over(monkeypatch):
+    monkeypatch.setattr("bitsback.compression.matching.LARGEST", 3 * 1025)
+    sizes = []
+
+    class Seen(nn.Linear):
+        def forward(self, x):
+            sizes.append(len(x))
+            return super().forward(x)
+
+    Matching(Seen(5, 3).requires_grad_(False), torch.randn(50, 5), "normal")
+    assert sizes == [1, 513, 512]
+
+
 def test_the_memory_for_wide_outputs_is_bounded(monkeypatch):
     monkeypatch.setattr("bitsback.compression.matching.LARGEST", 3_000)
     reference, _ = nets(outputs=10)

@@ -81,3 +81,27 @@ def test_nothing_to_move():
     codes = {"weight": uniform(Weights(np.zeros((2, 4)), np.ones((2, 4)), np.ones((2, 4), bool)))}
     matching = Matching(net, torch.randn(50, 4), "normal")
     assert refine_codebooks(net, codes, {}, matching) == (codes, {})
+
+
+class Watched:
+    """A matching that looks at the tensors once all free ones have been moved."""
+
+    def descend(self, net, tensors, free, steps, rate):
+        with torch.no_grad():
+            for tensor in free:
+                tensor.add_(1.0)
+        self.seen = {name: value.detach().clone() for name, value in tensors().items()}
+
+
+def test_pruned_weights_are_zero_while_the_others_are_trained():
+    """Not at the end alone: the others would make up for what is not there."""
+    values = np.array([[0.5, 0.0, -0.5], [0.5, 1.0, 0.0]])
+    weights = Weights(values, np.ones_like(values), values != 0)
+    net, matching = nn.Linear(3, 2), Watched()
+    codes = {"weight": shared(weights, 3)}
+    refine_codebooks(net, codes, {"bias": np.zeros(2)}, matching)
+    expected = torch.from_numpy(np.where(values != 0, values + 1, 0)).float()
+    assert matching.seen["weight"].equal(expected) and matching.seen["bias"].eq(1).all()
+    retrain_survivors(net, {"weight": values != 0}, {"bias": np.zeros(2)}, matching)
+    assert (matching.seen["weight"].numpy()[values == 0] == 0).all()
+    assert (matching.seen["weight"].numpy()[values != 0] != 0).all()

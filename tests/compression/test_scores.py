@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 from bitsback.compression import scores as module
-from bitsback.compression.scores import Rise, Scores, calibrate, check_data, rise, scores
+from bitsback.compression.scores import (
+    Rise,
+    Scores,
+    batch_norms,
+    calibrate,
+    check_data,
+    chunks,
+    least_rise,
+    rise,
+    scores,
+)
 from torch import nn
 
 
@@ -41,6 +51,32 @@ def test_normal():
     torch.testing.assert_close(found.nll, expected)
     spread = (y.double() - y.double().mean()).square().mean()
     torch.testing.assert_close(found.error.mean(), 100 * (mean - y).square().mean() / spread)
+
+
+def test_several_labels_an_example():
+    """NLL is their sum, the error their mean, as for Bernoulli labels."""
+    net = nn.Linear(3, 4)
+    x, y = torch.randn(20, 2, 5, 3), torch.randint(0, 4, (20, 2, 5))
+    found = scores(net, x, y)
+    flat = scores(net, x.reshape(-1, 3), y.reshape(-1))
+    torch.testing.assert_close(found.nll, flat.nll.reshape(20, -1).sum(1))
+    torch.testing.assert_close(found.error, flat.error.reshape(20, -1).mean(1))
+
+
+def test_one_wrong_label_is_the_least_rise():
+    assert least_rise(torch.zeros(300), "categorical") == pytest.approx(1 / 3)
+    assert least_rise(torch.zeros(10, 5), "bernoulli") == 2.0
+    assert least_rise(torch.zeros(10, 5), "normal") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lengths"), [(0, 4, [0]), (8, 4, [4, 4]), (9, 4, [3] * 3)]
+)
+def test_chunks_are_of_nearly_equal_length(count, size, lengths):
+    parts = chunks(torch.arange(count), size)
+    assert [len(part) for part in parts] == lengths
+    assert torch.cat(parts).equal(torch.arange(count))
+    assert [len(part) for part in chunks(torch.arange(module.CHUNK + 1))] == [513, 512]
 
 
 def test_chunks_change_nothing(monkeypatch):
@@ -93,6 +129,7 @@ def test_unusable_data_is_refused(x, y, likelihood, message):
     [
         (torch.tensor([0, 3]), "categorical", r"span 0\.\.3.*within 0\.\.1"),
         (torch.tensor([0, -1]), "categorical", r"span -1"),
+        (torch.tensor([[0, 1], [1, 0]]), "categorical", r"2 examples it gives \(2, 2\).*\(2, 2\)"),
         (torch.zeros(2, 3), "normal", "do not fit"),
     ],
 )
@@ -109,3 +146,24 @@ def test_calibrate_finds_the_statistics_of_the_inputs():
     torch.testing.assert_close(net[0].running_var, x.var(0))
     assert net[0].momentum == 0.3 and net[0].num_batches_tracked == 0
     assert not any(module.training for module in net.modules())
+
+
+def test_batch_norms_are_those_with_running_statistics():
+    kept, none = nn.BatchNorm1d(3), nn.BatchNorm1d(3, track_running_stats=False)
+    assert batch_norms(nn.Sequential(kept, nn.Linear(3, 3), none)) == [kept]
+
+
+def test_calibration_weighs_chunks_alike(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 4)
+    seen = []
+
+    class Seen(nn.BatchNorm1d):
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    net, x = nn.Sequential(Seen(2)).eval(), torch.randn(11, 2)
+    calibrate(net, x)
+    assert seen == [6, 5]
+    expected = (x[:6].mean(0) + x[6:].mean(0)) / 2
+    torch.testing.assert_close(net[0].running_mean, expected)

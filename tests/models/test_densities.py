@@ -12,6 +12,7 @@ from bitsback.compression.range_coder import Stream
 from bitsback.models.densities import (
     BEFORE,
     BEYOND,
+    MAGNITUDES,
     STIFFNESS,
     Densities,
     _geometry,
@@ -254,3 +255,28 @@ def test_near_the_range_coder(shape, units, within):
     Model(stream, charge).tensor(shape, "weight", Quantised(codes, Uniform(0.25)))
     coded = spent["positions"] + spent["values"]
     assert (price + tables.own_nats).item() / math.log(2) == pytest.approx(coded, rel=within)
+
+
+def learned(sizes: list[int]) -> float:
+    """Nats by which magnitudes in unary cost more in an adaptive code than under its last state."""
+    seen: dict[int, list[float]] = {}
+    decisions = []
+    for size in sizes:
+        decisions += [(min(k, MAGNITUDES - 1), 1) for k in range(1, size)]
+        decisions.append((min(size, MAGNITUDES - 1), 0))
+    spent = 0.0
+    for context, onward in decisions:
+        counts = seen.setdefault(context, [0.5, 0.5])
+        spent -= math.log(counts[onward] / sum(counts))
+        counts[onward] += 1
+    return spent + sum(math.log(seen[c][onward] / sum(seen[c])) for c, onward in decisions)
+
+
+def test_magnitudes_cost_what_an_adaptive_code_has_to_learn():
+    """All else depends on where the weights are and on their signs, and so is the same."""
+    levels = 4 * sample((7, 16))
+    sizes = levels.abs()[levels != 0].int().tolist()
+    assert max(sizes) >= MAGNITUDES  # beyond the last decision too
+    more = fitted(levels, 0).own_nats - fitted(levels.sign(), 0).own_nats
+    assert more.item() == pytest.approx(learned(sizes) - learned([1] * len(sizes)), rel=1e-9)
+    assert more > 1

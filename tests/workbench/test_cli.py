@@ -32,7 +32,9 @@ RESULT = {
     "units": [64, 30, 20, 10],
     "compression": {
         "rise": {"nll": 0.001, "nll_stderr": 0.002, "error": 0.0, "error_stderr": 0.1},
+        "rise_over_given": None,
         "within_margin": True,
+        "warnings": [],
     },
     "kl_bits": None,
     "no_code_length": "an improper prior has no code lengths",

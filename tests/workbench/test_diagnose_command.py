@@ -1,9 +1,11 @@
 """`bitsback diagnose`: a page and figures from what a run has kept."""
 
 import json
+import warnings
 
 import bitsback
 import pytest
+import torch
 from bitsback.methods import METHODS
 from bitsback.workbench.kept import rebuild
 from typer.testing import CliRunner
@@ -56,3 +58,23 @@ def test_what_cannot_be_diagnosed(tmp_path):
     assert "not a trained pair" in invoke("diagnose", tmp_path / "bad", *page, code=2).output
     with pytest.raises(ValueError, match="unknown method"):
         rebuild(kept(tmp_path, "gaussian", {"method": "x", "network": "y", "data": "digits"}), 5)
+
+
+def test_calibration_is_on_data_that_chose_nothing(tmp_path):
+    """The test part: the validation part has chosen the file."""
+    data = bitsback.load_data("digits")
+    small = bitsback.network("digits-mlp").eval()
+    posterior = METHODS["deterministic"].pair(small, 1197)[1].posterior()
+    part = (data.validation.x, data.validation.y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = bitsback.compress(small, posterior, validation=part, clusters=8)
+    result.save(tmp_path / "net.bb")
+    options = ("--samples", 20, "--out", tmp_path / "p.html", "--json", tmp_path / "found.json")
+    invoke("diagnose", kept(tmp_path, "gaussian"), "--compressed", tmp_path / "net.bb", *options)
+    found = json.loads((tmp_path / "found.json").read_text())["calibration"]["compressed"]
+    expected, other = (
+        torch.nn.functional.cross_entropy(result.network(split.x), split.y).item()
+        for split in (data.test, data.validation)
+    )
+    assert found["nll"] == pytest.approx(expected, rel=1e-4) != pytest.approx(other, rel=1e-4)

@@ -34,7 +34,22 @@ def test_mode_is_kept_and_dropout_off():
     net = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 3)).train()
     split = Split(torch.ones(2500, 3), torch.zeros(2500, dtype=torch.int64))
     assert evaluate(net, split) == evaluate(net, split)
-    assert net.training
+    assert net.training and net[0].training
+    net[0].eval()
+    evaluate(net, split)
+    assert net.training and not net[0].training
+
+
+def test_no_single_example_is_left_over():
+    sizes = []
+
+    class Seen(Fixed):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x
+
+    evaluate(Seen(), Split(torch.rand(1001, 3), torch.zeros(1001, dtype=torch.int64)))
+    assert sizes == [501, 500]
 
 
 def test_infinite_output():

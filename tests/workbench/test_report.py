@@ -27,9 +27,10 @@ def result(within: bool) -> dict:
     }  # fmt: skip
 
 
-def printed(within: bool) -> str:
-    stream = io.StringIO()
-    report.print_compressed(Console(file=stream, width=200), result(within))
+def printed(within: bool, **compression) -> str:
+    stream, found = io.StringIO(), result(within)
+    found["compression"] |= compression
+    report.print_compressed(Console(file=stream, width=200), found)
     return stream.getvalue()
 
 
@@ -62,7 +63,19 @@ def test_bit_operations_are_said_where_a_method_counts_them():
 
 def test_a_file_beyond_the_margins_is_said_loudly():
     assert "Not within the margins" in printed(within=False)
-    assert "0.003 nats and 0.2 points" in printed(within=False)
+    assert "0.0041 nats and 0.25 points" in printed(within=False)  # what they came to
+
+
+def test_a_file_no_better_than_a_constant_is_said_to_be_that():
+    text = printed(within=False, beats_constant=False, warnings=["the file is no better"])
+    assert "predicts no better than a constant" in text and "nearest" not in text
+    assert "Warning: the file is no better." in text
+    assert "Warning" not in printed(within=False)
+
+
+def test_without_the_network_at_the_start_nothing_is_said_of_it():
+    assert "over the start" in printed(within=True)
+    assert "over the start" not in printed(within=True, rise_over_given=None)
 
 
 def strict(text: str):
