@@ -12,10 +12,10 @@ from ..integer_layers import IntegerInput
 from .shapes import Shapes
 
 BATCHES = (1, 3)
-#: Largest difference of an output, as a share of the largest output: of float32 arithmetic in
-#: another order, and of networks whose ReLUs or inputs are quantised, where a value on the edge
-#: between two codes may get the other one.
-TOLERANCE, TOLERANCE_OF_CODES = 1e-4, 0.1
+#: Largest difference of an output, as a share of the largest output: of arithmetic in another
+#: order (or so many units in the last place, for half precision), and of networks whose ReLUs or
+#: inputs are quantised, where a value on the edge between two codes may get the other one.
+TOLERANCE, TOLERANCE_OF_CODES, LAST_PLACES = 1e-4, 0.1, 16
 
 
 class ExportMismatch(ValueError):
@@ -53,7 +53,7 @@ def check(
         except Exception as error:
             raise ExportMismatch(f"onnxruntime cannot run the model: {_line(error)}") from None
         for value, array, output in zip(expected, found, session.get_outputs(), strict=True):
-            _compare(output.name, value.numpy(), array, batch, coded)
+            _compare(output.name, value.detach().numpy(), array, batch, coded)
     return True
 
 
@@ -104,12 +104,13 @@ def _compare(name: str, expected: np.ndarray, found: np.ndarray, batch: int, cod
         if not np.array_equal(expected, found):
             raise ExportMismatch(f"{where}: onnxruntime gives other integers than the network")
         return
+    tolerance = max(TOLERANCE, LAST_PLACES * float(np.finfo(expected.dtype).eps))
     expected, found = expected.astype(np.float64), found.astype(np.float64)
     finite = np.isfinite(expected)
     same = np.array_equal(expected[~finite], found[~finite], equal_nan=True)
-    apart = np.abs(expected - found)[finite].max(initial=0) if same else np.inf
+    apart = np.abs(expected[finite] - found[finite]).max(initial=0) if same else np.inf
     scale = max(np.abs(expected[finite]).max(initial=0), 1e-6)
-    most = scale * (TOLERANCE_OF_CODES if coded else TOLERANCE)
+    most = scale * (TOLERANCE_OF_CODES if coded else tolerance)
     if not apart <= most:
         raise ExportMismatch(
             f"{where}: onnxruntime and the network differ by {apart:.3g}, more than {most:.3g}"

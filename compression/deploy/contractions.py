@@ -1,4 +1,4 @@
-"""ONNX forms of contractions: dense layers, convolutions, embeddings, matrix products, attention."""
+"""ONNX forms of contractions: dense layers, convolutions, embeddings, products, attention."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def weight_and_bias(
 ) -> list[str]:
     """The names of both, integers where they can be."""
     if weight.node.operator != PARAMETER:
-        name = w(weight) if change is None else w.op("Transpose", w(weight), perm=[1, 0])
-        return [name, *([] if bias is None else [w(bias)])]
+        return [w(weight), *([] if bias is None else [w(bias)])]
     step_in, offsets = step_of_inputs(w, input), np.zeros(w.shape(weight)[0], np.float32)
-    if bias is not None:
-        value = w.shapes.static(bias)
-        step_in = step_in if value is not None and bias.node.operator == PARAMETER else None
-        offsets = offsets if value is None else value.detach().cpu().float().numpy()
+    if bias is not None and bias.node.operator == PARAMETER:
+        offsets = w.shapes.static(bias).detach().cpu().float().numpy()
+    elif bias is not None:
+        step_in = None
     name, step = w.weight(weight, change, step_in, offsets)
     return [name, *([] if bias is None else [w.bias(bias, step, step_in)])]
 
@@ -47,7 +46,11 @@ def linear(w: Writer, input: Ref, weight: Ref, bias: Ref | None) -> str:
     if len(w.shape(input)) == 2:
         values = weight_and_bias(w, input, weight, bias)
         return w.op("Gemm", w(input), *values, transB=1)
-    values = weight_and_bias(w, input, weight, bias, transposed)
+    if weight.node.operator == PARAMETER and not w.shapes.is_shared(weight):
+        values = weight_and_bias(w, input, weight, bias, transposed)
+    else:  # stored as others take it
+        values = [w.op("Transpose", w(weight), perm=[1, 0])]
+        values += [] if bias is None else [w(bias)]
     product = w.op("MatMul", w(input), values[0])
     return product if bias is None else w.op("Add", product, values[1])
 

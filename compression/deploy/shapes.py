@@ -29,6 +29,7 @@ class Shapes:
         self.graph, self.is_open = network.graph, is_open
         self.weights = {name for name, role in roles(network).items() if role == WEIGHT}
         self._static = static_nodes(network.graph)
+        self._users = network.graph.users()
         self._shapes: dict[Ref, list[tuple[int, ...]]] = {}
         self._dtypes: dict[Ref, torch.dtype] = {}
         self._values: dict[Ref, Any] = {}
@@ -78,6 +79,10 @@ class Shapes:
     def count(self, node: Node) -> int:
         """How many results a node has."""
         return self._counts[node]
+
+    def is_shared(self, ref: Ref) -> bool:
+        """Whether several operators take a value."""
+        return len(self._users[ref.node]) > 1
 
     def static(self, ref: Ref) -> Any:
         """A value that is the same whatever the inputs; None for others."""

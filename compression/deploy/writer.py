@@ -193,7 +193,7 @@ class Writer:
         return made
 
     def unique(self, name: str) -> str:
-        """The name with every character replaced that runtimes may refuse, and a number if taken."""
+        """The name without characters that runtimes may refuse, with a number if it is taken."""
         stem = re.sub(r"[^A-Za-z0-9_.]", "_", name) or "_"
         name, number = stem, 1
         while name in self._taken:
