@@ -123,8 +123,9 @@ def rows() -> Iterator[tuple[str, dict[str, Any]]]:
     for layers, directions, biases in ((1, 1, True), (2, 2, True), (2, 1, False)):
         for kind, gates in (("lstm", 4), ("gru", 3), ("rnn_tanh", 1), ("rnn_relu", 1)):
             state = p(layers * directions, 1, 3)
+            params = _recurrent(gates, layers, directions, biases)
             yield kind, {
-                "input": torch.randn(4, 5, 6), "params": _recurrent(gates, layers, directions, biases),
+                "input": torch.randn(4, 5, 6), "params": params,
                 "has_biases": biases, "num_layers": layers, "bidirectional": directions == 2,
                 "batch_first": True,
                 "hx": (Hidden(state), Hidden(state)) if kind == "lstm" else Hidden(state),

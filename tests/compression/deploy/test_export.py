@@ -89,7 +89,7 @@ def test_inputs_and_outputs_have_names(tmp_path):
     assert [v.name for v in model.graph.output] == ["a", "b"]
     model = to_onnx(trace(net, x))
     assert [v.name for v in model.graph.input] == ["x0", "x1"]
-    model = save_onnx(net, tmp_path / "b.onnx", example=dict(left=x[0], right=x[1]))
+    model = save_onnx(net, tmp_path / "b.onnx", example={"left": x[0], "right": x[1]})
     assert [v.name for v in model.graph.input] == ["left", "right"]
     assert [v.name for v in to_onnx(Merging(), shape=(3, 4)).graph.output] == [
         "output_0", "output_1", "output_2",
@@ -143,7 +143,7 @@ def test_a_layer_that_two_places_share_is_stored_once(tmp_path):
 def test_integer_weights_of_a_residual_network(tmp_path):
     net, x = make("resnet")
     with torch.no_grad():
-        for name, value in net.named_parameters():
+        for value in net.parameters():
             if value.dim() > 1:
                 value.copy_((value / 0.0625).round() * 0.0625)
     model = save_onnx(net, tmp_path / "a.onnx", example=x)
