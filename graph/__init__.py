@@ -4,6 +4,7 @@ from .errors import Untraceable
 from .ir import Graph, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .removal import Plan, Reduction, remove_units
+from .rewrite import factorise, join_quantised_relus, quantise_relus, relu_names
 from .roles import roles, weight_names
 from .trace import trace
 
@@ -15,7 +16,11 @@ __all__ = [
     "Reduction",
     "Ref",
     "Untraceable",
+    "factorise",
+    "join_quantised_relus",
     "parameters_of",
+    "quantise_relus",
+    "relu_names",
     "remove_units",
     "roles",
     "trace",

@@ -20,6 +20,7 @@ from .errors import Untraceable
 from .fold import fold as fold_network
 from .ir import INPUT, Fixed, Graph, Node, TensorType
 from .network import GraphNetwork
+from .rewrite import join_quantised_relus
 
 Example = Tensor | tuple | list | Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
         program = _exported(net, args, kwargs, batch)
     except Exception as error:
         program = _exported_by_fx(net, args, kwargs, batch, error)
-    network = GraphNetwork(*_graph_of(net, program, args, kwargs))
+    network = join_quantised_relus(GraphNetwork(*_graph_of(net, program, args, kwargs)))
     return fold_network(network) if fold else network
 
 
