@@ -7,10 +7,11 @@ float64 holds all integers up to 2^53, so that no sum is ever rounded, in whatev
 """
 
 import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_ACCUMULATOR = 2**31 - 1  # int32
@@ -47,34 +48,33 @@ class IntegerInput(nn.Module):
 
 
 class IntegerAccumulator(nn.Module):
-    """A Linear, Conv1d or Conv2d: int32 codes in, int32 accumulators out.
+    """A dense layer or convolution: int32 codes in, int32 accumulators out.
 
     accumulator = 2^fraction * sum(weight codes * input codes) + bias, the bias an integer on that
     scale.
 
-    :param layer: the layer that it is of, for its stride, padding, dilation and groups.
+    :param call: the layer's function of inputs, weight and bias.
     :param weight: int32 codes, of the layer's shape.
     :param bias: int32, shape `(units,)`.
     :param bound: that no partial sum of any accumulator exceeds in magnitude.
     """
 
-    def __init__(self, layer: nn.Module, weight: Tensor, bias: Tensor, fraction: int, bound: int):
+    def __init__(
+        self,
+        call: Callable[[Tensor, Tensor, Tensor], Tensor],
+        weight: Tensor,
+        bias: Tensor,
+        fraction: int,
+        bound: int,
+    ):
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        self.fraction, self.bound = fraction, bound
-        self._convolve = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}.get(type(layer))
-        if self._convolve:
-            self._how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        self.fraction, self.bound, self._call = fraction, bound, call
 
     def forward(self, codes: Tensor) -> Tensor:
-        x, weight = codes.double(), (self.weight << self.fraction).double()
-        bias = self.bias.double()
-        if self._convolve:
-            sums = self._convolve(x, weight, bias, *self._how)
-        else:
-            sums = F.linear(x, weight, bias)
-        return sums.to(torch.int32)
+        weight = (self.weight << self.fraction).double()
+        return self._call(codes.double(), weight, self.bias.double()).to(torch.int32)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, fraction={self.fraction}, bound={self.bound}"
@@ -95,11 +95,7 @@ class Requantise(nn.Module):
 
     def __init__(self, ratio: Fraction, most: int):
         super().__init__()
-        exponent = _floor_log2(ratio)
-        if exponent >= MULTIPLIER_BITS - 1:
-            raise ValueError("has a step 2^30 or more times finer than the sums before it")
-        self.shift = min(MULTIPLIER_BITS - 1 - exponent, MAX_SHIFT)
-        self.multiplier = min(round(ratio * 2**self.shift), 2**MULTIPLIER_BITS - 1)
+        self.multiplier, self.shift = _multiplier(ratio)
         self.most = most
 
     def forward(self, accumulators: Tensor) -> Tensor:
@@ -111,15 +107,83 @@ class Requantise(nn.Module):
         return f"multiplier={self.multiplier}, shift={self.shift}, most={self.most}"
 
 
-class IntegerMaxPool(nn.Module):
-    """Max pooling of integers, by way of float64: torch's in one dimension takes none."""
+class IntegerAffine(nn.Module):
+    """Integers of one unit to those of another: (a * multiplier + 2^(shift - 1)) >> shift, + bias.
 
-    def __init__(self, pool: nn.MaxPool1d | nn.MaxPool2d):
+    Rounded as `Requantise` rounds, halves up, and not clamped.
+
+    :param ratios: of the old unit to the new one, exact; for each channel (axis 1), or one for all.
+    :param biases: in the new unit, as many.
+    :param bound: that no result exceeds in magnitude.
+    :raises ValueError: for a ratio of 2^30 or more.
+    """
+
+    def __init__(self, ratios: list[Fraction], biases: list[int], bound: int):
         super().__init__()
-        self.pool = pool
+        factors = [_multiplier(abs(ratio)) for ratio in ratios]
+        signs = [1 if ratio >= 0 else -1 for ratio in ratios]
+        multipliers = [sign * m for sign, (m, _) in zip(signs, factors, strict=True)]
+        self.register_buffer("multiplier", torch.tensor(multipliers))
+        self.register_buffer("shift", torch.tensor([shift for _, shift in factors]))
+        self.register_buffer("bias", torch.tensor(biases, dtype=torch.int64))
+        self.bound = bound
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x.double()).to(torch.int32)
+        column = (-1, *[1] * max(x.dim() - 2, 0))
+        multiplier, shift, bias = (
+            t.reshape(column) for t in (self.multiplier, self.shift, self.bias)
+        )
+        scaled = (x.long() * multiplier + (torch.ones_like(shift) << (shift - 1))) >> shift
+        return (scaled + bias).to(torch.int32)
+
+    def extra_repr(self) -> str:
+        return f"channels={len(self.bias)}, bound={self.bound}"
+
+
+class IntegerCall(nn.Module):
+    """A function whose results are integers where its inputs are, by way of float64.
+
+    Movements, maxima and sums; torch has not all of them for integers.
+    """
+
+    def __init__(self, name: str, call: Callable[..., Tensor]):
+        super().__init__()
+        self.name, self._call = name, call
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self._call(*(x.double() for x in inputs)).to(torch.int32)
+
+    def extra_repr(self) -> str:
+        return self.name
+
+
+class IntegerNetwork(nn.Sequential):
+    """Layers of integers in the order of computation.
+
+    :param modules: by name.
+    :param sources: the names of the layers whose outputs each layer takes, numbers standing for the
+        network's inputs; default: the layer before it, the first one the only input.
+    """
+
+    def __init__(
+        self,
+        modules: OrderedDict[str, nn.Module],
+        sources: Mapping[str, tuple[str | int, ...]] | None = None,
+    ):
+        super().__init__(modules)
+        names: list[str | int] = [0, *modules]
+        chain = {name: (before,) for before, name in zip(names, modules, strict=False)}
+        self.sources = chain if sources is None else dict(sources)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return list(self.outputs(*inputs).values())[-1]
+
+    def outputs(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """What each layer puts out, by name."""
+        found: dict[str | int, Tensor] = dict(enumerate(inputs))
+        for name, module in self._modules.items():
+            found[name] = module(*(found[source] for source in self.sources[name]))
+        return {name: found[name] for name in self._modules}
 
 
 class Rescale(nn.Module):
@@ -134,6 +198,17 @@ class Rescale(nn.Module):
 
     def extra_repr(self) -> str:
         return f"scale={self.scale:g}"
+
+
+def _multiplier(ratio: Fraction) -> tuple[int, int]:
+    """The integer multiplier and the shift of a ratio, 0 or more."""
+    if ratio == 0:
+        return 0, 1
+    exponent = _floor_log2(ratio)
+    if exponent >= MULTIPLIER_BITS - 1:
+        raise ValueError("has a step 2^30 or more times finer than the sums before it")
+    shift = min(MULTIPLIER_BITS - 1 - exponent, MAX_SHIFT)
+    return min(round(ratio * 2**shift), 2**MULTIPLIER_BITS - 1), shift
 
 
 def _floor_log2(ratio: Fraction) -> int:

@@ -6,7 +6,8 @@ ReLU by one that quantises.
                          bias, then Conv of size 1 with the bias
 
 The two stand in a `Product`, a Sequential, at the layer's place, as `<path>.0` (right) and
-`<path>.1` (left), and compute the same function up to float rounding.
+`<path>.1` (left), and compute the same function up to float rounding. In a graph two nodes stand in
+the place of one, see `graph.rewrite`, and their parameters have the same names.
 """
 
 from dataclasses import replace
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..common.modules import copied, shared_names
-from ..posterior import Factorisation, Posterior, WeightPosterior
+from ..graph import GraphNetwork
+from ..posterior import Factorisation, Posterior
+from .graph_rewrites import point, quantise_graph, rewrite_graph
 from .quantised_relu import QuantisedReLU
 
 _CONVS = (nn.Conv1d, nn.Conv2d)
@@ -47,6 +50,8 @@ def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]
         weight, or factors of the wrong shape.
     """
     net, posterior = quantise_activations(net, posterior), replace(posterior, activations={})
+    if isinstance(net, GraphNetwork):
+        return rewrite_graph(net, posterior)
     if not posterior.rewrites:
         return net, posterior
     net, weights = copied(net), dict(posterior.weights)
@@ -55,8 +60,8 @@ def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]
         _check(name, layer, factors)
         pair = _pair(layer, factors)
         weights.pop(name, None)
-        weights[_join(path, "0.weight")] = _point(pair[0].weight, factors)
-        weights[_join(path, "1.weight")] = _point(pair[1].weight)
+        weights[_join(path, "0.weight")] = point(pair[0].weight, factors)
+        weights[_join(path, "1.weight")] = point(pair[1].weight)
         if (bias := _join(path, "bias")) in weights:
             weights[_join(path, "1.bias")] = weights.pop(bias)
         net = _replace(net, path, pair)
@@ -66,19 +71,24 @@ def rewrite(net: nn.Module, posterior: Posterior) -> tuple[nn.Module, Posterior]
 def quantise_activations(net: nn.Module, posterior: Posterior) -> nn.Module:
     """A copy of the network whose ReLUs of `posterior.activations` quantise their outputs.
 
+    ReLUs go by the paths of their modules; those of a graph by the names of `graph.relu_names`.
+
     :returns: the network as it came if there are none.
     :raises ValueError: for a module that is no ReLU of the network, or a grid that is no step (a
         bfloat16 number) and bits.
     """
     if not posterior.activations:
         return net
+    for path, grid in posterior.activations.items():
+        if grid.step is None or grid.bits is None or grid.step.dim() or grid.bits.dim():
+            raise ValueError(f"activations: the grid of {path!r} must be one step and its bits")
+    if isinstance(net, GraphNetwork):
+        return quantise_graph(net, posterior.activations)
     net = copied(net)
     modules = dict(net.named_modules(remove_duplicate=False))
     for path, grid in posterior.activations.items():
         if type(modules.get(path)) is not nn.ReLU:
             raise ValueError(f"activations: {path!r} is no ReLU of the network")
-        if grid.step is None or grid.bits is None or grid.step.dim() or grid.bits.dim():
-            raise ValueError(f"activations: the grid of {path!r} must be one step and its bits")
         layer = QuantisedReLU(grid.step.item(), int(grid.bits))
         net = _replace(net, path, layer.train(modules[path].training))
     return net
@@ -133,14 +143,6 @@ def _pair(layer: nn.Module, factors: Factorisation) -> Product:
         module.weight = nn.Parameter(value, layer.weight.requires_grad)
     last.bias = layer.bias
     return Product(first, last).train(layer.training)
-
-
-def _point(weight: Tensor, factors: Factorisation | None = None) -> WeightPosterior:
-    grid = factors.grid if factors else None
-    if grid is not None and grid.codes is not None:
-        grid = replace(grid, codes=grid.codes.reshape(weight.shape))
-    loc = weight.detach().clone()
-    return WeightPosterior(loc, torch.zeros_like(loc), torch.ones(()), grid=grid)
 
 
 def _join(path: str, leaf: str) -> str:

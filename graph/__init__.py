@@ -10,7 +10,8 @@ from .network import GraphNetwork, parameters_of
 from .order import Orders
 from .picks import pick_inputs
 from .removal import Plan, Reduction, remove_units
-from .roles import roles, weight_names
+from .rewrite import factorise, join_quantised_relus, quantise_relus, relu_names
+from .roles import fan_in, roles, weight_names
 from .shifts import fold_shifts
 from .table import BY_NUMBER, OPERATORS
 from .trace import trace
@@ -31,10 +32,15 @@ __all__ = [
     "Ref",
     "Untraceable",
     "contraction_of",
+    "factorise",
+    "fan_in",
     "fold",
     "fold_shifts",
+    "join_quantised_relus",
     "parameters_of",
     "pick_inputs",
+    "quantise_relus",
+    "relu_names",
     "remove_units",
     "roles",
     "trace",

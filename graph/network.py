@@ -57,8 +57,10 @@ class GraphNetwork(nn.Module):
 
     def __deepcopy__(self, memo: dict) -> GraphNetwork:
         """A network of its own numbers; the graph, which nothing changes, is shared."""
-        tensors = {name: copy.deepcopy(value, memo) for name, value in parameters_of(self)}
-        return self.with_tensors(tensors)
+        memo |= {id(part): part for part in (self.graph, self._plan)}
+        new = memo[id(self)] = type(self).__new__(type(self))
+        new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return new
 
     def edited(self, graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
         """A network of another graph that was made from this one's, in eval mode.
@@ -77,6 +79,27 @@ class GraphNetwork(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.graph.operators)} operators"
+
+
+class Values:
+    """Every value of a graph at some inputs, by reference; for analyses, not for training.
+
+    :param network: the network; computed in its present mode.
+    :param inputs: in the order of the graph's inputs.
+    """
+
+    def __init__(self, network: GraphNetwork, inputs: list[Any]) -> None:
+        self._places = {node: i for i, node in enumerate(network.graph.nodes)}
+        self._values = network._plan.values(network, inputs)
+
+    def __getitem__(self, ref: Ref) -> Any:
+        value = self._values[self._places[ref.node]]
+        return value[ref.index] if isinstance(value, tuple | list) else value
+
+    def count(self, node: Node) -> int:
+        """How many results a node has."""
+        value = self._values[self._places[node]]
+        return len(value) if isinstance(value, tuple | list) else 1
 
 
 class _Plan:
@@ -114,6 +137,12 @@ class _Plan:
         self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
     ) -> Any:
         """The outputs, nested as the graph says."""
+        return _built(self._outputs, self.values(module, inputs, tensors))
+
+    def values(
+        self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
+    ) -> list[Any]:
+        """What each node gives, in the order of the graph."""
         values: list[Any] = [None] * self._size
         for place, value in zip(self._inputs, inputs, strict=True):
             values[place] = value
@@ -129,7 +158,7 @@ class _Plan:
                 device = _device(values) if device is None else device
                 arguments.append(device)
             values[place] = call(*arguments)
-        return _built(self._outputs, values)
+        return values
 
 
 class _From:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from .ir import Node, Ref
@@ -40,6 +43,23 @@ def weight_names(network: GraphNetwork) -> list[str]:
         for name, role in roles(network).items()
         if role == WEIGHT and found[name].requires_grad
     ]
+
+
+def fan_in(network: GraphNetwork, name: str) -> int:
+    """How many terms, at most, an output sums that a weight makes; 1 for an embedding."""
+    weight = next(node for node in network.graph.parameters if node.name == name)
+    shape = dict(parameters_of(network))[name].shape
+    counts = [_terms(reader, shape) for reader in network.graph.users()[weight]]
+    return max(counts, default=math.prod(shape[1:]))
+
+
+def _terms(reader: Node, shape: torch.Size) -> int:
+    if reader.operator == "embedding":
+        return 1  # a row is looked up, not summed
+    if reader.operator.startswith("conv_transpose"):
+        inputs = shape[0] // reader.arguments["groups"] * math.prod(shape[2:])
+        return max(1, inputs // math.prod(reader.arguments["stride"]))
+    return math.prod(shape[1:])
 
 
 def _refs(node: Node, argument: str) -> list[Ref]:

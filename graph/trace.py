@@ -20,6 +20,7 @@ from .exporting import export, rewritten
 from .fold import fold as fold_network
 from .ir import INPUT, Fixed, Graph, Node, TensorType
 from .network import GraphNetwork
+from .rewrite import join_quantised_relus
 from .verify import verify
 
 _REWRITES = 3  # an operator may be said by operators that must be said by others
@@ -53,6 +54,7 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
     args, kwargs = _prepared(net, example)
     program = export(net, args, kwargs, batch_of((args, kwargs)))
     network = GraphNetwork(*_converted(net, program, args, kwargs))
+    network = join_quantised_relus(network)
     network.origin = _types(net)
     verify(net, network, example)
     return fold_network(network) if fold else network

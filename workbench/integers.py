@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..compression.chain import leaves_of
 from ..compression.integer import accumulators, to_integer
-from ..compression.integer_layers import IntegerInput, Requantise
-from ..compression.quantised_relu import QuantisedReLU
+from ..compression.integer_layers import IntegerInput, IntegerNetwork, Requantise
+from ..compression.layer_graph import graph_of
+from ..graph.network import Values
 from .data import Dataset
 from .evaluate import BATCH, evaluate
 
@@ -32,7 +32,7 @@ def integer_figures(network: nn.Module, data: Dataset) -> dict[str, Any]:
     """
     inputs = input_grid(data)
     try:
-        whole = to_integer(network, inputs)
+        whole = to_integer(network, inputs, tuple(data.test.x.shape[1:]))
     except ValueError as error:
         return {"obstacle": str(error)}
     score = evaluate(whole, data.test)
@@ -52,7 +52,7 @@ def integer_figures(network: nn.Module, data: Dataset) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def disagreement(network: nn.Module, whole: nn.Sequential, x: Tensor) -> dict[str, int]:
+def disagreement(network: nn.Module, whole: IntegerNetwork, x: Tensor) -> dict[str, int]:
     """How far the codes and predictions of a network and of its integer form differ on inputs.
 
     :param whole: `to_integer(network)`.
@@ -72,18 +72,19 @@ def disagreement(network: nn.Module, whole: nn.Sequential, x: Tensor) -> dict[st
 
 def _by_float(network: nn.Module, x: Tensor) -> tuple[list[Tensor], Tensor]:
     """Codes of the quantised ReLUs in order, as the float pass has them, and the logits."""
-    codes = []
-    for _, layer in leaves_of(network):
-        if isinstance(layer, QuantisedReLU):
-            codes.append(layer.codes(x).int())
-        x = layer(x)
-    return codes, x
+    graph = graph_of(network, tuple(x.shape[1:]))
+    values, codes = Values(graph, [x]), []
+    for node in graph.graph.operators:
+        if node.operator == "quantised_relu":
+            step, bits = node.arguments["step"], node.arguments["bits"]
+            scaled = torch.round(values[node.arguments["input"]] / step)
+            codes.append(scaled.clamp(0, 2**bits - 1).int())
+    (logits,) = graph.graph.output_refs()
+    return codes, values[logits]
 
 
-def _codes(whole: nn.Sequential, x: Tensor) -> tuple[list[Tensor], Tensor]:
-    codes = []
-    for layer in whole:
-        x = layer(x)
-        if isinstance(layer, Requantise):
-            codes.append(x)
-    return codes, x
+def _codes(whole: IntegerNetwork, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    found = whole.outputs(x)
+    layers = whole.named_children()
+    codes = [found[name] for name, layer in layers if isinstance(layer, Requantise)]
+    return codes, found["logits"]

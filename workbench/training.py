@@ -8,6 +8,7 @@ from rich.console import Console
 from torch import nn
 
 from ..common.modes import evaluating
+from ..graph import trace
 from ..guides.elbo import ELBO
 from ..methods import METHODS, Method
 from ..posterior import Posterior
@@ -62,7 +63,7 @@ def train_pair(
             kl_overshoot=(1.0, 0.0),
         )
         net = _fit(net, METHODS["deterministic"], data, settings, short, console, "pretrain").net
-    given = net
+    net = given = trace(net, data.train.x[:2]).to(settings.device)
     if method.start:
         first, epochs = METHODS[method.start], _phases(defaults, settings.epochs)
         longer = _options(first.settings(settings.network), settings)
@@ -83,7 +84,7 @@ def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws:
 
 def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Trained:
     """The same of a pair that was trained before."""
-    model, guide = method.pair(net, len(data.train))
+    model, guide = method.pair(trace(net, data.train.x[:2]), len(data.train))
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
     try:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ...common.modules import check_overlaps, shared_names
+from ...graph import GraphNetwork, weight_names
+from ...graph import fan_in as graph_fan_in
 
 _LAYERS = (
     nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag, nn.Bilinear,
@@ -29,7 +31,8 @@ def latent_names(net: nn.Module, latent: Iterable[str] | None) -> dict[str, list
     :raises ValueError: an unknown name, or none at all.
     """
     parameters = dict(net.named_parameters(remove_duplicate=False))
-    chosen = list(_by_default(net) if latent is None else latent)
+    own = weight_names if isinstance(net, GraphNetwork) else _by_default
+    chosen = list(own(net) if latent is None else latent)
     if not chosen:
         frozen = any(not p.requires_grad for p in parameters.values())
         raise ValueError(
@@ -78,6 +81,8 @@ def check_network(net: nn.Module) -> None:
 
 def fan_in(net: nn.Module, names: list[str]) -> int:
     """How many terms, at most, an output sums that the weight of these names makes."""
+    if isinstance(net, GraphNetwork):
+        return graph_fan_in(net, names[0])
     return max(
         _fan_in(net.get_submodule(n.rpartition(".")[0]), net.get_parameter(n)) for n in names
     )
