@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .ir import Node, Ref
-from .operators import Family
+from .operators import Family, window_axes
 from .table import OPERATORS
 from .units import Axis, free, size_of, tracked
 
@@ -23,6 +23,9 @@ def _elementwise(axes: Axes, node: Node) -> None:
 
 
 def _prelu(axes: Axes, node: Node) -> None:
+    if not _is_static(axes, node, "weight"):
+        axes.give_up(node)
+        return
     source, weight = axes.of(node.arguments["input"]), axes.of(node.arguments["weight"])
     if size_of(weight[0]) > 1 and len(source) > 1:
         axes.tie(source[1], weight[0])
@@ -30,6 +33,9 @@ def _prelu(axes: Axes, node: Node) -> None:
 
 
 def _linear(axes: Axes, node: Node) -> None:
+    if not _is_layer(axes, node, "input", "weight", "bias"):
+        axes.give_up(node)
+        return
     source, weight = axes.of(node.arguments["input"]), axes.of(node.arguments["weight"])
     axes.tie(source[-1], weight[1])
     _tie_bias(axes, node, weight[0])
@@ -42,7 +48,21 @@ def _tie_bias(axes: Axes, node: Node, outputs: Axis) -> None:
         axes.tie(axes.of(bias)[0], outputs)
 
 
+def _is_static(axes: Axes, node: Node, *names: str) -> bool:
+    """Whether arguments do not depend on the network's inputs."""
+    refs = [node.arguments.get(name) for name in names]
+    return all(ref is None or axes.evaluation.is_static(ref) for ref in refs)
+
+
+def _is_layer(axes: Axes, node: Node, source: str, *names: str) -> bool:
+    """Whether an argument depends on the network's inputs, and the others do not."""
+    return not _is_static(axes, node, source) and _is_static(axes, node, *names)
+
+
 def _convolution(axes: Axes, node: Node) -> None:
+    if not _is_layer(axes, node, "input", "weight", "bias"):
+        axes.give_up(node)
+        return
     source, weight = axes.of(node.arguments["input"]), axes.of(node.arguments["weight"])
     for axis in (*weight[2:], *source[2:]):
         axes.freeze(axis)
@@ -74,6 +94,9 @@ def _grouped(axes: Axes, source: Axis, weight: list[Axis], groups: int, up: bool
 
 
 def _embedding(axes: Axes, node: Node) -> None:
+    if not _is_static(axes, node, "weight"):
+        axes.give_up(node)
+        return
     indices, weight = axes.of(node.arguments["indices"]), axes.of(node.arguments["weight"])
     axes.freeze(weight[0])
     axes.put(node, [*indices, weight[1]])
@@ -85,8 +108,7 @@ def _matmul(axes: Axes, node: Node) -> None:
     if min(len(a), len(b)) < 2:
         axes.give_up(node)
         return
-    static = axes.evaluation.is_static(left) or axes.evaluation.is_static(right)
-    if static and min(len(a), len(b)) == 2:
+    if _is_layer(axes, node, "input", "other") and len(b) == 2:
         axes.tie(a[-1], b[-2])
     else:
         axes.freeze(a[-1])
@@ -97,8 +119,11 @@ def _matmul(axes: Axes, node: Node) -> None:
 
 def _addmm(axes: Axes, node: Node) -> None:
     bias, left, right = (axes.of(node.arguments[name]) for name in ("input", "mat1", "mat2"))
-    static = axes.evaluation.is_static(node.arguments["mat2"])
-    if not static or len(bias) != 1:
+    if (
+        not _is_layer(axes, node, "mat1", "mat2", "input")
+        or len(bias) != 1
+        or size_of(bias[0]) == 1
+    ):
         axes.give_up(node)
         return
     axes.tie(left[-1], right[0])
@@ -107,11 +132,13 @@ def _addmm(axes: Axes, node: Node) -> None:
 
 
 def _window(axes: Axes, node: Node) -> None:
+    """The last axes are pooled; whatever stands before them goes by itself."""
     source = axes.of(node.arguments["input"])
-    for axis in source[2:]:
+    count = window_axes(node.operator, len(source))
+    for axis in source[-count:]:
         axes.freeze(axis)
-    spatial = [free(n) for n in axes.shape(Ref(node))[2:]]
-    axes.put(node, [*source[:2], *spatial])
+    spatial = [free(n) for n in axes.shape(Ref(node))[-count:]]
+    axes.put(node, [*source[:-count], *spatial])
 
 
 def _reduce(axes: Axes, node: Node) -> None:
@@ -133,6 +160,9 @@ def _along(axes: Axes, node: Node) -> None:
 
 def _channel_norm(axes: Axes, node: Node) -> None:
     source = axes.of(node.arguments["input"])
+    if not _is_static(axes, node, "weight", "bias", "running_mean", "running_var"):
+        axes.give_up(node)
+        return
     for name in ("weight", "bias", "running_mean", "running_var"):
         if node.arguments.get(name) is not None:
             axes.tie(source[1], axes.of(node.arguments[name])[0])

@@ -17,8 +17,11 @@ Rule = Callable[["Axes", Node], None]
 
 
 def _reshape(axes: Axes, node: Node) -> None:
-    source = axes.of(node.arguments["input"])
-    axes.put(node, regroup(source, axes.shape(Ref(node)), axes.units))
+    result = regroup(axes.of(node.arguments["input"]), axes.shape(Ref(node)), axes.units)
+    for axis, size in zip(result, node.arguments.get("shape", ()), strict=False):
+        if isinstance(size, Ref):  # computed from the batch: it cannot shrink with the units
+            axes.freeze(axis)
+    axes.put(node, result)
 
 
 def _transpose(axes: Axes, node: Node) -> None:
@@ -149,16 +152,8 @@ def _pad(axes: Axes, node: Node) -> None:
     axes.put(node, result)
 
 
-def _flip(axes: Axes, node: Node) -> None:
-    result = list(axes.of(node.arguments["input"]))
-    for dim in node.arguments["dims"]:
-        ids = ids_of(result[dim], axes.units)
-        if ids is not None:
-            result[dim] = tracked(ids[::-1].copy())
-    axes.put(node, result)
-
-
-def _roll(axes: Axes, node: Node) -> None:
+def _turn(axes: Axes, node: Node) -> None:
+    """flip and roll: the order of positions matters, so that none can go."""
     result = list(axes.of(node.arguments["input"]))
     for dim in node.arguments["dims"] or range(len(result)):
         axes.freeze(result[dim])
@@ -204,8 +199,8 @@ MOVE_RULES: dict[str, Rule] = {
     "select": _select,
     "unbind": _unbind,
     "pad": _pad,
-    "flip": _flip,
-    "roll": _roll,
+    "flip": _turn,
+    "roll": _turn,
     "repeat": _repeat,
     "pick": _pick,
 }

@@ -10,7 +10,7 @@ import torch
 from .contractions import contraction_of
 from .fact import Fact
 from .ir import Node, Ref
-from .operators import Family
+from .operators import Family, window_axes
 from .recurrent import silent_units
 from .table import OPERATORS
 
@@ -32,8 +32,16 @@ def _elementwise(facts: Facts, node: Node) -> None:
     known = torch.ones([1] * rank, dtype=torch.bool)
     for fact in found.values():
         known = known & fact.known
+    if row.jumps and not _keeps_numbers(node):
+        for fact in found.values():
+            known = known & fact.value.eq(fact.value.round())
     arguments = [found[v].value if isinstance(v, Ref) else v for v in node.arguments.values()]
     facts.put(Ref(node), known, row.call(*arguments))
+
+
+def _keeps_numbers(node: Node) -> bool:
+    """Whether an operator changes the dtype between floating-point numbers only."""
+    return node.operator == "to" and "float" in node.arguments["dtype"]
 
 
 def _product(facts: Facts, node: Node, found: dict[Ref, Fact | None]) -> None:
@@ -55,11 +63,17 @@ def _product(facts: Facts, node: Node, found: dict[Ref, Fact | None]) -> None:
     facts.put(Ref(node), known.expand(torch.broadcast_shapes(known.shape, [1] * rank)), a * b)
 
 
+def _is_static_but(facts: Facts, node: Node, name: str) -> bool:
+    """Whether all arguments but one are the same whatever the inputs."""
+    own = node.arguments[name]
+    return all(ref == own or facts.evaluation.is_static(ref) for ref in node.refs())
+
+
 def _channels(facts: Facts, node: Node) -> None:
     """Norms and PReLU, with parameters for each channel."""
     row, source = OPERATORS[node.operator], node.arguments["input"]
     fact = facts.fact(source)
-    if fact is None:
+    if fact is None or not _is_static_but(facts, node, "input"):
         return
     shape = [1] * len(facts.shape(source))
     shape[1] = facts.shape(source)[1]
@@ -79,10 +93,10 @@ def _group_norm(facts: Facts, node: Node) -> None:
     """A group whose channels are constants, the same at all positions, gives constants."""
     source = node.arguments["input"]
     fact, shape = facts.fact(source), facts.shape(source)
-    if fact is None or "num_groups" not in node.arguments:
+    if fact is None or not _is_static_but(facts, node, "input"):
         return
     known, value = fact.along(1, shape[1])
-    groups = node.arguments["num_groups"]
+    groups = node.arguments.get("num_groups", shape[1])
     whole = known.reshape(groups, -1).all(1, keepdim=True)
     value = value.reshape(groups, -1)
     mean = value.mean(1, keepdim=True)
@@ -100,7 +114,8 @@ def _window(facts: Facts, node: Node) -> None:
     fact = facts.fact(node.arguments["input"])
     if fact is None:
         return
-    fact = fact.uniform(tuple(range(2, fact.known.dim())))
+    rank = fact.known.dim()
+    fact = fact.uniform(range(rank - window_axes(node.operator, rank), rank))
     known, value = torch.broadcast_tensors(fact.known, fact.value)
     if node.arguments.get("divisor_override"):
         known = known & value.eq(0)
@@ -123,6 +138,9 @@ def _reduce(facts: Facts, node: Node) -> None:
         known = known.all(d, keepdim=True)
     if not node.arguments["keepdim"]:
         known = known.reshape([n for d, n in enumerate(known.shape) if d not in dims])
+    if node.operator not in ("mean", "amax", "amin"):  # these need no number of examples
+        if set(dims) & set(facts.evaluation.batch_axes(source)):
+            known = known & value.eq(0).all()
     rest = [v for name, v in node.arguments.items() if name != "input"]
     facts.put(Ref(node), known, OPERATORS[node.operator].call(value, *rest))
 
@@ -140,9 +158,7 @@ def _move(facts: Facts, node: Node) -> None:
         known[ref] = (none if fact is None else fact.known).expand(shape)
         value[ref] = (none.double() if fact is None else fact.value).expand(shape)
     filler = {"value": 1} if node.operator == "pad" else {}
-    moved = facts.evaluation.recompute(
-        node, {ref: k.to(torch.uint8) for ref, k in known.items()}, **filler
-    )
+    moved = facts.evaluation.recompute(node, {ref: k.float() for ref, k in known.items()}, **filler)
     values = facts.evaluation.recompute(node, value)
     for index, (k, v) in enumerate(zip(moved, values, strict=True)):
         facts.put(Ref(node, index), k.bool(), v)
@@ -170,6 +186,8 @@ def _contract(facts: Facts, node: Node) -> None:
 
 
 def _embedding(facts: Facts, node: Node) -> None:
+    if not facts.evaluation.is_static(node.arguments["weight"]):
+        return
     weight = facts.weight(node.arguments["weight"])
     known = weight.eq(weight[:1]).all(0)
     view = [1] * (len(facts.shape(Ref(node))) - 1) + [-1]
@@ -177,17 +195,25 @@ def _embedding(facts: Facts, node: Node) -> None:
 
 
 def _attention(facts: Facts, node: Node) -> None:
-    """Where all values are one constant, so is any weighted mean of them."""
-    fact = facts.fact(node.arguments["value"])
-    if fact is not None:
-        fact = fact.uniform((fact.known.dim() - 2,))
-        facts.put(Ref(node), fact.known, fact.value)
+    """Where all values are one constant, so is any weighted mean of them.
+
+    Under a mask a query may look at nothing, which gives zero: then that holds for zeros alone.
+    """
+    value, mask = node.arguments["value"], node.arguments["attn_mask"]
+    fact = facts.fact(value)
+    if fact is None or facts.shape(value)[:-2] != facts.shape(Ref(node))[:-2]:
+        return
+    fact = fact.uniform((fact.known.dim() - 2,))
+    known = fact.known if mask is None else fact.known & fact.value.eq(0)
+    facts.put(Ref(node), known, fact.value)
 
 
 def _factory(facts: Facts, node: Node) -> None:
     if node.operator == "full":
         ones = [1] * len(facts.shape(Ref(node)))
-        value = torch.full(ones, float(node.arguments["value"]), dtype=torch.float64)
+        dtype = getattr(torch, node.arguments["dtype"] or "float32")
+        dtype = torch.float64 if dtype.is_floating_point else dtype
+        value = torch.full(ones, node.arguments["value"], dtype=dtype)
         facts.put(Ref(node), torch.ones(ones, dtype=torch.bool), value)
 
 

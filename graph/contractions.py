@@ -75,9 +75,14 @@ def _matrix(facts: Facts, node: Node) -> Contraction | None:
         names = ("mat1", "mat2") if node.operator == "addmm" else ("input", "other")
         source, weight = (node.arguments[k] for k in names)
         bias = node.arguments["input"] if node.operator == "addmm" else None
-        static = facts.evaluation.is_static(weight) and not facts.evaluation.is_static(source)
-        matrix = facts.weight(weight).T if static and len(facts.shape(weight)) == 2 else None
-    if matrix is None or (bias is not None and not facts.evaluation.is_static(bias)):
+        plain = len(facts.shape(weight)) == 2 and len(facts.shape(source)) > 1
+        static = facts.evaluation.is_static(weight)
+        matrix = facts.weight(weight).T if static and plain else None
+    if (
+        matrix is None
+        or facts.evaluation.is_static(source)
+        or (bias is not None and not facts.evaluation.is_static(bias))
+    ):
         return None
     if bias is not None and facts.shape(bias) != (len(matrix),):
         return None
@@ -91,7 +96,8 @@ def _matrix(facts: Facts, node: Node) -> Contraction | None:
 
 def _kernel(facts: Facts, node: Node) -> Contraction | None:
     source, weight, bias = (node.arguments[k] for k in ("input", "weight", "bias"))
-    if not facts.evaluation.is_static(weight):
+    fixed = facts.evaluation.is_static
+    if not fixed(weight) or fixed(source) or (bias is not None and not fixed(bias)):
         return None
     kernel, groups = facts.weight(weight), node.arguments["groups"]
     up = node.operator.startswith("conv_transpose")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import Untraceable
 from .exported import dtype_of, place_of, rank_of, stem_of
 from .ir import Ref
+from .recurrent_layers import split_recurrent
 from .table import OPERATORS
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
         raise Untraceable(f"{place_of(exported)} drops at random in eval mode")
     if "batch_sizes" in arguments:
         raise Untraceable(f"{place_of(exported)}: packed sequences are not in the table")
-    self.emit(exported, OPERATORS[stem_of(exported)], arguments)
+    if not split_recurrent(self, exported, arguments):
+        self.emit(exported, OPERATORS[stem_of(exported)], arguments)
 
 
 # --- Functions of each number ---------------------------------------------------------------------

@@ -99,6 +99,23 @@ def _slice(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["slice"], given)
 
 
+def _select(self: Converter, exported: Any, arguments: dict) -> None:
+    pieces = self.pieces.get(arguments["self"])
+    given = {"input": arguments["self"], "dim": arguments["dim"], "index": arguments["index"]}
+    if pieces and arguments["dim"] == 0:
+        given |= {"input": pieces[arguments["index"]], "index": 0}
+    self.emit(exported, OPERATORS["select"], given)
+
+
+def _unbind(self: Converter, exported: Any, arguments: dict) -> None:
+    pieces = self.pieces.get(arguments["self"])
+    if pieces and arguments["dim"] == 0:
+        parts = [self.insert(exported, "select", input=part, dim=0, index=0) for part in pieces]
+        self.stand_for(exported, *parts)
+        return
+    self.emit(exported, OPERATORS["unbind"], arguments)
+
+
 def _slice_scatter(self: Converter, exported: Any, arguments: dict) -> None:
     """A slice is written; an end beyond all sizes is none."""
     for which in ("start", "end"):
@@ -224,6 +241,8 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(("swapaxes", "swapdims"), _swap),
     **dict.fromkeys(("split", "chunk", "unsafe_chunk", "split_with_sizes", "tensor_split"), _split),
     "slice": _slice,
+    "select": _select,
+    "unbind": _unbind,
     "slice_scatter": _slice_scatter,
     "narrow": _narrow,
     "expand_as": _expand_as,

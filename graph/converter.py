@@ -86,6 +86,8 @@ class Converter:
         #: Values that the table cannot compute, but that do not depend on the inputs, by name.
         self.constants: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
+        #: Values that were put together of pieces of length 1 along axis 0.
+        self.pieces: dict[Ref, tuple[Ref, ...]] = {}
         self._refs: dict[Any, Ref | tuple[Ref, ...]] = {}
         self._parameters: dict[str, Node] = {}
         self._base: dict[Any, Any] = {}  # of each exported node the one whose memory it shares

@@ -16,6 +16,7 @@ from .table import OPERATORS
 # Examples in the run that shapes are read off. A prime number, so that a reshape that mixes the
 # batch with other axes is not taken for one that keeps it.
 BATCH = 5
+_MORE = 7  # examples in a second run, to see which sizes depend on the batch
 
 
 class Evaluation:
@@ -34,16 +35,22 @@ class Evaluation:
         self._device = next((t.device for t in self._tensors.values()), torch.device("cpu"))
         with torch.no_grad():
             try:
-                self._values = self._run("meta")
+                self._values = self._run("meta", BATCH, {})
+                self._more = self._run("meta", _MORE, self._values)
             except (NotImplementedError, RuntimeError):  # an operator without a meta kernel
-                self._values = self._run(self._device)
+                self._values = self._run(self._device, BATCH, {})
+                self._more = self._values
 
-    def _run(self, device: torch.device | str) -> dict[Node, Any]:
+    def _run(
+        self, device: torch.device | str, batch: int, static: Mapping[Node, Any]
+    ) -> dict[Node, Any]:
         values: dict[Node, Any] = {}
-        inputs = iter(zeros(self.graph, BATCH, device))
+        inputs = iter(zeros(self.graph, batch, device))
         for node in self.graph.nodes:
             if node.operator == INPUT:
                 values[node] = next(inputs)
+            elif node in static and node in self._static:
+                values[node] = static[node]
             elif node.operator == PARAMETER:
                 values[node] = self._tensors[node.name].detach()
             else:
@@ -56,10 +63,14 @@ class Evaluation:
         value = self._value(ref)
         return tuple(value.shape) if isinstance(value, Tensor) else ()
 
-    def is_float(self, ref: Ref) -> bool:
-        """Whether a value is a tensor of floating-point numbers."""
-        value = self._value(ref)
-        return isinstance(value, Tensor) and value.is_floating_point()
+    def batch_axes(self, ref: Ref) -> list[int]:
+        """The axes whose size depends on the number of examples."""
+        if self._more is self._values:  # there is no knowing
+            return [d for d, size in enumerate(self.shape(ref)) if size and size % BATCH == 0]
+        value = self._more[ref.node]
+        value = value[ref.index] if isinstance(value, tuple | list) else value
+        here = self.shape(ref)
+        return [d for d, size in enumerate(here) if size != value.shape[d]]
 
     def is_static(self, ref: Ref) -> bool:
         """Whether a value is the same whatever the inputs."""

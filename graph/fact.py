@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ class Fact:
     known: Tensor
     value: Tensor
 
-    def uniform(self, axes: tuple[int, ...]) -> Fact:
+    def uniform(self, axes: Sequence[int]) -> Fact:
         """The same with size 1 along these axes: known where all along them is one constant."""
         known, value = torch.broadcast_tensors(self.known, self.value)
         for axis in axes:

@@ -84,6 +84,8 @@ class Facts:
             known = known & value.isfinite()
         if not known.any():
             return
+        fact = Fact(known, value).uniform(self.evaluation.batch_axes(ref))
+        known, value = fact.known, fact.value
         known, value = torch.broadcast_tensors(known, torch.where(known, value, 0))
         for axis in range(known.dim()):
             if known.shape[axis] > 1:

@@ -38,6 +38,11 @@ class Family(Enum):
     OTHER = "other"  # nothing is known: the axes that it touches are frozen
 
 
+def window_axes(name: str, rank: int) -> int:
+    """How many axes, the last ones, an operator of the WINDOW family pools: avg_pool2d two."""
+    return int(name[-2]) if name.endswith("d") else rank - 2
+
+
 def _is_int(value: Any) -> bool:
     return type(value) is int and abs(value) <= MAX_INT
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .contractions import contraction_of
 from .ir import Node, Ref
-from .operators import Family
+from .operators import Family, window_axes
 from .recurrent import read_inputs
 
 if TYPE_CHECKING:
@@ -26,20 +26,35 @@ def read_all(facts: Facts, node: Node) -> None:
 
 def _reads_elementwise(facts: Facts, node: Node) -> None:
     read = facts.read_of(Ref(node))
-    for ref in node.refs():
+    for ref in facts.tensors(node):
         mine, shape = read, facts.shape(ref)
         if node.operator == "mul":
-            for other in node.refs():
-                fact = facts.fact(other) if other != ref else None
-                if fact is not None:
-                    mine = mine & ~(fact.known & fact.value.eq(0))
-        mine = mine.reshape([1] * (len(shape) - mine.dim()) + list(mine.shape))
-        while mine.dim() > len(shape):
-            mine = mine.any(0)
-        for axis, size in enumerate(shape):
-            if size == 1 and mine.shape[axis] > 1:
-                mine = mine.any(axis, keepdim=True)
-        facts.read(ref, mine)
+            mine = mine & ~_unread_factor(facts, node, ref)
+        facts.read(ref, _fitted(mine, shape))
+
+
+def _fitted(read: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What is read of a result, as what is read of an operand that was broadcast to it."""
+    read = read.reshape([1] * (len(shape) - read.dim()) + list(read.shape))
+    while read.dim() > len(shape):
+        read = read.any(0)
+    for axis, size in enumerate(shape):
+        if size == 1 and read.shape[axis] > 1:
+            read = read.any(axis, keepdim=True)
+    return read
+
+
+def _unread_factor(facts: Facts, node: Node, ref: Ref) -> Tensor:
+    """Where a factor is not read because the other is zero; of two zeros the first is read."""
+    left, right = node.arguments["input"], node.arguments["other"]
+    unread = torch.zeros(1, dtype=torch.bool)
+    if left == right or not isinstance(right, Ref):
+        return unread
+    zero = {}
+    for factor in (left, right):
+        fact = facts.fact(factor)
+        zero[factor] = unread if fact is None else fact.known & fact.value.eq(0)
+    return zero[right] & ~zero[left] if ref == left else zero[left]
 
 
 def _reads_channels(facts: Facts, node: Node) -> None:
@@ -56,7 +71,8 @@ def _reads_group_norm(facts: Facts, node: Node) -> None:
 
 def _reads_window(facts: Facts, node: Node) -> None:
     read = facts.read_of(Ref(node))
-    for axis in range(2, read.dim()):
+    rank = read.dim()
+    for axis in range(rank - window_axes(node.operator, rank), rank):
         read = read.any(axis, keepdim=True)
     facts.read(node.arguments["input"], read)
 
@@ -119,11 +135,14 @@ def _reads_contracted(facts: Facts, node: Node) -> None:
 
 
 def _reads_attention(facts: Facts, node: Node) -> None:
-    read = facts.read_of(Ref(node))
-    at = read.any(-2, keepdim=True)
-    facts.read(node.arguments["value"], at)
-    for name in ("query", "key"):
-        facts.read(node.arguments[name], at.any(-1, keepdim=True))
+    if node.arguments["enable_gqa"]:
+        read_all(facts, node)
+        return
+    read = facts.read_of(Ref(node)).any(-2, keepdim=True)
+    for name in ("value", "query", "key"):
+        ref = node.arguments[name]
+        whole = read if name == "value" else read.any(-1, keepdim=True)
+        facts.read(ref, _fitted(whole, facts.shape(ref)))
     mask = node.arguments["attn_mask"]
     if mask is not None:
         facts.read(mask, torch.ones([1] * len(facts.shape(mask)), dtype=torch.bool))

@@ -104,7 +104,7 @@ def _silent(cell: Cell, inputs: Tensor, start: bool, kind: str) -> Tensor:
 
 
 def read_inputs(facts: Facts, node: Node) -> Iterator[tuple[Ref, Tensor]]:
-    """The values that a recurrent layer takes, and which of their positions are read."""
+    """The values that a recurrent layer takes or gives, and which of their positions are read."""
     layers = cells_of(facts, node)
     everything = torch.ones(1, dtype=torch.bool)
     if layers is None:
@@ -124,6 +124,8 @@ def read_inputs(facts: Facts, node: Node) -> Iterator[tuple[Ref, Tensor]]:
             units = _read_units(cell, part | later)
             hidden |= units
             read |= cell.inputs[:, units].any(1).any(0)
+    # A unit that is read by others at the next time step is read, whoever reads the results.
+    yield Ref(node), hidden.repeat(len(layers[0])).reshape(1, 1, -1)
     source = node.arguments["input"]
     yield source, read.reshape([1] * (len(facts.shape(source)) - 1) + [-1])
     states = node.arguments["hx"]

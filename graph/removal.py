@@ -44,10 +44,32 @@ class Reduction:
 def remove_units(network: GraphNetwork, zeros_only: bool = False) -> Reduction:
     """The network without the units that make no difference; the original is not changed.
 
+    Of what is left nothing more can be removed.
+
     :param zeros_only: remove only units that are zero or not read, so that no bias changes.
     """
-    plan = Plan(network, zeros_only)
-    return plan.reduced(network)
+    whole = Plan(network, zeros_only).reduced(network)
+    while True:  # a single attention head that is left can lose parts, say
+        more = Plan(whole.network, zeros_only).reduced(whole.network)
+        if not more.units:
+            return whole
+        whole = _both(whole, more)
+
+
+def _both(first: Reduction, second: Reduction) -> Reduction:
+    """Two reductions, one after the other, as one."""
+    kept = {name: places for name, places in first.kept.items() if name in _names(second.network)}
+    for name, places in second.kept.items():
+        before = kept.get(name, (None,) * len(places))
+        kept[name] = tuple(
+            new if old is None else old if new is None else old[new]
+            for old, new in zip(before, places, strict=True)
+        )
+    return Reduction(second.network, kept, first.units + second.units)
+
+
+def _names(network: GraphNetwork) -> set[str]:
+    return {node.name for node in network.graph.parameters}
 
 
 class Plan:
@@ -172,11 +194,12 @@ class Plan:
         found = {}
         for contraction in self._contractions:
             ids = self._ids[contraction.source][contraction.input_axis]
-            if ids is None:
+            if ids is None or not self._can_take_bias(contraction.node):
                 continue
             gone = torch.from_numpy(self._is_dead(ids)) & contraction.known & contraction.exact
             if gone.any():
-                added = contraction.added(gone)
+                rows = self.facts.read_along(Ref(contraction.node), contraction.output_axis)
+                added = torch.where(rows, contraction.added(gone), 0)
                 if added.any():
                     found[contraction.node] = added
         return found

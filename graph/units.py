@@ -13,57 +13,63 @@ import numpy as np
 class Units:
     """A union-find structure over units.
 
-    Each unit is a whole number; `find` gives the one that stands for all it has been joined with.
+    Each unit is a whole number; `find` gives the one that stands for all it has been joined with,
+    the smallest of them.
     """
 
     def __init__(self) -> None:
-        self._parent: list[int] = []
-        self._frozen: set[int] = set()
+        self._parent = np.zeros(64, np.int64)
+        self._frozen = np.zeros(64, bool)  # of the units that stand for others
+        self._count = 0
 
     def new(self, count: int, frozen: bool = False) -> np.ndarray:
         """So many new units, int64 of shape (count,)."""
-        first = len(self._parent)
-        self._parent.extend(range(first, first + count))
-        if frozen:
-            self._frozen.update(range(first, first + count))
-        return np.arange(first, first + count)
-
-    def _find(self, unit: int) -> int:
-        parent = self._parent
-        root = unit
-        while parent[root] != root:
-            root = parent[root]
-        while parent[unit] != root:
-            parent[unit], unit = root, parent[unit]
-        return root
+        first, self._count = self._count, self._count + count
+        while self._count > len(self._parent):
+            self._parent = np.concatenate([self._parent, np.zeros_like(self._parent)])
+            self._frozen = np.concatenate([self._frozen, np.zeros_like(self._frozen)])
+        units = np.arange(first, self._count)
+        self._parent[units] = units
+        self._frozen[units] = frozen
+        return units
 
     def find(self, units: np.ndarray) -> np.ndarray:
         """The unit that stands for each, same shape."""
-        found = np.array([self._find(int(unit)) for unit in units.reshape(-1)], dtype=np.int64)
-        return found.reshape(units.shape)
+        found = self._parent[units]
+        while True:
+            above = self._parent[found]
+            if np.array_equal(above, found):
+                break
+            found = above
+        self._parent[units] = found
+        return found
 
     def join(self, left: np.ndarray, right: np.ndarray) -> None:
         """Tie units pair by pair; the arrays broadcast against each other."""
-        for a, b in zip(
-            *(part.reshape(-1) for part in np.broadcast_arrays(left, right)), strict=True
-        ):
-            a, b = self._find(int(a)), self._find(int(b))
-            if a != b:
-                self._parent[max(a, b)] = min(a, b)
-                if a in self._frozen or b in self._frozen:
-                    self._frozen.add(min(a, b))
+        left, right = (part.reshape(-1) for part in np.broadcast_arrays(left, right))
+        while True:
+            left, right = self.find(left), self.find(right)
+            apart = left != right
+            if not apart.any():
+                return
+            left, right = left[apart], right[apart]
+            low, high = np.minimum(left, right), np.maximum(left, right)
+            frozen = self._frozen[low] | self._frozen[high]
+            np.minimum.at(self._parent, high, low)
+            # Of several pairs of one unit only one is joined now: the rest follows in turn.
+            self._frozen[self.find(high[frozen])] = True
+            self._frozen[self.find(low[frozen])] = True
 
     def freeze(self, units: np.ndarray) -> None:
         """Keep these units whatever happens."""
-        self._frozen.update(self._find(int(unit)) for unit in units.reshape(-1))
+        self._frozen[self.find(units)] = True
 
     def is_frozen(self, units: np.ndarray) -> np.ndarray:
         """Whether each unit must stay, bool of the same shape."""
-        roots = self.find(units).reshape(-1)
-        return np.array([root in self._frozen for root in roots], bool).reshape(units.shape)
+        return self._frozen[self.find(units)]
 
     def __len__(self) -> int:
-        return len(self._parent)
+        return self._count
 
 
 class Joint:
