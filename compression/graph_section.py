@@ -188,6 +188,9 @@ class GraphCoder:
         return BY_NUMBER[number] if number else None
 
     def _node(self, row: Operator, old: Node | None) -> None:
+        if old:
+            for name, value in row.bind(old.arguments).items():
+                check_ints(row, row.argument(name), value)
         known: dict[str, Any] = {}
         arguments: dict[str, Any] = {}
         node = Node(row.name, arguments)
