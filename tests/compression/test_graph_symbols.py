@@ -6,7 +6,7 @@ import pytest
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.graph_symbols import DECISIONS_PER_BYTE, FREE_DECISIONS, Symbols
 from bitsback.compression.range_coder import Stream
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 REALS = [0, 1, -1, True, False, 0.0, -0.0, 1.0, 0.1, 1e-5, 1e-12, -0.25, 1 / 3, math.pi, 1e300, 5e-324,
@@ -44,7 +44,8 @@ def test_integers(values):
     assert coded("integer", values, -100, 50, ["x"])[0] == values
 
 
-@given(st.lists(st.text(max_size=20).filter(lambda t: "\0" not in t)))
+@settings(max_examples=30)
+@given(st.lists(st.text(max_size=10).filter(lambda t: "\0" not in t), max_size=5))
 def test_texts_and_words(values):
     assert coded("text", values, 100, "x")[0] == values
     assert coded("word", values, 100, ["x"])[0] == values
