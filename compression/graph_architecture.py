@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..graph import GraphNetwork, parameters_of, roles
 from ..graph.ir import Graph, Node
+from ..graph.table import OPERATORS
 from .architecture import Architecture
 from .archive import Quantised
 from .errors import CorruptFile
@@ -220,10 +221,12 @@ def make_primer(networks: list[tuple[GraphNetwork, str | None]]) -> bytes:
 def _described(network: GraphNetwork, label: str | None) -> Described:
     """What a file says of a traced network."""
     graph = _plain(network.graph)
+    if len(graph.nodes) > MAX_NODES:
+        raise ValueError(f"the graph has more than {MAX_NODES} nodes, too many for a file")
     tensors, role = dict(parameters_of(network)), roles(network)
     readers: dict[Node, tuple[Node, tuple[str, int]]] = {}
     for node in graph.operators:
-        for argument in coding_order(_row(node)):
+        for argument in coding_order(OPERATORS[node.operator]):
             value = node.arguments[argument.name]
             for place, ref in enumerate(value if isinstance(value, tuple) else (value,)):
                 if hasattr(ref, "node"):
@@ -249,12 +252,6 @@ def _described(network: GraphNetwork, label: str | None) -> Described:
     described = Described(graph, entries, picked, [], label)
     described.lenders = choose_lenders(described)
     return described
-
-
-def _row(node: Node):
-    from ..graph.table import OPERATORS
-
-    return OPERATORS[node.operator]
 
 
 def _plain(graph: Graph) -> Graph:

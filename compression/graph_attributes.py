@@ -64,6 +64,10 @@ class Attributes:
             if s.flag(isinstance(value, Ref), ["ref", ("ref", where)]):
                 return self._ref(value, argument.name)
             return s.integer(_number(value), low, high, ["int", where, (where, self._shape(known))])
+        if kind == "size":
+            if s.flag(isinstance(value, Ref), ["ref", ("ref", where)]):
+                return self._ref(value, argument.name)
+            return s.real(value if type(value) in (int, float) else 0, ["real", where])
         if kind in ("ints", "pads", "sizes"):
             return self._integers(row, argument, value, where, known)
         if kind in ("real", "number"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..graph.operators import MAX_INT, Argument, Operator
 
+MAX_OPERATORS = 1 << 10  # the numbers of operators are below this
 MAX_NODES = 1 << 14  # inputs, parameters and operators together
 MAX_VALUES = 1 << 15  # results of operators, all together
 MAX_INPUTS = 64
@@ -52,11 +53,19 @@ _LIMITS: dict[str, tuple[int, int]] = {
     **{f"conv_transpose{n}d.stride": (1, _WINDOW) for n in (1, 2, 3)},
     "unfold.stride": (1, _WINDOW),
     "interpolate.size": (1, _WINDOW),
+    "dim2": (-8, 7), "dimension": (-8, 7),
+    "windows.size": (1, MAX_INT), "windows.step": (1, MAX_INT), "slice_scatter.step": (1, MAX_INT),
+    "fold.stride": (1, _WINDOW),
+    "interpolation_mode": (0, 2), "padding_mode": (0, 2),
+    "num_classes": (1, MAX_INT), "steps": (0, MAX_INT), "rows": (0, MAX_INT), "columns": (0, MAX_INT),
 }  # fmt: skip
 #: The words of each text; None: any text of up to `MAX_TEXT` bytes, which the operator checks.
 _WORDS: dict[str, tuple[str, ...] | None] = {
     "gelu.approximate": ("none", "tanh"),
-    "interpolate.mode": ("nearest", "linear", "bilinear", "bicubic", "trilinear", "area"),
+    "interpolate.mode": (
+        "nearest", "linear", "bilinear", "bicubic", "trilinear", "area",
+        "nearest-exact",
+    ),
     "pad.mode": ("constant", "reflect", "replicate", "circular"),
     "einsum.equation": None,
 }

@@ -25,6 +25,7 @@ from .graph_limits import (
     MAX_NAME,
     MAX_NODES,
     MAX_PARAMETERS,
+    MAX_OPERATORS,
     MAX_VALUES,
     check_ints,
 )
@@ -181,13 +182,16 @@ class GraphCoder:
             "op", ("op", h[-1]), ("op", *h[-2:]), ("op", *h[-3:]),
             ("op", *h[-6:]), ("op", h[-1], len(self._unread)),
         ]  # fmt: skip
-        number = self._symbols.choice(number, 256, contexts)
+        number = self._symbols.choice(number, MAX_OPERATORS, contexts)
         h.append(number)
         if number and number not in BY_NUMBER:
             raise CorruptFile(f"the file uses operator {number}, which this bitsback does not know")
         return BY_NUMBER[number] if number else None
 
     def _node(self, row: Operator, old: Node | None) -> None:
+        if old:
+            for name, value in row.bind(old.arguments).items():
+                check_ints(row, row.argument(name), value)
         known: dict[str, Any] = {}
         arguments: dict[str, Any] = {}
         node = Node(row.name, arguments)

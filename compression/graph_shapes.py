@@ -9,7 +9,7 @@ Python, so that they are the same in every version of torch and take no time to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 from ..graph.operators import Family
@@ -38,7 +38,7 @@ def result_of(operator: str, given: Values) -> tuple[Any, int]:
         raise ValueError(f"the file has no rule for the shapes of operator {operator}")
     try:
         result, work = rule(given)
-    except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise ValueError(f"operator {operator} cannot take what it is given: {error}") from None
     for shape in result if isinstance(result, list) else [result]:
         _check(operator, shape)
@@ -457,6 +457,52 @@ def _unfold(v: Values) -> tuple[Shape, int]:
     return (*batch, channels * prod(v["kernel_size"]), prod(places)), 0
 
 
+def _diagonal(v: Values) -> tuple[Shape, int]:
+    source, offset = v["input"], v["offset"]
+    rows, columns = (_axis(v[name], len(source)) for name in ("dim1", "dim2"))
+    _need(rows != columns, "one axis has no diagonal")
+    count = min(source[rows] + min(offset, 0), source[columns] - max(offset, 0))
+    rest = tuple(n for d, n in enumerate(source) if d not in (rows, columns))
+    return (*rest, max(count, 0)), 0
+
+
+def _windows(v: Values) -> tuple[Shape, int]:
+    source, size = v["input"], v["size"]
+    axis = _axis(v["dimension"], len(source))
+    _need(size <= source[axis], "windows larger than their axis")
+    return (*_with(source, axis, (source[axis] - size) // v["step"] + 1), size), 0
+
+
+def _fold(v: Values) -> tuple[Shape, int]:
+    *batch, channels, count = v["input"]
+    places = _positions(v, v["output_size"], v["kernel_size"])
+    _need(count == prod(places), "its windows are not those of its output")
+    _need(channels % prod(v["kernel_size"]) == 0, "channels do not fit the kernel")
+    return (*batch, channels // prod(v["kernel_size"]), *v["output_size"]), 0
+
+
+def _sort(v: Values) -> tuple[list[Shape], int]:
+    shape, work = _along(v)
+    return [shape, shape], work
+
+
+def _grid_sample(v: Values) -> tuple[Shape, int]:
+    source, grid = v["input"], v["grid"]
+    _need(len(source) == len(grid) and grid[-1] == len(source) - 2, "the grid has other axes")
+    return (*source[:2], *grid[1:-1]), prod(grid)
+
+
+def _one_hot(v: Values) -> tuple[Shape, int]:
+    return (*v["input"], v["num_classes"]), 0
+
+
+def _cdist(v: Values) -> tuple[Shape, int]:
+    (*left, rows, width), (*right, columns, also) = v["x1"], v["x2"]
+    _need(width == also, "vectors of different sizes")
+    result = (*broadcast(tuple(left), tuple(right)), rows, columns)
+    return result, prod(result) * width
+
+
 def _glu(v: Values) -> tuple[Shape, int]:
     axis = _axis(v["dim"], len(v["input"]))
     _need(v["input"][axis] % 2 == 0, "it halves an odd size")
@@ -484,7 +530,16 @@ def _full(v: Values) -> tuple[Shape, int]:
 
 
 def _arange(v: Values) -> tuple[Shape, int]:
-    return (len(range(v["start"], v["end"], v["step"])),), 0
+    _need(v["step"] != 0, "a step of zero")
+    return (max(ceil((v["end"] - v["start"]) / v["step"]), 0),), 0
+
+
+def _linspace(v: Values) -> tuple[Shape, int]:
+    return (v["steps"],), 0
+
+
+def _eye(v: Values) -> tuple[Shape, int]:
+    return (v["rows"], v["columns"]), 0
 
 
 def _size(v: Values) -> tuple[int, int]:
@@ -522,7 +577,10 @@ _BY_NAME: dict[str, Rule] = {
     "index_select": _index_select, "gather": _gather, "tril": _same, "triu": _same,
     "repeat_interleave": _interleave, "index": _index, "topk": _topk, "max_along": _both,
     "min_along": _both, "unfold": _unfold, "glu": _glu, "full": _full, "arange": _arange,
-    "size": _size,
+    "size": _size, "argmin": _reduce, "diagonal": _diagonal, "windows": _windows, "fold": _fold,
+    "sort": _sort, "grid_sample": _grid_sample, "scatter": _same, "scatter_add": _same,
+    "index_put": _same, "one_hot": _one_hot, "slice_scatter": _same, "select_scatter": _same,
+    "cdist": _cdist, "linspace": _linspace, "eye": _eye, "linalg_cross": _elementwise,
     "int_add": _arithmetic(lambda a, b: a + b), "int_sub": _arithmetic(lambda a, b: a - b),
     "int_mul": _arithmetic(lambda a, b: a * b), "int_floordiv": _arithmetic(lambda a, b: a // b),
     "int_mod": _arithmetic(lambda a, b: a % b),

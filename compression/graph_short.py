@@ -47,8 +47,8 @@ def _is_line(graph: Graph) -> bool:
     if len(graph.inputs) != 1 or graph.signature != ((0,), {}):
         return False
     for node in graph.operators:
-        first, *others = node.refs()
-        if first != Ref(before) or any(ref.node.operator != "parameter" for ref in others):
+        refs = node.refs()
+        if refs[:1] != [Ref(before)] or any(r.node.operator != "parameter" for r in refs[1:]):
             return False
         before = node
     return graph.outputs == Ref(before)

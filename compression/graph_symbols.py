@@ -19,7 +19,8 @@ from .range_coder import Stream
 STIFFNESS = 1 << 15  # of a new statistic, 16 fractional bits
 REMEMBERED = 3 << 15  # the most information that a statistic brings from the primer
 NODES = 1 << 12  # statistics of one context, at most
-FREE_DECISIONS, DECISIONS_PER_BYTE = 1 << 16, 1 << 12  # bounds of the work that a section makes
+# Bounds of the decisions in a section: some for nothing, some for each byte, and a last one.
+FREE_DECISIONS, DECISIONS_PER_BYTE, MOST_DECISIONS = 1 << 16, 1 << 10, 1 << 20
 MAX_DECIMALS = 24
 _INT, _WHOLE, _DECIMAL, _SPECIAL, _BITS, _FLAG = range(6)
 _SPECIALS = (math.inf, -math.inf, math.nan)
@@ -76,11 +77,20 @@ class Symbols:
         if self._count > _budget(size):
             raise ValueError("the graph is too large for a file")
 
+    def _check(self, value: int, most: int) -> None:
+        """Raise ValueError rather than write what a reader would take for something else."""
+        if not self.decoding and not 0 <= value <= most:
+            raise ValueError(f"{value} is not within 0..{most}, as a file needs it")
+
+    def _refuse(self, message: str) -> None:
+        raise (CorruptFile if self.decoding else ValueError)(message)
+
     def flag(self, value: bool, contexts: Contexts) -> bool:
         return bool(self._bit(int(value), self._open(contexts), 1))
 
     def choice(self, value: int, count: int, contexts: Contexts) -> int:
         """One of `count` choices, 0..count - 1."""
+        self._check(value, count - 1)
         node, opened = 1, self._open(contexts)
         for shift in range((count - 1).bit_length() - 1, -1, -1):
             node = 2 * node + self._bit((value >> shift) & 1, opened, node)
@@ -91,6 +101,7 @@ class Symbols:
 
     def number(self, value: int, limit: int, contexts: Contexts) -> int:
         """An integer 0..limit, as the number of its bits and its bits; small ones are learned."""
+        self._check(value, limit)
         value, length, most = value + 1, 0, (limit + 1).bit_length() - 1
         opened, plain = self._open(contexts), self._open(["number"])
         while length < most and self._bit(int(value >> (length + 1) > 0), opened, length):
@@ -109,6 +120,8 @@ class Symbols:
         if low >= 0:
             return low + self.number(value - low, high - low, contexts)
         folded = 2 * value if value >= 0 else -2 * value - 1
+        if not self.decoding and not low <= value <= high:
+            raise ValueError(f"{value} is not within {low}..{high}")
         folded = self.number(folded, 2 * max(high, -low), contexts)
         found = -(folded + 1) // 2 if folded % 2 else folded // 2
         if not low <= found <= high:
@@ -137,6 +150,8 @@ class Symbols:
     def text(self, value: str, limit: int, context: Hashable) -> str:
         """A text of at most `limit` bytes of UTF-8 without a zero byte."""
         data, found = value.encode(), bytearray()
+        if 0 in data:
+            raise ValueError("a text in a file has no zero byte")
         while True:
             given = data[len(found)] if len(found) < len(data) else 0
             near = bytes(found[-3:])
@@ -145,7 +160,7 @@ class Symbols:
             if not octet:
                 break
             if len(found) == limit:
-                raise CorruptFile(f"a text in the graph section is over {limit} bytes")
+                self._refuse(f"a text in the graph section is over {limit} bytes")
             found.append(octet)
         try:
             return found.decode()
@@ -164,7 +179,7 @@ class Symbols:
 
 
 def _budget(size: int) -> int:
-    return FREE_DECISIONS + DECISIONS_PER_BYTE * size
+    return min(FREE_DECISIONS + DECISIONS_PER_BYTE * size, MOST_DECISIONS)
 
 
 def _form(value: float | bool) -> tuple[int, int, int]:

@@ -7,6 +7,8 @@ import torch
 from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Codebook, Quantised, Uniform, storable
 from bitsback.compression.select import Select
+from bitsback.graph import Graph, GraphNetwork, Node, Ref
+from bitsback.graph.ir import TensorType
 from torch import nn
 
 
@@ -81,6 +83,36 @@ def folded_net() -> nn.Module:
     layers |= {"conv2": nn.Conv2d(3, 2, 5), "pool2": nn.MaxPool2d(2)}
     layers |= {"flatten": nn.Flatten(), "fc1": nn.Linear(32, 4), "relu1": nn.ReLU()}
     return nn.Sequential(OrderedDict(layers | {"fc2": nn.Linear(4, 10)}))
+
+
+def graph_net() -> nn.Module:
+    """A residual block, a choice of what it gives, a dense layer: format version 4."""
+
+    def parameter(name: str) -> Ref:
+        return Ref(Node("parameter", name=name))
+
+    x = Node("input", name="0")
+    a = _conv(x, parameter("conv.weight"), parameter("conv.bias"))
+    b = Node("relu", {"input": Ref(a)})
+    c = _conv(b, parameter("layers.0.conv.weight"), parameter("layers.0.conv.bias"))
+    d = Node("add", {"input": Ref(c), "other": Ref(b)})
+    e = Node("flatten", {"input": Ref(d), "start_dim": 1, "end_dim": -1})
+    f = Node("pick", {"input": Ref(e), "kept": parameter("select.kept")})
+    g = Node("linear", {"input": Ref(f), "weight": parameter("fc.weight"), "bias": None})
+    nodes = []
+    for node in (x, a, b, c, d, e, f, g):
+        nodes += [ref.node for ref in node.refs() if ref.node.operator == "parameter"] + [node]
+    graph = Graph(nodes, (TensorType((None, 1, 6, 6), "float32"),), ((0,), {}), Ref(g))
+    kept = torch.from_numpy(noise(108, 5) % 3 > 0)
+    shapes = {"conv.weight": (3, 1, 3, 3), "conv.bias": (3,), "layers.0.conv.weight": (3, 3, 3, 3)}
+    shapes |= {"layers.0.conv.bias": (3,), "fc.weight": (4, int(kept.sum()))}
+    tensors = {name: nn.Parameter(torch.zeros(shape)) for name, shape in shapes.items()}
+    return GraphNetwork(graph, tensors | {"select.kept": kept})
+
+
+def _conv(source: Node, weight: Ref, bias: Ref) -> Node:
+    once = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    return Node("conv2d", {"input": Ref(source), "weight": weight, "bias": bias, **once})
 
 
 def short_net() -> nn.Module:

@@ -28,9 +28,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+<<<<<<< HEAD
 from . import forged
 from .forged import repaired
 from .samples import archive, codebook, conv_net, dense_net, folded_net, short_net
+=======
+from .samples import archive, conv_net, dense_net, folded_net, graph_net, short_net
+>>>>>>> wt-f
 
 GOLDEN = Path(__file__).parent / "golden"
 CODERS = list(file.CODERS)
@@ -73,7 +77,7 @@ def test_round_trip(make, percent, coder):
     ("name", "version"),
     [
         ("dense.range", 1), ("conv.range", 1), ("dense.huffman", 1), ("short.range", 2),
-        ("folded.range", 3),
+        ("folded.range", 3), ("graph.range", 4),
     ],
 )  # fmt: skip
 def test_golden(name, version):
@@ -88,7 +92,9 @@ def test_golden(name, version):
     assert known.keys() == decoded.tensors.keys()
     assert data[len(codec.MAGIC)] == version
     makes = {"dense": dense_net, "conv": conv_net, "short": short_net, "folded": folded_net}
-    make, label = makes[name.split(".")[0]], {2: "digits-mlp", 3: "lenet-5-caffe"}.get(version)
+    makes["graph"] = graph_net
+    labels = {2: "digits-mlp", 3: "lenet-5-caffe", 4: "a-name"}
+    make, label = makes[name.split(".")[0]], labels.get(version)
     assert file.encode(archive(make(), label=label), name.split(".")[1]) == data
 
 

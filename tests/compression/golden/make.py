@@ -7,14 +7,14 @@ from pathlib import Path
 from bitsback.compression import file
 from bitsback.compression.archive import Quantised
 
-from tests.compression.samples import archive, conv_net, dense_net, folded_net, short_net
+from tests.compression.samples import archive, conv_net, dense_net, folded_net, graph_net, short_net
 
 FOLDER = Path(__file__).parent
 
 
 def main() -> None:
     known = {}
-    networks = (("dense", dense_net, None), ("conv", conv_net, None))
+    networks = (("dense", dense_net, None), ("conv", conv_net, None), ("graph", graph_net, "a-name"))
     short = (("short", short_net, "digits-mlp"), ("folded", folded_net, "lenet-5-caffe"))
     for name, make, label in (*networks, *short):
         for coder in ("range", "huffman"):
