@@ -272,7 +272,7 @@ def _holder(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 def _get(module: nn.Module, name: str) -> Tensor:
     holder, leaf = _holder(module, name)
     value = holder._parameters.get(leaf)
-    return holder._buffers[leaf] if value is None else value
+    return holder._buffers.get(leaf) if value is None else value
 
 
 def _put(module: nn.Module, name: str, tensor: Tensor) -> None:

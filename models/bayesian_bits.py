@@ -22,7 +22,7 @@ from ..distributions.quantiser import (
 from ..distributions.width_coupling import WidthCoupling
 from .core.names import key
 from .deterministic import deterministic
-from .gated_relu import inputs_of, put_in
+from .gated_relu import gated, inputs_of, put_in
 from .network import NetworkModel
 from .prediction import or_point
 from .ranges import RANGES, lsq_range, lsq_scale, measured, weight_range
@@ -37,17 +37,19 @@ class BayesianBits(NetworkModel):
 
     Each weight tensor has a gate for each output unit (but none in the layer of the network's
     outputs) and one for each width beyond the first; each ReLU between two layers has the latter.
-    Ranges are point parameters: [-r, r] of weights, [0, r] of ReLUs. ReLUs are quantised in an
-    nn.Sequential alone, and where nothing but pooling by maxima and flattening follows.
+    Ranges are point parameters: [-r, r] of weights, [0, r] of ReLUs. ReLUs are quantised in a graph
+    (`graph.trace`), residual networks included, and in an nn.Sequential: where nothing but pooling
+    and movements stands between them and a layer of weights. Other networks' are not.
 
     Sites: for each latent weight `<name>.gate`, shape `(units + widths - 1,)`, `<name>.base`, and
-    `<name>`, deterministic; for each ReLU `<path>.gate`. A site without gates is left out. The
+    `<name>`, deterministic; for each ReLU `<path>.gate`, its path in an nn.Sequential, its name in
+    a graph (`graph.relu_names`). A site without gates is left out. The
     prior is no density (see `distributions.ChainPrior`): other guides than METHODS' are refused.
     With `coupling` each pair of neighbours has `<later>.coupling`, see `WidthCoupling`; with
     `priced="bops"` there is one site `bops`, see `BopsPrice`.
 
     The price of b bits is num_data * cost * b * MACs / (MACs of the largest layer) nats, with a
-    ReLU charged the MACs of the layer behind it; times `beta`, a buffer, 1 at the start, which
+    ReLU charged the MACs of the layers behind it; times `beta`, a buffer, 1 at the start, which
     `--target-bops` moves, below 0 too. MACs are counted at the first call, or by `measure`.
 
     :param cost: the published mu, nats for each example, of a bit of the largest layer.
@@ -122,8 +124,11 @@ class BayesianBits(NetworkModel):
         self.coupling, self.priced = coupling, priced
         self.independent, self.freeze_weights = gates == "independent", freeze_weights
         self.inputs = inputs_of(net, self.weight_names)
-        self.relus = {relu: name for name, (relu, _) in self.inputs.items() if relu is not None}
-        put_in(self.net, self.relus)
+        self.relus: dict[str, list[str]] = {}  # and the weights behind each
+        for name, (relu, _) in self.inputs.items():
+            if relu is not None:
+                self.relus.setdefault(relu, []).append(name)
+        self.net = put_in(self.net, self.relus)
         if freeze_weights:
             self.net.requires_grad_(False)
         initial = self.initial_weights()
@@ -177,7 +182,8 @@ class BayesianBits(NetworkModel):
 
     def price(self, site: str) -> Tensor:
         """Nats of one bit of a weight or a ReLU where beta is 1, scalar."""
-        macs = self.macs[self.weight_names.index(self.relus.get(site, site))]
+        names = self.relus.get(site, [site])
+        macs = sum(self.macs[self.weight_names.index(name)] for name in names)
         return self.num_data * self.cost * macs / self.macs.max().clamp(min=1)
 
     def prior(self, name: str, weight: Tensor | None = None) -> ChainPrior:
@@ -261,13 +267,13 @@ class BayesianBits(NetworkModel):
         """
         if self._shared is None:
             self._shared = self._find_shared(x)
-        relus = [self.net.get_submodule(path) for path in self.relus]
+        relus = gated(self.net, self.relus)
         try:
-            for relu, path in zip(relus, self.relus, strict=True):
+            for path, relu in relus.items():
                 relu.quantiser = self._quantiser(path, weights.get(f"{path}.gate"))
             return super().output(x, {name: weights[name] for name in self.weight_names})
         finally:
-            for relu in relus:
+            for relu in relus.values():
                 relu.quantiser = None
 
     def _quantiser(self, path: str, gate: Tensor | None):

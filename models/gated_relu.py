@@ -5,10 +5,15 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ..graph import GraphNetwork
+from .gated_graph import GatedGraph, graph_inputs
+
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
-# What a quantised feature map goes through and stays on its grid.
+# What a quantised feature map goes through and stays on its grid, or on one that is finer by the
+# number of values that a mean is over.
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
-_PASSING = (*_POOLS, nn.Flatten, nn.Identity)
+_MEANS = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+_PASSING = (*_POOLS, *_MEANS, nn.Flatten, nn.Identity)
 
 
 class GatedReLU(nn.Module):
@@ -28,8 +33,14 @@ class GatedReLU(nn.Module):
         return x.relu() if self.quantiser is None else self.quantiser(x)
 
 
-def put_in(net: nn.Module, paths: Iterable[str]) -> None:
-    """Replace ReLUs of an nn.Sequential, in place, each with the pooling by maxima behind it."""
+def put_in(net: nn.Module, paths: Iterable[str]) -> nn.Module:
+    """Replace ReLUs, each with the pooling by maxima behind it.
+
+    :param net: an nn.Sequential, changed in place and returned, or a graph, which is not changed.
+    :param paths: of the ReLUs; of a graph's, names as `graph.relu_names` has them.
+    """
+    if isinstance(net, GraphNetwork):
+        return GatedGraph.of(net, {name: GatedReLU() for name in paths})
     layers = leaves_of(net)
     behind = {path: follows for (path, _), follows in pairwise(layers)}
     for path in paths:
@@ -38,6 +49,14 @@ def put_in(net: nn.Module, paths: Iterable[str]) -> None:
         _put(net, path, GatedReLU(pool if pools else None))
         if pools:
             _put(net, where, nn.Identity())
+    return net
+
+
+def gated(net: nn.Module, paths: Iterable[str]) -> dict[str, GatedReLU]:
+    """The ReLUs that `put_in` has put in, by path or name."""
+    if isinstance(net, GatedGraph):
+        return {name: net.gates[name] for name in paths}
+    return {path: net.get_submodule(path) for path in paths}
 
 
 def _put(net: nn.Module, path: str, module: nn.Module) -> None:
@@ -49,11 +68,13 @@ def inputs_of(net: nn.Module, names: tuple[str, ...]) -> dict[str, tuple[str | N
     """Where each weight's inputs come from: the ReLU, and the weight whose units they are.
 
     The ReLU is None where the inputs are not on its grid, by something else in between; the weight
-    where its units may not be told (and for the network's own inputs). Known for an nn.Sequential,
-    nested or not, whose ReLUs are modules used once; for other networks all are None.
+    where its units may not be told (and for the network's own inputs). Known for a graph, and for
+    an nn.Sequential, nested or not, whose ReLUs are modules used once; for others all are None.
 
     :param names: state_dict names of the weights.
     """
+    if isinstance(net, GraphNetwork):
+        return graph_inputs(net.graph, names)
     result: dict[str, tuple[str | None, str | None]] = dict.fromkeys(names, (None, None))
     relu = before = None
     seen: set[int] = set()

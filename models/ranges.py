@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from ..common.modules import copied
 from ..distributions.quantiser import largest_code, step_of
+from ..graph import GraphNetwork, Ref, parameters_of, relu_names
+from ..graph.values import Values
 
 RANGES = ("published", "lsq", "pact")
+_COUNTED = ("linear", "conv1d", "conv2d", "conv3d")
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ def measured(
     """Run a copy of `net` on x.
 
     :param weights: by state_dict name.
-    :param relus: paths of the ReLUs.
+    :param relus: paths of the ReLUs, or their names in a graph.
     """
+    if isinstance(net, GraphNetwork):
+        return _measured_graph(net, weights, relus, x)
     net, found = copied(net).to(x.device).eval(), Measured({}, {}, {})
 
     def count(name: str, weight: Tensor):
@@ -49,6 +54,25 @@ def measured(
     for path in relus:
         net.get_submodule(path).register_forward_hook(look(path))
     net(x)
+    return found
+
+
+def _measured_graph(
+    net: GraphNetwork, weights: Mapping[str, Tensor], relus: list[str], x: Tensor
+) -> Measured:
+    """The same of a graph. Weights of layers beside dense ones and convolutions have no MACs."""
+    tensors = {name: tensor.to(x.device) for name, tensor in parameters_of(net)}
+    values = Values(GraphNetwork(net.graph, tensors), [x])
+    found, nodes = Measured({}, {}, {}), relu_names(net.graph)
+    for node in net.graph.operators:
+        weight = node.arguments.get("weight") if node.operator in _COUNTED else None
+        if weight is not None and weight.node.name in weights:
+            name, output = weight.node.name, values[Ref(node)]
+            size = weights[name].numel() * output[0].numel() / weights[name].shape[0]
+            found.macs[name] = found.macs.get(name, 0.0) + size
+    for name in relus:
+        output = values[Ref(nodes[name])]
+        found.largest[name], found.mean[name] = output.max(), output.mean()
     return found
 
 

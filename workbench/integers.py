@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..compression.integer import accumulators, to_integer
 from ..compression.integer_layers import IntegerInput, IntegerNetwork, Requantise
 from ..compression.layer_graph import graph_of
-from ..graph.network import Values
+from ..graph.values import Values
 from .data import Dataset
 from .evaluate import BATCH, evaluate
 

@@ -140,8 +140,8 @@ def einsum(w: Writer, equation: str, tensors: tuple[Ref, ...]) -> str:
 
 @form("attention")
 def attention(
-    w: Writer, query: Ref, key: Ref, value: Ref, attn_mask: Ref | None, dropout_p: float,
-    is_causal: bool, scale: float | None, enable_gqa: bool,
+    w: Writer, query: Ref, key: Ref, value: Ref, attn_mask: Ref | None, is_causal: bool,
+    scale: float | None, enable_gqa: bool, **_: float,
 ) -> str:  # fmt: skip
     """softmax(query @ key^T * scale + mask) @ value."""
     shape, keys = w.shape(query), w.shape(key)

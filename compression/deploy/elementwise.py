@@ -144,7 +144,7 @@ def hardshrink(w: Writer, input: Ref, lambd: float) -> str:
     return w.op("Shrink", w(input), lambd=float(lambd), bias=0.0)
 
 
-@form("dropout", "feature_dropout", "alpha_dropout")
+@form("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 def dropout(w: Writer, input: Ref, p: float) -> str:
     return w.op("Identity", w(input))
 
@@ -155,10 +155,19 @@ def to(w: Writer, input: Ref, dtype: str) -> str:
 
 
 @form("nan_to_num")
-def nan_to_num(w: Writer, input: Ref) -> str:
-    ends = torch.finfo(w.shapes.dtype(input))
-    finite = w.op("Where", w.op("IsNaN", w(input)), number(w, 0, input), w(input))
-    return w.op("Clip", finite, number(w, ends.min, input), number(w, ends.max, input))
+def nan_to_num(
+    w: Writer, input: Ref, nan: float | None = None, posinf: float | None = None,
+    neginf: float | None = None,
+) -> str:  # fmt: skip
+    ends, x = torch.finfo(w.shapes.dtype(input)), w(input)
+    for test, value, default in (
+        ({}, nan, 0.0),
+        ({"detect_negative": 0, "detect_positive": 1}, posinf, ends.max),
+        ({"detect_negative": 1, "detect_positive": 0}, neginf, ends.min),
+    ):
+        found = w.op("IsInf" if test else "IsNaN", x, **test)
+        x = w.op("Where", found, number(w, default if value is None else value, input), x)
+    return x
 
 
 def common(w: Writer, left: Any, right: Any) -> torch.dtype:

@@ -17,8 +17,10 @@ from . import (  # noqa: F401  (each registers its forms)
     constants,
     contractions,
     elementwise,
+    functions,
     moves,
     norms,
+    places,
     recurrent,
     windows,
 )

@@ -267,34 +267,16 @@ def index(w: Writer, input: Ref, indices: tuple[Ref, ...]) -> str:
     """All indices broadcast against each other, one for each of the first axes."""
     if any(w.shapes.dtype(ref) in (torch.bool, torch.uint8) for ref in indices):
         raise ValueError("is indexed by a mask, whose count depends on its values")
+    if len(indices) == 1:
+        return w.op("Gather", w(input), w(indices[0], torch.int64), axis=0)
+    return w.op("GatherND", w(input), joined_indices(w, indices))
+
+
+def joined_indices(w: Writer, indices: tuple[Ref, ...]) -> str:
+    """Places along the first axes, on a last axis."""
     places = [w(ref, torch.int64) for ref in indices]
-    if len(places) == 1:
-        return w.op("Gather", w(input), places[0], axis=0)
     zero = w.op("Mul", places[0], w.constant(torch.tensor(0)))
     for place in places[1:]:
         zero = w.op("Add", zero, w.op("Mul", place, w.constant(torch.tensor(0))))
     columns = [w.op("Unsqueeze", w.op("Add", place, zero), w.ints(-1)) for place in places]
-    return w.op("GatherND", w(input), w.op("Concat", *columns, axis=-1))
-
-
-@form("unfold")
-def unfold(
-    w: Writer, input: Ref, kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints
-) -> str:
-    """A convolution of each channel by as many kernels of a single one as a window has places."""
-    if len(w.shape(input)) != 4:
-        raise ValueError("takes inputs without a batch axis, which cannot be exported")
-    channels, places = known(w, input, 1, "unfolds"), kernel_size[0] * kernel_size[1]
-    kernels = torch.eye(places).reshape(places, 1, *kernel_size).repeat(channels, 1, 1, 1)
-    columns = w.op(
-        "Conv", w(input), w.constant(kernels.to(w.shapes.dtype(input))), group=channels,
-        dilations=dilation, pads=[*padding, *padding], strides=stride,
-    )  # fmt: skip
-    return w.op("Reshape", columns, w.ints(0, channels * places, -1))
-
-
-@form("glu")
-def glu(w: Writer, input: Ref, dim: int) -> str:
-    half = known(w, input, dim, "halves") // 2
-    first, second = w.op("Split", w(input), w.ints(half, half), results=2, axis=dim)
-    return w.op("Mul", first, w.op("Sigmoid", second))
+    return w.op("Concat", *columns, axis=-1)

@@ -120,6 +120,34 @@ def amin(w: Writer, input: Ref, dim: tuple[int, ...] | None, keepdim: bool) -> s
     return w.op("ReduceMin", w(input), _axes(w, input, dim), keepdims=int(keepdim))
 
 
+@form("prod")
+def prod(w: Writer, input: Ref, dim: tuple[int, ...] | None, keepdim: bool) -> str:
+    dtype = w.shapes.dtype(input)
+    dtype = dtype if dtype.is_floating_point else torch.int64
+    return w.op("ReduceProd", w(input, dtype), _axes(w, input, dim), keepdims=int(keepdim))
+
+
+@form("logsumexp")
+def logsumexp(w: Writer, input: Ref, dim: tuple[int, ...] | None, keepdim: bool) -> str:
+    return w.op("ReduceLogSumExp", w(input), _axes(w, input, dim), keepdims=int(keepdim))
+
+
+@form("any")
+def any_(w: Writer, input: Ref, dim: tuple[int, ...] | None, keepdim: bool) -> str:
+    return _flags(w, "Max", input, dim, keepdim)
+
+
+@form("all")
+def all_(w: Writer, input: Ref, dim: tuple[int, ...] | None, keepdim: bool) -> str:
+    return _flags(w, "Min", input, dim, keepdim)
+
+
+def _flags(w: Writer, kind: str, input: Ref, dim: tuple[int, ...] | None, keepdim: bool) -> str:
+    flags = w.cast(w(input, torch.bool), torch.int32)
+    found = w.op(f"Reduce{kind}", flags, _axes(w, input, dim), keepdims=int(keepdim))
+    return w.cast(found, torch.bool)
+
+
 @form("var")
 def var(
     w: Writer, input: Ref, dim: tuple[int, ...] | None, correction: float, keepdim: bool
@@ -155,9 +183,18 @@ def vector_norm(
 
 @form("argmax")
 def argmax(w: Writer, input: Ref, dim: int | None, keepdim: bool) -> str:
+    return _place(w, "ArgMax", input, dim, keepdim)
+
+
+@form("argmin")
+def argmin(w: Writer, input: Ref, dim: int | None, keepdim: bool) -> str:
+    return _place(w, "ArgMin", input, dim, keepdim)
+
+
+def _place(w: Writer, kind: str, input: Ref, dim: int | None, keepdim: bool) -> str:
     if dim is not None:
-        return w.op("ArgMax", w(input), axis=dim, keepdims=int(keepdim))
-    found = w.op("ArgMax", w.op("Reshape", w(input), w.ints(-1)), axis=0, keepdims=1)
+        return w.op(kind, w(input), axis=dim, keepdims=int(keepdim))
+    found = w.op(kind, w.op("Reshape", w(input), w.ints(-1)), axis=0, keepdims=1)
     return w.op("Reshape", found, w.ints(*[1] * (len(w.shape(input)) * keepdim)))
 
 

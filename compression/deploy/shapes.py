@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...graph import GraphNetwork, Node, Ref
 from ...graph.evaluate import static_nodes, zeros
-from ...graph.network import Values
 from ...graph.roles import WEIGHT, roles
+from ...graph.values import Values
 
 Size = int | None
 BATCHES = (2, 3)

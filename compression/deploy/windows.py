@@ -1,4 +1,4 @@
-"""ONNX forms of pooling and resizing."""
+"""ONNX forms of pooling, resizing, and windows as columns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ...graph.calls import stride_of
 from ...graph.ir import Ref
 from .elementwise import number
 from .forms import form
+from .moves import known
 from .writer import Writer
 
 Ints = tuple[int, ...]
@@ -144,3 +145,19 @@ def interpolate(
         return w.op("Resize", w(input), "", factors, **attributes)
     axes = list(range(2, 2 + len(size)))
     return w.op("Resize", w(input), "", "", w.ints(*size), axes=axes, **attributes)
+
+
+@form("unfold")
+def unfold(
+    w: Writer, input: Ref, kernel_size: Ints, dilation: Ints, padding: Ints, stride: Ints
+) -> str:
+    """A convolution of each channel by as many kernels of a single one as a window has places."""
+    if len(w.shape(input)) != 4:
+        raise ValueError("takes inputs without a batch axis, which cannot be exported")
+    channels, places = known(w, input, 1, "unfolds"), kernel_size[0] * kernel_size[1]
+    kernels = torch.eye(places).reshape(places, 1, *kernel_size).repeat(channels, 1, 1, 1)
+    columns = w.op(
+        "Conv", w(input), w.constant(kernels.to(w.shapes.dtype(input))), group=channels,
+        dilations=dilation, pads=[*padding, *padding], strides=stride,
+    )  # fmt: skip
+    return w.op("Reshape", columns, w.ints(0, channels * places, -1))

@@ -48,7 +48,10 @@ class Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.codes: dict[Ref, Codes] = {}
-        self.wide = False
+        self.wide = any(
+            node.operator == "quantised_relu" and node.arguments["bits"] > 8
+            for node in shapes.graph
+        )
         self.where = ""  # what names are made of: the module, or the operator
         self._names: dict[Ref, str] = {}
         self._taken = set(taken)
@@ -106,6 +109,8 @@ class Writer:
         if not isinstance(value, Tensor):
             return value is not None
         sizes = [self.shapes.static(ref) for ref in node.refs()]
+        if not sizes:  # a factory
+            return True
         largest = max((s.numel() for s in sizes if isinstance(s, Tensor)), default=0)
         return value.numel() <= max(_FOLDED, largest)
 
@@ -287,7 +292,6 @@ class Writer:
         """A value as codes 0..most: one QuantizeLinear, which rounds halves to even."""
         kind = np.uint8 if most < 256 else np.uint16
         narrow = most < np.iinfo(kind).max
-        self.wide |= kind is np.uint16
         if narrow and kind is np.uint16:  # runtimes have no Clip of uint16
             source = self._clip(name, source, np.array(most * step, np.float32))
         codes = self.op("QuantizeLinear", source, *self.grid(name, step, kind))

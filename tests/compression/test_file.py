@@ -28,13 +28,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-<<<<<<< HEAD
 from . import forged
 from .forged import repaired
-from .samples import archive, codebook, conv_net, dense_net, folded_net, short_net
-=======
-from .samples import archive, conv_net, dense_net, folded_net, graph_net, short_net
->>>>>>> wt-f
+from .samples import archive, codebook, conv_net, dense_net, folded_net, graph_net, short_net
 
 GOLDEN = Path(__file__).parent / "golden"
 CODERS = list(file.CODERS)

@@ -1,5 +1,6 @@
 """The integer network: true integers, bounds that hold, rounding as stated, errors by layer."""
 
+import pickle
 from collections import OrderedDict
 from fractions import Fraction
 
@@ -14,11 +15,16 @@ from bitsback.compression.integer_layers import (
     IntegerInput,
     Requantise,
 )
+from bitsback.compression.integer_walk import FORMS
 from bitsback.compression.quantised_relu import QuantisedReLU
 from bitsback.compression.select import Select
+from bitsback.graph import Ref, parameters_of, quantise_relus, relu_names, trace
+from bitsback.graph.table import OPERATORS
+from bitsback.graph.values import Values
 from torch import nn
 
-from .integers import on_grid, pixels, small_conv
+from ..graph.networks import ResNet
+from .integers import on_grid, pixels, small_conv, step_of
 
 
 def outputs(net: nn.Module, x) -> dict[str, torch.Tensor]:
@@ -241,3 +247,113 @@ def test_names_that_are_taken(names):
     ]  # fmt: skip
     x = torch.randint(0, 256, (8, 4)) / 255
     assert torch.allclose(whole(x).float(), net(x), atol=0.2)
+
+
+@torch.no_grad()
+def on_grid_of_graph(net: nn.Module, x: torch.Tensor, bits: int, fold: bool = True):
+    """A traced network with weights of so many bits, and ReLUs quantised up to their largest."""
+    network = trace(net, x, fold=fold)
+    for _, value in parameters_of(network):
+        if value.dim() > 1:
+            step = step_of(value.abs().max().item(), 2 ** (bits - 1) - 1)
+            value.copy_((value / step).round() * step)
+    values = Values(network, [x])
+    grids = {
+        name: (step_of(values[Ref(node)].max().item(), 2**bits - 1), bits)
+        for name, node in relu_names(network.graph).items()
+    }
+    return quantise_relus(network, grids)
+
+
+def colours(count: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 3, 8, 8), generator=generator).float() / 255
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_residual_network(bits, fold):
+    """Additions, means over all places, BatchNorm by itself or folded: as the float network."""
+    torch.manual_seed(0)
+    net = ResNet((6, 8), 1, 4).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    x = colours()
+    network = on_grid_of_graph(net, x, bits, fold)
+    whole = to_integer(network)
+    codes = [name for name, m in whole.named_children() if isinstance(m, Requantise)]
+    values, found = Values(network, [x]), whole.outputs(x)
+    relus = [n for n in network.graph.operators if n.operator == "quantised_relu"]
+    same = torch.ones(len(x), dtype=torch.bool)
+    for name, node in zip(codes, relus, strict=True):
+        expected = (values[Ref(node)] / node.arguments["step"]).round().int()
+        assert (expected - found[name]).abs().max() <= 1
+        same &= (expected == found[name]).flatten(1).all(1)
+    assert same.float().mean() > 0.8
+    apart = (whole(x).float() - network(x)).abs()
+    scale = network(x).abs().max()
+    assert apart[same].max() < 1e-4 * scale and apart.max() < 0.05 * scale
+
+
+def test_every_integer_of_a_residual_network_is_within_its_bound():
+    torch.manual_seed(0)
+    x = colours()
+    whole = to_integer(on_grid_of_graph(ResNet((6, 8), 1, 4).eval(), x, 8, fold=False))
+    found = whole.outputs(x)
+    bounds = {name: m.bound for name, m in whole.named_children() if hasattr(m, "bound")}
+    assert len(bounds) > 10
+    for name, bound in bounds.items():
+        assert found[name].dtype == torch.int32
+        assert found[name].abs().max() <= bound <= MAX_ACCUMULATOR
+
+
+class Mixed(nn.Module):
+    """Concatenation, slices, transpositions, pooling by means, padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
+        self.b = nn.Conv2d(4, 4, 1)
+        self.c = nn.Linear(2 * 4 * 4, 3)
+
+    def forward(self, x):
+        x = F.avg_pool2d(F.relu(self.a(x)), 2)
+        y = F.relu(self.b(x))
+        z = F.relu(torch.cat([x[:, :2], F.pad(y, (0, 1))[..., 1:]], 1))
+        left, right, _ = z.transpose(2, 3).split((1, 1, 4), 1)
+        return self.c(torch.cat([left, right], 1).flatten(1))
+
+
+def test_movements_and_means():
+    torch.manual_seed(0)
+    x = colours()
+    network = on_grid_of_graph(Mixed(), x, 8)
+    whole = to_integer(network)
+    assert (whole(x).float() - network(x)).abs().max() < 0.01 * network(x).abs().max()
+
+
+def test_adding_is_exact_where_the_steps_have_a_common_one():
+    """Two inputs on different steps: sums as of fractions."""
+
+    class Sum(nn.Module):
+        def forward(self, x):
+            return QuantisedReLU(0.375, 4)(x) + QuantisedReLU(0.25, 5)(x)
+
+    x = torch.arange(0, 64).float()[None] / 8
+    whole = to_integer(trace(Sum(), x), IntegerInput(Fraction(1, 8), high=64))
+    assert float(whole.logits.scale) == 0.125
+    half = torch.tensor([v % 0.125 == 0 for v in x[0].tolist()])
+    up = [((x / s + 0.5).floor().clamp(0, m) * s)[0] for s, m in ((0.375, 15), (0.25, 31))]
+    assert torch.equal(whole(x)[0].float()[half], sum(up)[half])
+
+
+def test_an_integer_network_can_be_pickled():
+    x = pixels()
+    whole = to_integer(on_grid(small_conv(), 4, x))
+    assert torch.equal(pickle.loads(pickle.dumps(whole))(x), whole(x))
+
+
+def test_every_row_of_the_table_with_a_form_is_known():
+    assert FORMS.keys() <= OPERATORS.keys()

@@ -6,6 +6,7 @@ from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
 from bitsback.compression.file import load
 from bitsback.compression.rewrites import rewrite
+from bitsback.graph import GraphNetwork, trace
 from bitsback.posterior import Factorisation, Grid, Posterior, WeightPosterior
 from torch import nn
 
@@ -182,3 +183,31 @@ def test_what_cannot_be_rewritten():
     fails("not the weight of a Linear", nn.Embedding(20, 20), "weight")
     fails(r"must be \(20, rank\) and \(rank, 20\)", shared, "weight", left=(19, 2))
     fails("must be", shared, "weight", right=(3, 20))
+
+
+def test_a_graph_is_rewritten_as_a_sequence_is():
+    """Same names, same function; the graph's ReLUs by the same paths, too."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    x, weight = torch.randn(5, 6), net[0].weight.detach()
+    left, scale, right = torch.linalg.svd(weight, full_matrices=False)
+    grid = Grid(step=torch.tensor(0.25), bits=torch.tensor(4))
+    posterior = Posterior(
+        {
+            "0.weight": WeightPosterior(weight, torch.zeros_like(weight), torch.ones(())),
+            "0.bias": WeightPosterior(net[0].bias.detach(), torch.zeros(8), torch.ones(())),
+        },
+        {"1": grid},
+        {"0.weight": Factorisation(left * scale, right)},
+    )
+    network = trace(net, x)
+    (made, of_graph), (expected, of_net) = (rewrite(n, posterior) for n in (network, net))
+    assert isinstance(made, GraphNetwork)
+    assert made.state_dict().keys() == expected.state_dict().keys()
+    assert of_graph.weights.keys() == of_net.weights.keys() >= {"0.0.weight", "0.1.bias"}
+    assert not of_graph.rewrites and not of_graph.activations
+    torch.testing.assert_close(made(x), expected(x))
+    with pytest.raises(ValueError, match="activations: 'nowhere' is no ReLU"):
+        rewrite(network, Posterior({}, {"nowhere": grid}))
+    with pytest.raises(ValueError, match="activations: the grid of '1' must be one step"):
+        rewrite(network, Posterior({}, {"1": Grid()}))

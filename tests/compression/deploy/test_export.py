@@ -13,19 +13,30 @@ from bitsback.compression.deploy.check import ExportMismatch
 from bitsback.compression.deploy.forms import FORMS
 from bitsback.compression.onnx_file import integer_weights, save_onnx, to_onnx
 from bitsback.graph import trace
+from bitsback.graph.operators import Family
 from bitsback.graph.table import OPERATORS
 from torch import Tensor, nn
 
 from ...graph.networks import NETWORKS, call, make
 from ..runtime import session
-from .rows import network_of, rows
+from .rows import REFUSED, network_of, rows
 
 ROWS = sorted(rows(), key=lambda row: OPERATORS[row[0]].number)
 
 
-def test_every_row_of_the_table_is_exported_here():
-    """A row that no ONNX form is known of would be missing; there is none."""
-    assert {name for name, _ in ROWS} == set(OPERATORS)
+def test_every_row_of_the_table_is_exported_or_refused_here():
+    assert {name for name, _ in ROWS} | (REFUSED & set(OPERATORS)) == set(OPERATORS)
+    known = {name for name, row in OPERATORS.items() if name in FORMS or row.onnx is not None}
+    constant = {name for name, row in OPERATORS.items() if row.family is Family.FACTORY}
+    assert known | constant | {"quantised_relu"} | REFUSED >= set(OPERATORS)
+    assert not known & REFUSED
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED & set(OPERATORS)))
+def test_rows_without_an_onnx_form_are_refused_by_name(name, tmp_path):
+    with pytest.raises(ValueError, match=f"operator {name} has no ONNX form"):
+        save_onnx(network_of(name, input=torch.rand(4, 3)), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # which torch says of even kernels
