@@ -16,9 +16,10 @@ from .project import ROOT, parse, sources
 MAY_IMPORT = {
     "posterior": set(),
     "distributions": set(),
-    "models": {"distributions"},
+    "graph": set(),
+    "models": {"distributions", "graph"},
     "guides": {"distributions", "posterior"},
-    "compression": {"posterior"},
+    "compression": {"posterior", "graph"},
     "diagnostics": {"posterior"},
     "methods": {"models", "guides", "compression", "posterior"},
 }
