@@ -13,6 +13,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from ..distributions.parameters import state_parameters
+from ..graph import GraphNetwork, weight_names
 from .likelihoods import LIKELIHOODS
 from .mixture import Mixture
 
@@ -32,7 +33,7 @@ class NetworkModel(nn.Module):
     :param likelihood: "categorical" (default), "bernoulli", "normal", or a function from the
         network's output to a Pyro distribution whose batch shape is `(batch,)`.
     :param latent: state_dict names of the parameters that get the prior; default: the weights of
-        all Linear, Conv1d and Conv2d layers.
+        all Linear, Conv1d and Conv2d layers; of a `GraphNetwork` its `graph.weight_names`.
     :param mixture: options of a `Mixture` that the weights' centers are drawn to, by name; None
         (default): no mixture. Adds the sites `mixture.precision` and, for each weight,
         `<name>.center`, which guides of this project put at E_q[w].
@@ -63,7 +64,7 @@ class NetworkModel(nn.Module):
         self._aliases = _latent_parameters(net, latent)
         self.weight_names = tuple(self._aliases)
         for name in self.weight_names:
-            value = net.get_parameter(name).detach().clone()
+            value = _holder(net, name)[name.rpartition(".")[2]].detach().clone()
             self.register_buffer(_buffer(name), value, persistent=False)
         self.mixture = None
         if mixture is not None:
@@ -219,7 +220,9 @@ def _latent_parameters(net: nn.Module, latent: Iterable[str] | None) -> dict[str
     for name, parameter in net.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     parameters = dict(net.named_parameters(remove_duplicate=False))
-    if latent is None:
+    if latent is None and isinstance(net, GraphNetwork):
+        latent = weight_names(net)
+    elif latent is None:
         latent = [
             f"{path}.weight" if path else "weight"
             for path, module in net.named_modules()
@@ -250,7 +253,10 @@ def _holder(net: nn.Module, name: str) -> dict[str, Tensor | None]:
 
     Written to directly: an ordinary assignment of something that is no `nn.Parameter` is refused.
     """
-    return net.get_submodule(name.rpartition(".")[0])._parameters
+    *path, _ = name.split(".")
+    for part in path:
+        net = net._modules[part]  # not by attribute: names of a graph may be those of methods
+    return net._parameters
 
 
 def _buffer(name: str) -> str:

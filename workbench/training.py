@@ -61,7 +61,7 @@ def _load(
     net: nn.Module, method: Method, data: Dataset, settings: Settings
 ) -> tuple[nn.Module, nn.Module, nn.Module, float]:
     """The same of a pair that was trained before."""
-    model, guide = method.pair(net, len(data.train))
+    model, guide = method.pair(net, len(data.train), example=data.train.x[:2])
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
     with torch.no_grad():
@@ -111,7 +111,8 @@ def _fit(
     options: Options, console: Console, phase: str, start: Posterior | None = None,
 ) -> tuple[nn.Module, nn.Module, nn.Module, float]:  # fmt: skip
     device = settings.device
-    model, guide = method.pair(net.to(device), len(data.train), start=start)
+    example = data.train.x[:2].to(device)
+    model, guide = method.pair(net.to(device), len(data.train), start=start, example=example)
     model, guide = model.to(device), guide.to(device)
     train, validation = (
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
