@@ -111,7 +111,7 @@ class _Living:
             numbers = self._reduced.numbers(model.net, weights)
         numbers = {name: value.detach().clone() for name, value in numbers.items()}
         self.network = GraphNetwork(graph, numbers)
-        self.shapes = Shapes(self.network, inputs_of(x)[0].device)
+        self.shapes = Shapes(self.network, inputs_of(x))
         self._names = {structure.graph.aliases.get(name, name): name for name in levels}
 
     def layers(self) -> list[tuple[str, Node]]:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
-from ..graph import GraphNetwork
+from ..graph import GraphNetwork, parameters_of
 from ..graph.alive import Kept, count_units, dead_units
 from .densities import Densities
 from .descent import descend
 from .lending import Lending, as_matrix, graph_layouts, shape_layouts
+from .likelihoods import LIKELIHOODS
 from .network import NetworkModel
 from .structure import Reduced, numbers_of, structure_of
 from .teacher import Teacher
@@ -143,15 +144,23 @@ class Rate(NetworkModel):
         """
         teacher = self.teacher
         if teacher is None:
-            return lambda output, part: self.likelihood_of(output, y[part]).log_prob(y[part])
+            return lambda output, part: self._log_prob(output, y[part])
         lessons = [teacher.lesson(*p) for p in zip(x.split(2_000), y.split(2_000), strict=True)]
         labels, soft = (torch.cat(parts) for parts in zip(*lessons, strict=True))
 
         def nats(output: Tensor, part: slice) -> Tensor:
-            of_labels = self.likelihood_of(output, labels[part]).log_prob(labels[part])
+            of_labels = self._log_prob(output, labels[part])
             return (1 - teacher.alpha) * of_labels + teacher(soft[part], output)
 
         return nats
+
+    def _log_prob(self, output: Tensor, y: Tensor) -> Tensor:
+        """log p(y | output) in nats, shape (examples,); of classes without checks of the values."""
+        classes = self.likelihood is LIKELIHOODS["categorical"] and output.dim() == 2
+        if not classes or y.shape != output.shape[:1]:
+            return self.likelihood_of(output, y).log_prob(y)
+        logits = output - output.logsumexp(-1, keepdim=True)
+        return logits.gather(1, y.long()[:, None])[:, 0]
 
     def compute(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         reduced = self.reduced()
@@ -215,8 +224,10 @@ class Rate(NetworkModel):
         if structure is None:
             return
         weights = {name: self.step(name) * level for name, level in levels.items()}
+        kinds = {name: own.dtype for name, own in parameters_of(structure)}
         numbers = numbers_of(structure, self.net, weights)
-        network = GraphNetwork(structure.graph, {k: v.cpu() for k, v in numbers.items()})
+        numbers = {name: value.to("cpu", kinds[name]) for name, value in numbers.items()}
+        network = GraphNetwork(structure.graph, numbers)
         dead = dead_units(network, before)
         if (dead == before).all():
             return

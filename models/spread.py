@@ -10,33 +10,35 @@ import torch
 from torch import Tensor
 
 from ..graph import GraphNetwork, Node, Ref, parameters_of
-from ..graph.evaluate import static_nodes, zeros
+from ..graph.evaluate import static_nodes
 from ..graph.follow import Along, Get, Step, call, followed, joined
 from ..graph.ir import INPUT, PARAMETER
-from ..graph.network import Values
 from ..graph.one_unit import OneUnit, weight_of
 
 Env = dict[Ref, Any]  # values of some examples
 
 
 class Shapes:
-    """The shapes of a network's values, and which values have the examples as their first axis."""
+    """The shapes of a network's values, and which values have the examples as their first axis.
 
-    def __init__(self, network: GraphNetwork, device: torch.device) -> None:
+    :param inputs: at least one example.
+    """
+
+    def __init__(self, network: GraphNetwork, inputs: list[Tensor]) -> None:
         graph = network.graph
         self.static = static_nodes(graph)
+        few = [[torch.cat([x[:3]] * 3)[:n] for x in inputs] for n in (2, 3)]
         with torch.no_grad():
-            two, three = (Values(network, zeros(graph, n, device)) for n in (2, 3))
-        self._shapes: dict[Ref, tuple[int, ...]] = {}
-        self._batched: set[Ref] = set()
-        for node in graph.nodes:
-            for index in range(two.count(node)):
-                ref = Ref(node, index)
-                shape, other = _shape(two[ref]), _shape(three[ref])
-                self._shapes[ref] = shape
-                first = shape[:1] + other[:1] == (2, 3) and shape[1:] == other[1:]
-                if first and node not in self.static:
-                    self._batched.add(ref)
+            runs = [dict(_computed(network, some)) for some in few]
+        two, three = ({ref: _shape(value) for ref, value in run.items()} for run in runs)
+        self._shapes: dict[Ref, tuple[int, ...]] = two
+        self._batched = {
+            ref
+            for ref, shape in two.items()
+            if shape[:1] + three[ref][:1] == (2, 3)
+            and shape[1:] == three[ref][1:]
+            and ref.node not in self.static
+        }
 
     def of(self, ref: Ref) -> tuple[int, ...]:
         """At two examples; () for a number."""
@@ -55,6 +57,32 @@ class Shapes:
 
 def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def _computed(network: GraphNetwork, inputs: list[Tensor]) -> Iterator[tuple[Ref, Any]]:
+    """All values of a network in eval mode, as they come; none is kept longer than it is read."""
+    nodes, env, given = network.graph.nodes, {}, iter(inputs)
+    numbers = dict(parameters_of(network))
+    last = {ref.node: node for node in nodes for ref in node.refs()}
+    for node in nodes:
+        if node.operator == INPUT:
+            found = {Ref(node): next(given)}
+        elif node.operator == PARAMETER:
+            found = {Ref(node): numbers[node.name].detach()}
+        else:
+            found = _results(node, env.__getitem__, inputs[0].device)
+        env.update(found)
+        yield from found.items()
+        for old in {ref.node for ref in node.refs()}:
+            if last[old] is node:
+                for ref in [ref for ref in env if ref.node is old]:
+                    del env[ref]
+
+
+def _results(node: Node, get: Get, device: torch.device) -> Env:
+    value = call(node, get, {}, device)
+    many = value if isinstance(value, tuple | list) else (value,)
+    return {Ref(node, index): part for index, part in enumerate(many)}
 
 
 class Spread:
@@ -141,43 +169,15 @@ class Spread:
         self._device = inputs[0].device
         found: dict[Ref, list[Tensor]] = {ref: [] for ref in self._stored}
         for part in parts:
-            for ref, value in self._run([x[part] for x in inputs]):
-                found[ref].append(value)
+            for ref, value in _computed(self.network, [x[part] for x in inputs]):
+                if ref in found:
+                    found[ref].append(value)
         self.base: Env = {ref: torch.cat(values) for ref, values in found.items()}
-        for node in self.shapes.static:
+        for node in self.network.graph.nodes:
             if node.operator == PARAMETER:
                 self.base[Ref(node)] = self._numbers[node.name].detach()
-        for node in self.network.graph.operators:
-            if node in self.shapes.static:
-                self._compute(node, self.base.__getitem__, self.base)
-
-    def _run(self, inputs: list[Tensor]) -> Iterator[tuple[Ref, Tensor]]:
-        """The network computed on some examples; what is stored of it, as it comes."""
-        graph, env, last = self.network.graph, {}, {}
-        for node in graph.nodes:
-            last.update({ref.node: node for ref in node.refs()})
-        ends: dict[Node, list[Node]] = {}
-        for node, reader in last.items():
-            ends.setdefault(reader, []).append(node)
-        values = iter(inputs)
-        for node in graph.nodes:
-            if node.operator == INPUT:
-                env[Ref(node)] = next(values)
-            elif node.operator == PARAMETER:
-                env[Ref(node)] = self._numbers[node.name].detach()
-            else:
-                self._compute(node, env.__getitem__, env)
-            yield from ((ref, env[ref]) for ref in self.shapes.results(node) if ref in self._stored)
-            for old in ends.get(node, ()):  # read for the last time
-                for ref in self.shapes.results(old):
-                    env.pop(ref, None)
-
-    def _compute(self, node: Node, get: Get, env: Env) -> None:
-        value = call(node, get, {}, self._device)
-        if isinstance(value, tuple | list):
-            env.update({Ref(node, index): part for index, part in enumerate(value)})
-        else:
-            env[Ref(node)] = value
+            elif node in self.shapes.static:
+                self.base.update(_results(node, self.base.__getitem__, self._device))
 
     def reader(self, env: Env, part: slice) -> Get:
         """Gives the values of some examples: the changed ones of `env`, else those that stay."""
@@ -190,7 +190,7 @@ class Spread:
             return value[part] if batched(ref) else value
 
         for node in self._before:
-            self._compute(node, get, env)
+            env.update(_results(node, get, self._device))
         return get
 
     def slices(self, unit: int, own: Tensor, part: slice) -> Env:
@@ -222,7 +222,7 @@ class Spread:
 
         for node, source, step in self._rest:
             if source is None:
-                self._compute(node, whole, env)
+                env.update(_results(node, whole, self._device))
             else:
                 ref = Ref(node)
                 added = step(unit, env[source] - before[source][part], get)
@@ -236,7 +236,7 @@ class Spread:
         env[self.out] = self.unit.result(get(self.unit.source), weight)
         for node in self.network.graph.operators:
             if Ref(node) in self.place and node is not self.node:
-                self._compute(node, get, env)
+                env.update(_results(node, get, self._device))
         return get(self.network.graph.outputs)
 
     def accept(self, unit: int, slices: Env) -> None:
