@@ -54,14 +54,19 @@ class Method:
         num_data: int,
         likelihood: str | Callable = "categorical",
         start: Posterior | None = None,
+        example: Any = None,
     ) -> tuple[nn.Module, nn.Module]:
         """The model over `net` and its guide, which starts at the weights of `net`.
 
         :param start: an approximate posterior of the same weights to start from instead.
+        :param example: a few inputs, for models that trace a network that has not been traced.
         """
         models, guides = (import_module(f".{m}", __package__) for m in ("models", "guides"))
         model_class = getattr(models, self.model)
-        model = model_class(net, num_data, likelihood=likelihood, **self.model_options)
+        options = dict(self.model_options)
+        if example is not None and hasattr(model_class, "remove_dead"):
+            options["example"] = example
+        model = model_class(net, num_data, likelihood=likelihood, **options)
         guide = getattr(guides, self.guide)(model, **self.guide_options)
         if start is not None:
             guide.start_from(start)

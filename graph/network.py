@@ -81,27 +81,6 @@ class GraphNetwork(nn.Module):
         return f"{len(self.graph.operators)} operators"
 
 
-class Values:
-    """Every value of a graph at some inputs, by reference; for analyses, not for training.
-
-    :param network: the network; computed in its present mode.
-    :param inputs: in the order of the graph's inputs.
-    """
-
-    def __init__(self, network: GraphNetwork, inputs: list[Any]) -> None:
-        self._places = {node: i for i, node in enumerate(network.graph.nodes)}
-        self._values = network._plan.values(network, inputs)
-
-    def __getitem__(self, ref: Ref) -> Any:
-        value = self._values[self._places[ref.node]]
-        return value[ref.index] if isinstance(value, tuple | list) else value
-
-    def count(self, node: Node) -> int:
-        """How many results a node has."""
-        value = self._values[self._places[node]]
-        return len(value) if isinstance(value, tuple | list) else 1
-
-
 class _Plan:
     """A graph made ready to run: for each operator its call and where its arguments come from."""
 
@@ -137,12 +116,6 @@ class _Plan:
         self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
     ) -> Any:
         """The outputs, nested as the graph says."""
-        return _built(self._outputs, self.values(module, inputs, tensors))
-
-    def values(
-        self, module: nn.Module, inputs: list[Any], tensors: Mapping[str, Tensor] | None = None
-    ) -> list[Any]:
-        """What each node gives, in the order of the graph."""
         values: list[Any] = [None] * self._size
         for place, value in zip(self._inputs, inputs, strict=True):
             values[place] = value
@@ -158,7 +131,7 @@ class _Plan:
                 device = _device(values) if device is None else device
                 arguments.append(device)
             values[place] = call(*arguments)
-        return values
+        return _built(self._outputs, values)
 
 
 class _From:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, softplus
 
 from ..distributions.lattice import Lattice
+from ..graph.lenders import Layout
+from .lending import as_matrix
 
 # Precisions of the tables' priors, those of the coder.
 STIFFNESS = {
@@ -41,17 +43,16 @@ BEYOND = ((0, -2), (-2, 0), (-1, -2), (-1, 2), (-2, -1), (-2, 1), (-2, -2), (-2,
 class Densities(nn.Module):
     """The tables of one weight tensor's prior, all of them buffers.
 
-    :param like: a tensor of the weight's shape and dtype; rows are its first axis, columns all
-        others.
-    :param units: number of units of the layer before, 0 for the first one. It tells an image or
-        flattened feature maps from a row of units, as in the coder.
+    :param like: a tensor of the weight's shape and dtype.
+    :param layout: what its rows and columns are, and which columns are neighbours, as in the coder.
     """
 
-    def __init__(self, like: Tensor, units: int = 0):
+    def __init__(self, like: Tensor, layout: Layout):
         super().__init__()
-        self.rows = like.shape[0] if like.dim() > 1 else 1
-        self.columns = like.numel() // max(self.rows, 1)
-        self.channels, self.lines = _geometry(tuple(like.shape), self.columns, units)
+        self.layout = layout
+        self.rows, self.columns = as_matrix(like, layout).shape
+        spatial = layout.lines * layout.width > 1
+        self.channels, self.lines = (layout.channels, layout.lines) if spatial else (1, 0)
         sizes = {"common": 1, "row": self.rows, "column": self.columns}
         signs = {"sign": 1, "sign_row": self.rows}
         if self.lines:
@@ -86,9 +87,9 @@ class Densities(nn.Module):
         :param rows: which rows have not been removed, bool, shape (rows,); default all.
         :param columns: likewise, shape (columns,).
         :param degree: log of how many weights the unit behind each column has, over their mean,
-            shape (columns,); default zeros.
+            shape (columns,), see `lending.Lending`; default zeros.
         """
-        matrix = levels.to(self.sides.dtype).reshape(self.rows, self.columns)
+        matrix = as_matrix(levels.to(self.sides.dtype), self.layout)
         rows = _chosen(rows, self.rows, matrix)[:, None]
         columns = _chosen(columns, self.columns, matrix)
         offset = 0.0 if degree is None else DEGREE * degree[columns]
@@ -98,12 +99,14 @@ class Densities(nn.Module):
         log_odds, spent = self._fit(self.tables, places, there, everywhere, offset)
         plus, learning = self._fit(self.sign_tables, places, (living > 0).to(living), there)
         present = softplus(-log_odds)
-        sides = self.sides.reshape(3, self.rows, self.columns)
         absent = -math.log1p(-2 * math.exp(-REMOVED))
-        sides.copy_(sides.new_tensor([REMOVED, absent, REMOVED])[:, None, None].expand_as(sides))
+        removed = matrix.new_tensor([REMOVED, absent, REMOVED])
+        sides = removed[:, None, None].repeat(1, self.rows, self.columns)
         sides[:, rows, columns] = torch.stack(
             [present + softplus(plus), softplus(log_odds), present + softplus(-plus)]
         )
+        swapped = self.sides.transpose(1, 2) if self.layout.swapped else self.sides
+        swapped.copy_(sides.reshape(swapped.shape))
         self.own_nats.copy_(spent + learning + self._fit_magnitudes(living.abs().flatten()))
 
     def _places(self, matrix: Tensor, rows: Tensor, columns: Tensor) -> dict[str, Tensor]:
@@ -210,31 +213,6 @@ class Densities(nn.Module):
         return _learning(decisions, nats)
 
 
-def degrees(levels: Tensor, rows: Tensor) -> Tensor:
-    """Of each unit of a layer, log of its nonzero weights, over their mean: shape (rows,).
-
-    Two more for each, as in the coder.
-
-    :param levels: the layer's integers, rows first.
-    :param rows: units that have not been removed, bool, shape (rows,), which the mean is of.
-    """
-    more = 2 + (levels != 0).flatten(1).sum(1).to(levels.dtype)
-    return more.log() - more[rows].mean().log()
-
-
-def spread(degree: Tensor, shape: torch.Size) -> Tensor | None:
-    """The degrees of units as those of the columns that read them, None if that cannot be told.
-
-    As the coder takes them: by a convolution's channels, or the blocks of a dense layer's inputs.
-
-    :param degree: of the units of the layer before, shape (units,).
-    :param shape: of the weight.
-    """
-    units, columns = len(degree), math.prod(shape[1:])
-    told = shape[1] == units if len(shape) > 2 else columns % units == 0
-    return degree.repeat_interleave(columns // units) if told else None
-
-
 def _channel_before(matrix: Tensor, channels: int) -> Tensor:
     """Of each entry, the same place of the channel before; 0 in the first."""
     maps = matrix.reshape(len(matrix), channels, -1)
@@ -263,19 +241,3 @@ def _learning(counts: Tensor, nats: Tensor) -> Tensor:
     n = counts.double()
     code = torch.lgamma(n.sum(-1) + 1) - (torch.lgamma(n + 0.5) - math.lgamma(0.5)).sum(-1)
     return (code.sum() - (n * nats).sum()).to(nats.dtype)
-
-
-def _geometry(shape: tuple[int, ...], columns: int, units: int) -> tuple[int, int]:
-    """Channels, and lines of the rectangle of taps in each; 0 lines where there is none."""
-    channels = shape[1] if len(shape) > 2 else 1
-    if len(shape) == 2 and units and columns % units == 0:
-        channels = units
-    elif len(shape) == 2 and columns % 3 == 0 and math.isqrt(columns // 3) ** 2 == columns // 3:
-        channels = 3  # as of a flattened colour image
-    taps = columns // max(channels, 1)
-    if taps < 2:
-        return 1, 0
-    if len(shape) > 2:
-        return channels, (shape[2] if len(shape) > 3 else 1)
-    side = math.isqrt(taps)
-    return channels, (side if side * side == taps else 1)

@@ -13,7 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .living_layers import LivingLayer, living_layers, through
+from ..graph import GraphNetwork, Node, Ref
+from ..graph.one_unit import OneUnit, weight_of
+from .spread import Env, Shapes, Spread
+from .structure import Reduced, inputs_of, numbers_of
 
 CHUNK = 1_000  # examples that go through the network at once
 # Of the examples, looked at in turn while a move may still pay.
@@ -25,7 +28,7 @@ GIVE_UP = 1.0  # standard errors within which a share is taken to speak for all
 # examples is less.
 SURE = 1.0
 LEAST = 0.05  # nats that a move must save, well above the noise of sums in float32
-LARGEST = 2**28  # numbers (1 GB) that a layer's inputs, or the sums of the next, may take
+LARGEST = 2**28  # numbers (1 GB) that may be stored of all examples to sweep over one layer
 
 # Log-likelihood, nats, of those examples, given their outputs: shape (examples,).
 Score = Callable[[Tensor, slice], Tensor]
@@ -52,106 +55,184 @@ def descend(
     save more than the standard error of what it saves, the examples being a sample. What would not
     pay even at the gradient's slope is not tried, as the loss is, as a rule, convex in one weight.
 
-    :param model: a `models.Rate`. Of a network that is no chain (`models.living.chain_of`) nothing
-        is changed, nor is a layer that would take gigabytes for it, nor a Linear at several places.
+    Only what a change of one unit changes is computed: slices of its channel as far as they can be
+    followed (`graph.follow`), from there on the rest of the network.
+
+    :param model: a `models.Rate`. Nothing is changed of a network that has not been traced or whose
+        output is not one tensor. Weights stay that are not the weight of one single dense layer,
+        convolution or embedding, those of recurrent layers among them; and layers that would take
+        gigabytes of memory.
     :param levels: whole numbers of steps, by the weights' names; changed in place.
     :param x: training inputs, in an order in which the first are a fair sample of all.
     :param y: their labels.
     :param progress: called with a weight's name, how many of its moves were tried, of how many.
     :returns: nats saved.
     """
-    if not model.chain:
+    living = _Living(model, levels, x)
+    if living.network is None:
         return 0.0
-    weights = {name: model.step(name) * level for name, level in levels.items()}
-    inputs, layers = living_layers(model, weights, x)
-    score, chain, saved = model.pointwise(x, y), list(layers.values()), 0.0
-    for k, name in reversed(list(enumerate(layers))):
-        if not _fits(chain[k:], through(chain[:k], inputs[:1]), len(x)):
+    inputs, score, saved = inputs_of(x), model.pointwise(x, y), 0.0
+    for name, node in living.layers():
+        layer = Spread(living.network, node, living.shapes)
+        if not layer.is_known or len(inputs[0]) * layer.size() > LARGEST:
             continue
-        h = torch.cat([through(chain[:k], inputs[part]) for part in _parts(0, len(x))])
-        sweep = _Sweep(chain[k:], h, score, model.num_data / len(x), float(model.step(name)))
-        integers = chain[k].part(levels[name])
-        moves = _moves(model, name, levels[name], sweep)
+        layer.store(inputs, list(_parts(0, len(inputs[0]))))
+        scale = model.num_data / len(inputs[0])
+        sweep = _Sweep(layer, len(inputs[0]), score, scale, float(model.step(name)))
+
+        def part(values: Tensor, name: str = name, unit: OneUnit = layer.unit) -> Tensor:
+            return unit.by_unit(living.part(name, values))
+
+        integers = part(levels[name]).clone()
+        moves = _moves(model, name, levels[name], sweep, part)
         saved += sweep.run(_counted(moves, name, progress), integers)
-        chain[k].put(levels[name], integers)
+        living.put(name, levels[name], layer.unit.whole(integers))
         model.refresh(levels)
     return saved
+
+
+class _Living:
+    """The network between live units, in eval mode, with tensors of its own.
+
+    `network` is None where nothing can be swept.
+    """
+
+    def __init__(self, model: nn.Module, levels: dict[str, Tensor], x: Tensor) -> None:
+        self.network: GraphNetwork | None = None
+        structure = model.structure()
+        if structure is None or not isinstance(structure.graph.outputs, Ref):
+            return
+        weights = {name: model.step(name) * level for name, level in levels.items()}
+        self._reduced: Reduced | None = model.reduced()
+        if self._reduced is None:
+            graph, numbers = structure.graph, numbers_of(structure, model.net, weights)
+        else:
+            graph = self._reduced.network.graph
+            numbers = self._reduced.numbers(model.net, weights)
+        numbers = {name: value.detach().clone() for name, value in numbers.items()}
+        self.network = GraphNetwork(graph, numbers)
+        self.shapes = Shapes(self.network, inputs_of(x))
+        self._names = {structure.graph.aliases.get(name, name): name for name in levels}
+
+    def layers(self) -> list[tuple[str, Node]]:
+        """The layers whose weights can be moved one by one, from the last to the first."""
+        graph = self.network.graph
+        users, found = graph.users(), []
+        for node in reversed(graph.operators):
+            weight = weight_of(node, self.shapes.of)
+            if weight is None or weight[0].node.name not in self._names:
+                continue
+            reads = [ref for ref in node.refs() if ref == weight[0]]
+            if len(users[weight[0].node]) == len(reads) == 1 and node not in self.shapes.static:
+                found.append((self._names[weight[0].node.name], node))
+        return found
+
+    def part(self, name: str, values: Tensor) -> Tensor:
+        """The entries between live units of a tensor of a weight's shape."""
+        return values if self._reduced is None else self._reduced.part(name, values)
+
+    def put(self, name: str, values: Tensor, part: Tensor) -> None:
+        """Put such entries back in their places."""
+        if self._reduced is None:
+            values.copy_(part)
+            return
+        index = []
+        for axis, places in enumerate(self._reduced.places(name)):
+            places = torch.arange(values.shape[axis]) if places is None else places
+            index.append(places.to(values.device).reshape(-1, *[1] * (values.dim() - 1 - axis)))
+        values[tuple(index)] = part
 
 
 class _State(NamedTuple):
     """What all examples come to, with one unit of a layer in view.
 
-    :param own: the unit's sums.
-    :param seen: what the next layer sees of them.
-    :param sums: see `_sums`.
+    :param own: the unit's outputs.
+    :param slices: those of other values that change with it alone, see `Spread.kept`.
+    :param sums: see `Spread`.
     :param nats: the log-likelihood of each example.
     """
 
     own: Tensor
-    seen: Tensor
-    sums: Tensor
+    slices: Env
+    sums: Env
     nats: Tensor
+
+    def before(self) -> Env:
+        return self.slices | self.sums
 
 
 class _Sweep:
     """A layer, and the examples as far as it has taken them.
 
-    :param chain: the layer and all after it.
-    :param h: its inputs.
+    :param layer: with what is stored of them.
+    :param count: number of examples.
     :param scale: all data over these examples.
     :param step: the spacing of its weights.
     """
 
-    def __init__(
-        self, chain: list[LivingLayer], h: Tensor, score: Score, scale: float, step: float
-    ):
-        self.layer, self.rest, self.h = chain[0], chain[1:], h
+    def __init__(self, layer: Spread, count: int, score: Score, scale: float, step: float):
+        self.layer, self.count = layer, count
+        self.h = layer.base[layer.unit.source]
         self.score, self.scale, self.step = score, scale, step
-        ends = (round(share * len(h)) for share in SHARES)
-        self.ends = [0, *(end for end in ends if end >= FEWEST), len(h)]
+        ends = (round(share * count) for share in SHARES)
+        self.ends = [0, *(end for end in ends if end >= FEWEST), count]
 
     def gradient(self) -> Tensor:
-        """Of minus the log-likelihood of all data for the weights, nats."""
-        total = torch.zeros_like(self.layer.weight)
-        for part in _parts(0, len(self.h)):
-            weight = self.layer.weight.clone().requires_grad_()
+        """Of minus the log-likelihood of all data for the weights, nats, a row for each unit."""
+        unit = self.layer.unit
+        total = torch.zeros_like(unit.weight)
+        for part in _parts(0, self.count):
+            weight = unit.weight.clone().requires_grad_()
             with torch.enable_grad():
-                output = through(self.rest, self.layer.after(self.layer.sums(self.h[part], weight)))
-                nats = self.score(output, part).sum()
+                nats = self.score(self.layer.from_weight(weight, part), part).sum()
             total -= self.scale * torch.autograd.grad(nats, weight)[0]
-        return total
+        return unit.by_unit(total)
 
     def run(self, moves: Iterable[Move], integers: Tensor) -> float:
         """Make those moves that pay; returns the nats saved.
 
         :param moves: those of one unit after each other.
-        :param integers: of the living part of the layer; changed in place.
+        :param integers: of the living part of the layer, a row for each unit; changed in place.
         """
-        parts, saved, unit, moved = list(_parts(0, len(self.h))), 0.0, None, set()
-        sums = torch.cat([_sums(self.layer, self.rest, self.h[part]) for part in parts])
-        nats = torch.cat([self._nats(sums[part], part) for part in parts])
+        parts, saved, unit, moved = list(_parts(0, self.count)), 0.0, None, set()
+        sums = {ref: self.layer.base[ref] for ref in self.layer.sums}
+        outputs = self.layer.base[self.layer.network.graph.outputs]
+        nats = torch.cat([self.score(outputs[part], part) for part in parts])
         for move in moves:
             if move[:2] in moved:
                 continue
             if move.unit != unit:
                 unit = move.unit
-                own = torch.cat([self.layer.sums_of_unit(self.h[part], unit) for part in parts])
-                seen = torch.cat([self.layer.after(own[part]) for part in parts])
-                state = _State(own, seen, sums, nats)
-                tried = _State(*(torch.empty_like(tensor) for tensor in state))
+                state = self._with_unit(unit, sums, nats, parts)
+                tried = _State(
+                    torch.empty_like(state.own),
+                    {ref: torch.empty_like(value) for ref, value in state.slices.items()},
+                    {ref: torch.empty_like(value) for ref, value in state.sums.items()},
+                    torch.empty_like(state.nats),
+                )
             gained = self._try(move, state, tried)
             if gained is not None:
                 state, tried = tried, state
                 sums, nats = state.sums, state.nats
+                self.layer.accept(unit, state.slices)
                 moved.add(move[:2])
                 saved += gained
-                integers.view(len(integers), -1)[move[:2]] += move.by
-                self.layer.weight.view(len(integers), -1)[move[:2]] += move.by * self.step
+                integers[move[:2]] += move.by
+                self.layer.unit.change(unit, move.at, move.by * self.step)
         return saved
+
+    def _with_unit(self, unit: int, sums: Env, nats: Tensor, parts: list[slice]) -> _State:
+        own = torch.cat([self.layer.unit.of_unit(self.h[part], unit) for part in parts])
+        found: dict[Ref, list[Tensor]] = {ref: [] for ref in self.layer.kept}
+        for part in parts:
+            env = self.layer.slices(unit, own[part], part)
+            for ref, values in found.items():
+                values.append(env[ref])
+        return _State(own, {ref: torch.cat(values) for ref, values in found.items()}, sums, nats)
 
     def _try(self, move: Move, state: _State, tried: _State) -> float | None:
         """The nats a move saves, `tried` then being what it leads to; None if it does not pay."""
-        rise, square, everything = 0.0, 0.0, self.scale * len(self.h)
+        rise, square, everything = 0.0, 0.0, self.scale * self.count
         for start, stop in pairwise(self.ends):
             for part in _parts(start, stop):
                 self._move(move, state, tried, part)
@@ -162,11 +243,11 @@ class _Sweep:
             spread = max(square / stop - (rise / stop) ** 2, 0.0) ** 0.5
             needed = LEAST
             if move.price > 0:
-                needed = max(needed, SURE * everything * spread / len(self.h) ** 0.5)
+                needed = max(needed, SURE * everything * spread / self.count**0.5)
             # Of the examples not seen yet: what they say is the only doubt.
-            doubt = everything * spread * (1 / stop - 1 / len(self.h)) ** 0.5
+            doubt = everything * spread * (1 / stop - 1 / self.count) ** 0.5
             # Where nothing has changed yet, an input is perhaps rare.
-            if (square or stop == len(self.h)) and saved + GIVE_UP * doubt < needed:
+            if (square or stop == self.count) and saved + GIVE_UP * doubt < needed:
                 return None
         return saved
 
@@ -175,52 +256,32 @@ class _Sweep:
 
         In place, as fresh memory for numbers that are mostly thrown away takes longer.
         """
-        own, seen, sums = tried.own[part], tried.seen[part], tried.sums[part]
-        change = self.layer.from_one_weight(self.h[part], move.at)
+        own = tried.own[part]
+        change = self.layer.unit.of_weight(self.h[part], move.unit, move.at)
         torch.add(state.own[part], change, alpha=move.by * self.step, out=own)
-        seen.copy_(self.layer.after(own))
-        if self.rest:
-            units = len(self.layer.weight)
-            change = self.rest[0].from_unit(seen - state.seen[part], move.unit, units)
-            torch.add(state.sums[part], change, out=sums)
-        else:
-            sums.copy_(state.sums[part])
-            sums[:, move.unit : move.unit + 1] = own
-        tried.nats[part] = self._nats(sums, part)
-
-    def _nats(self, sums: Tensor, part: slice) -> Tensor:
-        last = self.rest[0] if self.rest else self.layer
-        return self.score(through(self.rest[1:], last.after(sums)), part)
+        env = self.layer.slices(move.unit, own, part)
+        for ref, values in tried.slices.items():
+            env[ref] = values[part].copy_(env[ref])
+        output = self.layer.outputs(move.unit, env, state.before(), part, tried.sums)
+        tried.nats[part] = self.score(output, part)
 
 
-def _sums(layer: LivingLayer, rest: list[LivingLayer], h: Tensor) -> Tensor:
-    """What a layer's inputs become in the next layer; in the last one, its own sums."""
-    own = layer.sums(h)
-    return rest[0].sums(layer.after(own)) if rest else own
+def _moves(
+    model: nn.Module, name: str, level: Tensor, sweep: _Sweep, part: Callable[[Tensor], Tensor]
+) -> list[Move]:
+    """What may pay: unit by unit, in each the most promising first.
 
-
-def _fits(chain: list[LivingLayer], h: Tensor, count: int) -> bool:
-    """Whether a layer can be swept: in memory, and with its units on axis 1.
-
-    :param chain: the layer and all after it.
-    :param h: its inputs of one example, of `count`.
+    :param part: gives the entries between live units of a whole tensor, a row for each unit.
     """
-    if chain[0].weight.dim() == 2 and h.dim() != 2:  # a Linear layer at several positions
-        return False
-    return count * max(h.numel(), _sums(chain[0], chain[1:], h).numel()) <= LARGEST
-
-
-def _moves(model: nn.Module, name: str, level: Tensor, sweep: _Sweep) -> list[Move]:
-    """What may pay: unit by unit, in each the most promising first."""
     prior, beta, slope = model.prior(name, level), float(model.beta), sweep.gradient()
     now, found = prior.price(level), []
     far = level.abs() > 1  # from zero, so that it is no neighbour
     for target in (level - 1, level + 1, torch.where(far, 0.0, level)):
-        price = beta * sweep.layer.part(prior.price(target) - now)
-        by = sweep.layer.part(target - level)
+        price = beta * part(prior.price(target) - now)
+        by = part(target - level)
         promise = -slope * by * sweep.step - price
-        places = ((promise > LEAST) & (by != 0)).flatten(1).nonzero()
-        values = [t.flatten(1)[places[:, 0], places[:, 1]] for t in (promise, by, price)]
+        places = ((promise > LEAST) & (by != 0)).nonzero()
+        values = [t[places[:, 0], places[:, 1]] for t in (promise, by, price)]
         rows = zip(places.tolist(), *(value.tolist() for value in values), strict=True)
         found += [(place[0], -good, Move(*place, by, price)) for place, good, by, price in rows]
     return [move for *_, move in sorted(found)]

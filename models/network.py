@@ -46,7 +46,8 @@ class NetworkModel(nn.Module):
     :param likelihood: "categorical" (default), "bernoulli", "normal", or a function from the
         network's output to a Pyro distribution whose batch shape is `(batch,)`.
     :param latent: state_dict names of the parameters that get the prior; default: every trained
-        matrix and kernel (see `core.latent.latent_names`), not biases and normalization layers.
+        matrix and kernel (see `core.latent.latent_names`; of a `GraphNetwork`
+        `graph.weight_names`), not biases and normalization layers.
     :param mixture: options of a `Mixture` that the weights' centers are drawn to, by name; None
         (default): no mixture. Adds the sites `mixture.precision` and, for each weight,
         `<name>.center`, which guides of this project put at E_q[w].

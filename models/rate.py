@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -10,11 +12,15 @@ from torch import Tensor, nn
 
 from ..distributions.lattice import Lattice
 from ..distributions.parameters import state_parameters
+from ..graph import GraphNetwork, parameters_of
+from ..graph.alive import Kept, count_units, dead_units
 from .core.names import key
-from .densities import Densities, degrees, spread
+from .densities import Densities
 from .descent import descend
-from .living import chain_of, indices, living, living_inputs, smaller
+from .lending import Lending, as_matrix, graph_layouts, shape_layouts
+from .likelihoods import LIKELIHOODS
 from .network import NetworkModel
+from .structure import Reduced, numbers_of, structure_of
 from .teacher import Teacher
 
 # Units are removed once a layer would have fewer than this share of its weights left, or of the
@@ -30,9 +36,13 @@ class Rate(NetworkModel):
     (`Densities`) are buffers, which `refresh` fits to the integers at hand. Given them the prior is
     a probability distribution over step * Z.
 
-    Units that have died of the price can be removed, see `remove_dead`: their weights are zero from
-    then on, free of charge, and the network is computed without them. In a network that is no chain
-    for `living.chain_of` they stay.
+    Dead units can be removed, see `remove_dead`: their weights are zero from then on, free of
+    charge, and the network is computed without them. The graph of the network says what a unit is:
+    channels of residual streams, parts of concatenations, pairs of depthwise convolutions and
+    attention heads are units as hidden units are. Give a traced network (`graph.trace`), or an
+    example of the inputs of one that can be traced; units of any other network stay. Only with a
+    traced network the tables know which weights the inputs of a layer come from, as the coder does.
+    Else they are taken to come from the weight before.
 
     :param coarseness: the first step of each tensor, in root mean squares of its weights.
     :param beta: what multiplies log p of all weights: the price of a bit of the file in bits of
@@ -44,6 +54,7 @@ class Rate(NetworkModel):
         `Teacher.lesson`; else it is asked in each pass.
     :param alpha: the teacher's share of the likelihood, within (0, 1); the labels keep the rest.
     :param temperature: what both networks' logits are divided by there; see `Teacher`.
+    :param example: a few inputs of a network that has not been traced, as `graph.trace` takes them.
 
     The other parameters are those of `NetworkModel`.
 
@@ -62,6 +73,7 @@ class Rate(NetworkModel):
         teacher: nn.Module | bool | None = None,
         alpha: float = 0.5,
         temperature: float = 1.0,
+        example: Any = None,
         **kwargs,
     ):
         super().__init__(net, num_data, **kwargs)
@@ -80,22 +92,26 @@ class Rate(NetworkModel):
         initial = self.initial_weights()
         self.register_buffer("beta", next(iter(initial.values())).new_tensor(beta))
         self.log_step, self.densities = nn.ParameterDict(), nn.ModuleDict()
-        self.chain = chain_of(net, self.weight_names)
-        self._indices: dict[str, tuple[Tensor | None, Tensor | None]] | None = None
-        self.register_load_state_dict_post_hook(_forget_indices)
-        # As the coder goes, whatever order `latent` has.
-        self._in_order = [name for name, _ in net.named_parameters() if name in initial]
-        units = 0
-        for name in self._in_order:
+        self._reduced: list[Reduced | None] = []  # once it is known: see `reduced`
+        # In lists, out of sight of nn.Module.
+        self._structure = [structure_of(self._original[0], example)]
+        units = 0 if self._structure[0] is None else count_units(self._structure[0])
+        self.register_buffer("alive", torch.ones(units, dtype=torch.uint8, device=self.beta.device))
+        if isinstance(net, GraphNetwork):
+            layouts = graph_layouts(net, self.weight_names)
+        else:
+            names = [name for name, _ in net.named_parameters() if name in initial]
+            layouts = shape_layouts({name: initial[name].shape for name in names})
+        self.register_load_state_dict_post_hook(_forget_reduced)
+        self.lending = Lending(layouts)
+        self._names = {key(name): name for name in layouts}
+        for name, layout in layouts.items():
             value = initial[name]
             size = value.square().mean().sqrt()
             if size < 1e-6:  # of zeros: about what a layer is initialised with
                 size = size.new_tensor(max(value[:1].numel(), 1) ** -0.5)
             self.log_step[key(name)] = nn.Parameter((coarseness * size).log())
-            self.densities[key(name)] = Densities(value, units)
-            units = value.shape[0] if value.dim() > 1 else units
-            alive = torch.ones(len(value), dtype=torch.uint8, device=value.device)
-            self.register_buffer("alive_" + key(name), alive)
+            self.densities[key(name)] = Densities(value, layout)
         self.refresh({k: (v / self.step(k)).round() for k, v in initial.items()})
 
     def step(self, name: str) -> Tensor:
@@ -129,111 +145,124 @@ class Rate(NetworkModel):
         """
         teacher = self.teacher
         if teacher is None:
-            return lambda output, part: self.likelihood_of(output, y[part]).log_prob(y[part])
+            return lambda output, part: self._log_prob(output, y[part])
         lessons = [teacher.lesson(*p) for p in zip(x.split(2_000), y.split(2_000), strict=True)]
         labels, soft = (torch.cat(parts) for parts in zip(*lessons, strict=True))
 
         def nats(output: Tensor, part: slice) -> Tensor:
-            of_labels = self.likelihood_of(output, labels[part]).log_prob(labels[part])
+            of_labels = self._log_prob(output, labels[part])
             return (1 - teacher.alpha) * of_labels + teacher(soft[part], output)
 
         return nats
 
+    def _log_prob(self, output: Tensor, y: Tensor) -> Tensor:
+        """log p(y | output) in nats, shape (examples,); of classes without checks of the values."""
+        classes = self.likelihood is LIKELIHOODS["categorical"] and output.dim() == 2
+        if not classes or y.shape != output.shape[:1]:
+            return self.likelihood_of(output, y).log_prob(y)
+        logits = output - output.logsumexp(-1, keepdim=True)
+        return logits.gather(1, y.long()[:, None])[:, 0]
+
     def compute(self, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
-        if self._indices is None:
-            self._indices = self._find_indices()
-        weights, biases = dict(weights), {}
-        for link in self.chain:
-            rows, columns = self._indices[link.weight]
-            if columns is not None:
-                weights[link.weight] = weights[link.weight][:, columns]
-            if rows is not None:
-                weights[link.weight] = weights[link.weight][rows]
-                bias = self.net.get_submodule(link.module).bias
-                biases |= {} if bias is None else {link.module: bias[rows]}
-        with smaller(self.net, biases):
+        reduced = self.reduced()
+        if reduced is None:
             return super().compute(x, weights)
+        return reduced.compute(x, self.net, weights)
+
+    def reduced(self) -> Reduced | None:
+        """The network without its dead units; None if all live."""
+        if not self._reduced:
+            dead, structure = self._dead(), self._structure[0]
+            found = Reduced(structure, dead, self.alive.device) if dead.any() else None
+            self._reduced = [found]
+        return self._reduced[0]
+
+    def structure(self) -> GraphNetwork | None:
+        """The graph of the whole network; None if it was not traced."""
+        return self._structure[0]
+
+    def _dead(self) -> np.ndarray:
+        return ~self.alive.cpu().bool().numpy()
+
+    def kept(self, name: str) -> Kept:
+        """For each axis of a weight the positions that are left (int64), None for all."""
+        reduced = self.reduced()
+        return (
+            (None,) * self.initial_weights()[name].dim() if reduced is None else reduced.kept(name)
+        )
 
     def mask(self, name: str) -> Tensor | None:
-        """1 where a weight is between living units, else 0, of a shape that expands to its own.
+        """1 where a weight is between live units, else 0, of a shape that expands to its own.
 
-        None for networks that are no chain.
+        None if nothing of the weight has been removed.
         """
-        if not self.chain:
+        reduced, result = self.reduced(), None
+        if reduced is None:
             return None
-        value, alive = self.initial_weights()[name], self.alive()
-        rows = alive[name].to(value.dtype).reshape(-1, *[1] * (value.dim() - 1))
-        columns = living_inputs(self.chain, name, alive, value.shape[1])
-        if columns is None:
-            return rows
-        return rows * columns.to(value.dtype).reshape(1, -1, *[1] * (value.dim() - 2))
-
-    def alive(self) -> dict[str, Tensor]:
-        """Which output units have not been removed: bool, by the weights' names."""
-        return {name: self.get_buffer("alive_" + key(name)).bool() for name in self.weight_names}
+        value = self.initial_weights()[name]
+        for axis, places in enumerate(reduced.places(name)):
+            if places is not None:
+                size = [value.shape[d] if d == axis else 1 for d in range(value.dim())]
+                one = value.new_zeros(size[axis]).index_fill_(0, places, 1.0).reshape(size)
+                result = one if result is None else result * one
+        return result
 
     def arithmetic(self) -> tuple[bytes, ...]:
-        """What changes when units are removed: which are left, by the weights."""
-        return tuple(bytes(units.tolist()) for units in self.alive().values())
+        """What changes when units are removed: which are left."""
+        reduced = self.reduced()
+        return () if reduced is None else (bytes(self.alive.tolist()),)
 
     @torch.no_grad()
     def remove_dead(self, levels: dict[str, Tensor]) -> None:
-        """Remove the units that no longer matter, for good, if a layer shrinks enough by it.
+        """Remove the units that are zero or not read, for good, if a layer shrinks enough by it.
+
+        Whether they are is a matter of eval mode. Nothing is removed if that would leave a layer
+        without units and the network's output a constant.
 
         :param levels: whole numbers of steps, by the weights' names.
         """
-        if not self.chain:
+        structure, before = self._structure[0], self._dead()
+        if structure is None:
             return
-        bias = {link.module: self.net.get_submodule(link.module).bias for link in self.chain}
-        bias = {path: value for path, value in bias.items() if value is not None}
-        before = self.alive()
-        found = living(self.chain, levels, bias, before)
-        sizes = ((self._left(name, found), self._left(name, before)) for name in found)
-        if not any(
-            now < WORTH_REMOVING * then for size in sizes for now, then in zip(*size, strict=True)
-        ):
+        weights = {name: self.step(name) * level for name, level in levels.items()}
+        kinds = {name: own.dtype for name, own in parameters_of(structure)}
+        numbers = numbers_of(structure, self.net, weights)
+        numbers = {name: value.to("cpu", kinds[name]) for name, value in numbers.items()}
+        network = GraphNetwork(structure.graph, numbers)
+        dead = dead_units(network, before)
+        if (dead == before).all():
             return
-        for name, units in found.items():
-            self.get_buffer("alive_" + key(name)).copy_(units)
-        self._indices = None
+        found = Reduced(structure, dead, self.alive.device)
+        sizes = zip(self._sizes(found), self._sizes(self.reduced()), strict=True)
+        if any(now < WORTH_REMOVING * then for now, then in sizes):
+            self.alive.copy_(torch.from_numpy(~dead))
+            self._reduced = [found]
 
-    def _left(self, name: str, alive: dict[str, Tensor]) -> tuple[int, int]:
-        """How many rows times inputs a weight has between living units, and how many blocks."""
-        columns = self.initial_weights()[name].shape[1]
-        read = living_inputs(self.chain, name, alive, columns)
-        sides = int(alive[name].sum()), columns if read is None else int(read.sum())
-        return math.prod(sides), math.prod(-(-side // BLOCK) for side in sides)
-
-    def _find_indices(self) -> dict[str, tuple[Tensor | None, Tensor | None]]:
-        """Living rows and columns of each weight of the chain."""
-        initial, result = self.initial_weights(), {}
-        with torch.inference_mode(False):  # they outlive the pass that asks for them first
-            alive = self.alive()
-            for link in self.chain:
-                read = living_inputs(self.chain, link.weight, alive, initial[link.weight].shape[1])
-                result[link.weight] = indices(alive[link.weight]), indices(read)
+    def _sizes(self, reduced: Reduced | None) -> list[int]:
+        """Of each weight, what is left of rows times inputs, and the same in blocks."""
+        result = []
+        for name, value in self.initial_weights().items():
+            kept = (None, None) if reduced is None else reduced.kept(name)
+            pairs = zip(value.shape, kept, strict=False)
+            sides = [size if part is None else len(part) for size, part in pairs][:2]
+            result += [math.prod(sides), math.prod(-(-side // BLOCK) for side in sides)]
         return result
 
     def _apply(self, *args, **kwargs):
-        self._indices = None  # they are to be on the parameters' device
+        self._reduced = []  # its indices are to be on the parameters' device
         return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
     def refresh(self, levels: dict[str, Tensor]) -> None:
         """Fit the tables to whole numbers of steps, by the weights' names; in place."""
-        alive, units, degree = self.alive(), 0, None
-        for name in self._in_order:
-            value, tables = levels[name], self.densities[key(name)]
-            if value.dim() < 2:
-                tables.refresh(value)
-                continue
-            columns, size = None, value[0].numel()
-            read = living_inputs(self.chain, name, alive, value.shape[1]) if self.chain else None
-            if read is not None:
-                columns = read.repeat_interleave(size // len(read))
-            lent = spread(degree, value.shape) if units else None
-            tables.refresh(value, alive[name], columns, lent)
-            units, degree = len(value), degrees(value, alive[name])
+        for place, tables in self.densities.items():
+            name = self._names[place]
+            mask, rows, columns = self.mask(name), None, None
+            if mask is not None:
+                whole = as_matrix(mask.expand_as(levels[name]) != 0, tables.layout)
+                rows, columns = whole.any(1), whole.any(0)
+            degree = self.lending.degree(name, levels, columns)
+            tables.refresh(levels[name], rows, columns, degree)
 
     def descend(
         self, levels: dict[str, Tensor], x: Tensor, y: Tensor,
@@ -255,6 +284,6 @@ class Rate(NetworkModel):
         return result
 
 
-def _forget_indices(model: Rate, keys) -> None:
+def _forget_reduced(model: Rate, keys) -> None:
     """After a state_dict was loaded, with other units alive."""
-    model._indices = None
+    model._reduced = []

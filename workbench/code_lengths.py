@@ -9,7 +9,8 @@ from torch import nn
 
 from ..compression.archive import Archive
 from ..compression.file import inspect
-from ..models.densities import Densities, degrees, spread
+from ..models.densities import Densities
+from ..models.lending import Lending, shape_layout
 from .data import Split
 from .evaluate import evaluate
 
@@ -22,7 +23,8 @@ def predicted_bits(archive: Archive) -> float:
     The price of the integers and of the tables that predict them; steps, biases and shapes are not
     in it. It knows nothing of the coder's own statistics.
     """
-    nats, units, degree, kept = 0.0, 0, None, None
+    nats, layouts, every, kept = 0.0, {}, {}, None
+    before, units = "", 0
     for spec in archive.architecture.tensors():
         if spec.role == "mask":
             kept = torch.from_numpy(np.asarray(archive.tensors[spec.name]))
@@ -35,13 +37,14 @@ def predicted_bits(archive: Archive) -> float:
             )
         else:
             kept = None
-        tables = Densities(levels, units)
-        lent = spread(degree, levels.shape) if units else None
+        every[spec.name] = levels
+        layouts[spec.name] = shape_layout(tuple(levels.shape), units, before)
+        tables = Densities(levels, layouts[spec.name])
+        lent = Lending(layouts).degree(spec.name, every)
         for _ in range(REFRESHES):
             tables.refresh(levels, columns=kept, degree=lent)
         nats += tables.lattice(torch.ones(())).price(levels).sum().item() + tables.own_nats.item()
-        units, kept = len(levels), None
-        degree = degrees(levels, torch.ones(units, dtype=torch.bool))
+        before, units, kept = spec.name, len(levels), None
     return nats / math.log(2)
 
 

@@ -71,8 +71,8 @@ def load_data(
     `digits` comes with scikit-learn; `cifar10` is found as the module of that name says. The others
     are IDX files, looked for in `data_dir`, `$BITSBACK_DATA`, the cache folder of the user and the
     folder of Debian's dataset-fashion-mnist, each as `<folder>/<name>/<file>` and
-    `<folder>/<file>`, plain or `.gz`; else they are downloaded into the cache. Whatever their origin
-    they are verified by SHA-256.
+    `<folder>/<file>`, plain or `.gz`; else they are downloaded into the cache. Whatever their
+    origin they are verified by SHA-256.
 
     :param console: where a download shows its progress, if that is a terminal; default stderr.
     :raises ValueError: for an unknown name (the message lists the known ones), and for a file that

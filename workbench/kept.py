@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..methods import METHODS, Method
 from .names import lookup
@@ -66,10 +66,13 @@ def taken_over(settings: Settings) -> Settings:
     return _filled(settings, found)
 
 
-def rebuild(path: str | Path, num_data: int) -> tuple[nn.Module, nn.Module]:
+def rebuild(
+    path: str | Path, num_data: int, example: Tensor | None = None
+) -> tuple[nn.Module, nn.Module]:
     """The model and the guide in a file of `bitsback compress --save-guide`.
 
     :param num_data: number of training examples.
+    :param example: a few of their inputs, which method rate needs.
     :raises ValueError: the file does not name a method and a network of the zoo, or is damaged.
     """
     found = describe_guide(path)["about"]
@@ -82,7 +85,7 @@ def rebuild(path: str | Path, num_data: int) -> tuple[nn.Module, nn.Module]:
     lookup("method", found["method"], METHODS)
     names = {key: found[key] for key in ("method", "network", "data")}
     method = method_of(_filled(Settings(**names, load_guide=Path(path)), found))
-    model, guide = method.pair(network(found["network"]), num_data)
+    model, guide = method.pair(network(found["network"]), num_data, example=example)
     load_guide(path, model, guide)
     return model, guide
 

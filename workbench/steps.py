@@ -11,6 +11,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ..graph import GraphNetwork
+from ..graph.table import OPERATORS
 from ..guides.elbo import ELBO
 from ..guides.noise import noise_from
 from . import noise_library
@@ -117,7 +119,8 @@ class CompiledStep:
         self._seed = torch.zeros((), dtype=torch.int64)
         self._lr, self._kl_weight = torch.zeros(()), torch.ones(())
         self._x, self._y = x.clone(), y.clone()
-        self._compiled, self._arithmetic = self._capture(), pair.arithmetic()
+        self._arithmetic = pair.arithmetic()
+        self._compiled = self._capture()
 
     def _arguments(self) -> tuple:
         return (
@@ -226,6 +229,13 @@ def can_compile(pair: Pair, x: Tensor) -> str | None:
     net = pair.model.get_submodule("net")
     if next(net.buffers(), None) is not None:
         return "the network has buffers that change in training (BatchNorm)"
-    if any("Dropout" in type(module).__name__ for module in net.modules()):
+    if any("Dropout" in type(module).__name__ for module in net.modules()) or _draws(net):
         return "the network draws noise of its own (Dropout)"
     return None
+
+
+def _draws(net: nn.Module) -> bool:
+    """Whether a traced network has an operator that draws noise in training."""
+    return isinstance(net, GraphNetwork) and any(
+        OPERATORS[node.operator].trains for node in net.graph.operators
+    )

@@ -84,7 +84,8 @@ def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws:
 
 def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Trained:
     """The same of a pair that was trained before."""
-    model, guide = method.pair(trace(net, data.train.x[:2]), len(data.train))
+    x = data.train.x[:2]
+    model, guide = method.pair(trace(net, x), len(data.train), example=x)
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
     try:
@@ -138,7 +139,8 @@ def _fit(
     options: Options, console: Console, phase: str, start: Posterior | None = None,
 ) -> Trained:  # fmt: skip
     device = settings.device
-    model, guide = method.pair(net.to(device), len(data.train), start=start)
+    example = data.train.x[:2].to(device)
+    model, guide = method.pair(net.to(device), len(data.train), start=start, example=example)
     model, guide = model.to(device), guide.to(device)
     train, validation = (
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
