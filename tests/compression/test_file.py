@@ -286,13 +286,15 @@ def test_a_network_without_memory_is_not_filled():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.float32])
 def test_other_types_and_large_tensors_are_filled(dtype, monkeypatch):
-    monkeypatch.setattr(archive_module, "STRIP", 10)
+    monkeypatch.setattr(archive_module, "STRIP", 4)
     chance = np.random.default_rng(0)
     architecture = describe(nn.Sequential(nn.Linear(5, 7).to(dtype)))
     shifts = tuple(chance.integers(0, 3, 7).tolist())
     grid = Uniform(0.5, tuple(k - min(shifts) for k in shifts))
     tensors = {"0.weight": Quantised(chance.integers(-9, 9, (7, 5)), grid)}
     tensors["0.bias"] = Quantised(chance.integers(-9, 9, 7), codebook(9, 9))
+    plain = Quantised(chance.integers(-9, 9, (7, 5)), Uniform(0.5))
+    assert np.array_equal(plain.values(), plain.grid.values(plain.codes))
     net = file.network(Archive(architecture, tensors))
     for name, tensor in tensors.items():
         assert net.state_dict()[name].dtype == dtype
