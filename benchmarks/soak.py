@@ -2,7 +2,8 @@
 
     python benchmarks/soak.py --inputs 10000000 --seed 0 --json FILE [--seconds S]
 
-Goes on from FILE if it is there. Each input is decoded and itemised; what is accepted becomes a
+Goes on from FILE if it is there; if that is of another commit, the slowest input so far is read
+again, and `commits` has both. Each input is decoded and itemised; what is accepted becomes a
 network, which predicts one input. Every `BOTH`-th input is read through compiled and plain loops,
 which must agree. FILE counts inputs by kind and by outcome, and names the slowest input, the one
 that took the most memory, and every crash, by number and in hex. The exit code is 1 if there is
@@ -141,11 +142,25 @@ def load_everything() -> None:
                 used(archive, source.data())
 
 
+def again(slowest: dict[str, Any]) -> None:
+    """Read the slowest input of another commit, as `one` does."""
+    data = bytes.fromhex(slowest["hex"])
+    start = time.process_time()
+    archive = read(data)[1]
+    if archive is not None:
+        used(archive, data)
+    slowest["seconds"] = time.process_time() - start
+
+
 def begin(path: Path, seed: int) -> dict[str, Any]:
     if path.exists():
         state = json.loads(path.read_text())
         if state["seed"] != seed:
             raise SystemExit(f"{path} is of seed {state['seed']}")
+        state.setdefault("commits", [state["commit"]])
+        if made_by()["commit"] not in state["commits"]:
+            state["commits"].append(made_by()["commit"])
+            again(state["slowest"])
         return state
     least = {"input": None, "seconds": 0.0, "mebibytes": 0.0}
     lists = {"kinds": {}, "outcomes": {}, "crashes": [], "slowest": least, "largest": least}
@@ -168,10 +183,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    load_everything()
     state = begin(given.json, given.seed)
     start = saved = time.monotonic()
     earlier, block, files = state["seconds"], -1, []
-    load_everything()
     state.setdefault("mebibytes_at_the_start", memory())
     while state["inputs"] < given.inputs and time.monotonic() - start < given.seconds:
         number = state["inputs"]

@@ -1,10 +1,9 @@
 """The coder's hot loops, in integers only: one source for plain Python and for numba.
 
-Every function here runs as it stands on lists and memoryviews, and through `numba.njit` on arrays
-of integers; both give the same bytes (tested). So: no floats, no objects, no value beyond
-63 bits, `//` and `>>` as Python rounds (down), and all of it in one file, because numba's cache
-looks only at the file of the function that it compiles. Nothing is raised: a compiled function
-that raises never frees its arrays. What is wrong stands in `rc[STATUS]`; the caller looks there.
+Every function here runs on lists and memoryviews, and through `numba.njit` on arrays; both give
+the same bytes (tested). So: no floats, no objects, no value beyond 63 bits, `//` and `>>` as Python
+rounds (down), and all of it in one file, because numba's cache looks only at that. Nothing is
+raised: a compiled function that raises never frees its arrays. `rc[STATUS]` says what is wrong.
 
 Fixed point: probabilities and information ("seen") have 16 fractional bits, log odds ("theta",
 in nats) and feature weights 24. `rc` is the state of the arithmetic coder, named below; `buf`
@@ -103,6 +102,12 @@ def smoothed(theta, first, cols, around, smooth):
         smooth[col] = total >> 3
 
 
+def copied(matrix, start, cols, line):
+    """Copy a row to where its neighbours are looked at."""
+    for col in range(cols):
+        line[col] = matrix[start + col]
+
+
 def positions(
     rc, buf, flags, line, rows, cols, groups, spatial, lent, group, around, degree,
     theta, seen, weights, active, smooth, squash,
@@ -115,8 +120,7 @@ def positions(
     Features with learned weights: the mean theta of the columns around (`smooth`, scratch), the
     `degree` of the column if it is `lent` one, and what the rows before lend to this one.
 
-    A row's indicator is of no use once the next row has begun, nor is a column's if there is but
-    one row: each has one cell, which starts anew.
+    Rows share one cell, which starts anew, and so do the columns of a single row.
     """
     first_far = 1 + NEAR_STATES
     the_row = first_far + FAR_STATES
@@ -142,8 +146,7 @@ def positions(
             seen[the_row] = row_stiffness
         if spatial:
             smoothed(theta, first_col, cols, around, smooth)
-            for col in range(cols):
-                line[col] = flags[start + col]
+            copied(flags, start, cols, line)
         for col in range(cols):
             if one_line:
                 theta[first_col] = 0
@@ -263,8 +266,7 @@ def values(
         theta[the_row] = 0
         seen[the_row] = row_stiffness
         if spatial:
-            for col in range(cols):
-                line[col] = codes[start + col]
+            copied(codes, start, cols, line)
         for col in range(cols):
             code = codes[start + col]
             if code == 0:
@@ -307,4 +309,5 @@ def octets(rc, buf, data, stride, theta, seen, active, squash):
         data[k] = node & 255
 
 
-SHARED = (bit, learned_bit, learned, smoothed, rank, surroundings)  # called by those that loop
+# Called by those that loop.
+SHARED = (bit, learned_bit, learned, smoothed, copied, rank, surroundings)

@@ -21,7 +21,7 @@ MAX_FEATURES = 1 << 24  # of a normalisation; those with weights are bounded by 
 # Of what turns few bytes into a long or a large forward pass, by the number of dimensions.
 MAX_KERNEL = {1: 1 << 14, 2: 1 << 10}  # kernel x dilation, and strides
 MAX_PADDING = {1: 1 << 13, 2: 1 << 9}  # of one layer, a side
-MAX_PADDINGS = {1: 1 << 15, 2: 1 << 11}  # of all layers together, a side
+MAX_GROWTH = {1: 1 << 14, 2: 1 << 9}  # of an axis, in all layers together
 MAX_OUTPUTS = 1 << 12  # of an adaptive pooling layer, for each channel
 
 MAX_SYMBOLS_PER_BYTE = 22_800  # no decision costs less than 3.5e-4 bits
@@ -83,10 +83,10 @@ def check_padding(dims: int, padding: Iterable[int]) -> None:
         raise ValueError(f"a padding of {max(padding)} is over {MAX_PADDING[dims]}")
 
 
-def check_paddings(dims: int, total: int) -> None:
-    """Refuse the paddings of all layers together."""
-    if total > MAX_PADDINGS[dims]:
-        raise ValueError(f"the layers' paddings come to {total}, over {MAX_PADDINGS[dims]}")
+def check_growth(dims: int, growth: int) -> None:
+    """Refuse layers whose paddings together make an axis longer by so much."""
+    if growth > MAX_GROWTH[dims]:
+        raise ValueError(f"the layers' paddings make an axis longer by over {MAX_GROWTH[dims]}")
 
 
 def check_outputs(sizes: Iterable[int]) -> None:

@@ -35,6 +35,15 @@ def padding_of(options: Mapping[str, Any]) -> tuple[int, ...]:
     return options["padding"]
 
 
+def growth_of(options: Mapping[str, Any]) -> tuple[int, ...]:
+    """By how much a convolution's padding exceeds its kernel; () for any other layer."""
+    sides = zip(
+        padding_of(options), options.get("kernel_size", ()), options.get("dilation", ()),
+        strict=False,
+    )  # fmt: skip
+    return tuple(max(2 * padding - (size - 1) * step, 0) for padding, size, step in sides)
+
+
 def _check_window(options: Mapping[str, Any]) -> None:
     """The options of a convolution, or of a pooling layer with a kernel."""
     kernel = options["kernel_size"]

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from .layers import BY_CLASS, Layer
-from .limits import check_paddings
+from .limits import check_growth
 from .nodes import Chain, build_node
-from .option_limits import padding_of
+from .option_limits import growth_of
 from .select import Select
 
 _KEEP_WIDTH = ("relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softplus", "hardtanh", "mish")
@@ -33,13 +33,13 @@ def check_fit(root: Layer | Chain) -> None:
 
     :raises ValueError: names the layer.
     """
-    paddings = {1: 0, 2: 0}
+    grown = {1: 0, 2: 0}
     width = None  # of the last axis, where the layers so far say it
     for path, layer in _leaves(root, ""):
         try:
-            if padding := padding_of(layer.options):
-                paddings[len(padding)] += max(padding)
-                check_paddings(len(padding), paddings[len(padding)])
+            if growth := growth_of(layer.options):
+                grown[len(growth)] += max(growth)
+                check_growth(len(growth), grown[len(growth)])
             width = _width_after(layer, width)
         except ValueError as error:
             raise ValueError(f"layer {path!r}: {error}") from None

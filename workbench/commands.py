@@ -71,9 +71,9 @@ def evaluate(file: Path, data: str, data_dir: Path | None, json_target: str | No
     progress, tables = consoles(json_target)
     net = load(file)  # first: a bad file must not wait for a download
     dataset = load_data(data, data_dir, progress)
-    check_fits(net, dataset, str(file))
+    batch = check_fits(net, dataset, str(file))
     try:
-        score = score_of(net, dataset.test)
+        score = score_of(net, dataset.test, batch)
     except CheckFailed as error:  # of a file that somebody else wrote, perhaps
         raise ValueError(f"{file}: {error}") from None
     result: dict[str, Any] = {

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,13 @@ import pytest
 import torch
 from bitsback.compression import archive as archive_module
 from bitsback.compression import codec, file
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.errors import CorruptFile, UnsupportedVersion
-from bitsback.compression.nodes import TensorSpec
-from bitsback.compression.range_coder import COMPILE_FROM, Stream
-from bitsback.compression.wire import varint
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from . import forged
 from .forged import repaired
 from .samples import archive, codebook, conv_net, dense_net, folded_net, graph_net, short_net
 
@@ -168,95 +163,6 @@ def test_any_bytes_are_refused(data):
     assert refused(repaired(codec.MAGIC + bytes([codec.VERSION]) + data + bytes(4)))
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((1 << 14, 1 << 14), "more weights than its bytes can hold"),
-        ((1 << 24, 0), "is empty, but"), ((0, 1 << 24), "is empty, but"),
-        ((0, 400_000, 400_000), "is empty, but"),  # 27 bytes that took 6 GB
-        ((0, 5000, 5000, 1000, 2000, 5000, 1, 16), "is empty, but"),  # no array has that shape
-        ((1 << 29,), "more weights"), ((1 << 30,), "would take"),
-    ],
-)  # fmt: skip
-def test_sizes_are_admitted_before_memory_is_taken(shape, message):
-    """A small file that declares a huge tensor, or empty rows of one, costs next to no memory."""
-    for coder in range(len(file.CODERS)):
-        data = forged.file(forged.listed(shape), bytes(100), coder)
-        tracemalloc.start()
-        with pytest.raises(CorruptFile, match=message):
-            file.decode(data)
-        assert tracemalloc.get_traced_memory()[1] < 1 << 22
-        tracemalloc.stop()
-
-
-def peak(read, data: bytes) -> float:
-    """The most memory that reading takes, in MiB, whether or not the file is refused."""
-    tracemalloc.start()
-    with contextlib.suppress(CorruptFile):
-        read(data)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return most / (1 << 20)
-
-
-SHAPES = [(1, 600_000), (600_000, 1), (2, 1, 512, 512), (2, 300_000), (700, 900), (600_000,)]
-CASES = [("range", shape) for shape in SHAPES] + [("huffman", (1, 50_000)), ("huffman", (50_000,))]
-
-
-@pytest.mark.parametrize(("coder", "shape"), CASES)
-def test_memory_follows_the_declared_size(coder, shape, monkeypatch):
-    """64 MiB and twice the tensor in float32, for good files and for garbage."""
-    monkeypatch.setattr(Stream, "_past", COMPILE_FROM)
-    source = archive_of(shape)
-    good = file.encode(source, coder)  # loads numba, if it is there
-    garbage = forged.file(source.architecture, good[-900:-100], CODERS.index(coder))
-    for read in (file.decode, file.inspect):
-        assert peak(read, good) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
-        assert peak(read, garbage) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
-
-
-@pytest.mark.parametrize("make", [dense_net, conv_net, short_net])
-def test_small_files_take_little_memory(make):
-    assert peak(file.inspect, file.encode(archive(make()))) < 16
-    assert peak(file.inspect, forged.whole(forged.chain(*[forged.layer(nn.ReLU)] * 980))) < 16
-
-
-def archive_of(shape: tuple[int, ...]) -> Archive:
-    architecture = forged.listed(shape)
-    codes = sparse_codes(shape)
-    return Archive(architecture, {"0": Quantised(codes, Uniform(0.5))})
-
-
-def sparse_codes(shape: tuple[int, ...]) -> np.ndarray:
-    chance = np.random.default_rng(0)
-    return (chance.integers(-3, 4, shape) * (chance.random(shape) < 0.05)).astype(np.int32)
-
-
-def test_garbage_is_refused_long_before_its_end():
-    """In the time of what is there, not of what is declared."""
-    data = forged.file(forged.listed((2000, 2000)), random.Random(1).randbytes(760))
-    start = time.process_time()
-    assert refused(data)
-    assert time.process_time() - start < 0.5
-
-
-def test_a_megabyte_of_layers_is_refused_while_it_is_read():
-    relu = b"\x0a"
-    for shapes in (b"\0\0" + varint(4 * 5000) + 5000 * relu, b"\0" + 60_000 * b"\0\4"):
-        head = codec.MAGIC + b"\1" + varint(2 * len(shapes))
-        with pytest.raises(CorruptFile, match=r"more than 4096|not within|16 deep"):
-            file.decode(repaired(head + shapes + bytes(5)))
-
-
-def test_names_do_not_grow_from_each_other():
-    """Each name of a list may begin as the one before, and be longer by 500 bytes."""
-    grown = [TensorSpec("a" * 400 * k, (1,), "raw", "uint8") for k in range(1, 200)]
-    data = forged.file(Architecture(None, tuple(grown)))
-    assert peak(file.decode, data) < 4
-    with pytest.raises(CorruptFile, match="takes over 512 bytes"):
-        file.decode(data)
-
-
 def test_a_newer_version_is_named():
     data = bytearray(file.encode(archive(dense_net())))
     data[len(codec.MAGIC)] = codec.VERSION + 1
@@ -382,13 +288,15 @@ def test_a_network_without_memory_is_not_filled():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.float32])
 def test_other_types_and_large_tensors_are_filled(dtype, monkeypatch):
-    monkeypatch.setattr(archive_module, "STRIP", 10)
+    monkeypatch.setattr(archive_module, "STRIP", 4)
     chance = np.random.default_rng(0)
     architecture = describe(nn.Sequential(nn.Linear(5, 7).to(dtype)))
     shifts = tuple(chance.integers(0, 3, 7).tolist())
     grid = Uniform(0.5, tuple(k - min(shifts) for k in shifts))
     tensors = {"0.weight": Quantised(chance.integers(-9, 9, (7, 5)), grid)}
     tensors["0.bias"] = Quantised(chance.integers(-9, 9, 7), codebook(9, 9))
+    plain = Quantised(chance.integers(-9, 9, (7, 5)), Uniform(0.5))
+    assert np.array_equal(plain.values(), plain.grid.values(plain.codes))
     net = file.network(Archive(architecture, tensors))
     for name, tensor in tensors.items():
         assert net.state_dict()[name].dtype == dtype

@@ -7,11 +7,11 @@ from bitsback.compression.limits import (
     FREE_DECISIONS,
     MAX_BYTES,
     MAX_EMPTY,
+    MAX_GROWTH,
     MAX_KERNEL,
     MAX_NAME,
     MAX_OUTPUTS,
     MAX_PADDING,
-    MAX_PADDINGS,
     MAX_SYMBOLS_PER_BYTE,
 )  # fmt: skip
 
@@ -53,15 +53,15 @@ def test_windows(dims):
     limits.check_kernel(dims, (most, 2)[:dims], (1, most // 2)[:dims])
     limits.check_stride(dims, (1, most)[-dims:])
     limits.check_padding(dims, (0, MAX_PADDING[dims])[-dims:])
-    limits.check_paddings(dims, MAX_PADDINGS[dims])
+    limits.check_growth(dims, MAX_GROWTH[dims])
     with pytest.raises(ValueError, match=f"every 2 reaches over {most}"):
         limits.check_kernel(dims, (1, most // 2 + 1)[-dims:], (1, 2)[-dims:])
     with pytest.raises(ValueError, match=f"a stride of {most + 1} is over"):
         limits.check_stride(dims, (1, most + 1)[-dims:])
     with pytest.raises(ValueError, match=f"a padding of {MAX_PADDING[dims] + 1} is over"):
         limits.check_padding(dims, (0, MAX_PADDING[dims] + 1)[-dims:])
-    with pytest.raises(ValueError, match="paddings come to"):
-        limits.check_paddings(dims, MAX_PADDINGS[dims] + 1)
+    with pytest.raises(ValueError, match="paddings make an axis longer"):
+        limits.check_growth(dims, MAX_GROWTH[dims] + 1)
 
 
 def test_outputs():

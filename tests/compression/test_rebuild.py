@@ -32,8 +32,7 @@ def relus(count: int) -> Architecture:
         (conv(padding=513), "a padding of 513 is over 512"),
         (conv(dilation=342), "reaches over 1024"),
         (conv(kernel_size=(3, 3), dilation=600, padding="same"), "reaches over 1024"),
-        (chain(*conv(padding=512).root.children * 5), "layer 'conv5': the layers' paddings"),
-        (chain(*conv(kernel_size=(9, 9), dilation=100, padding="same").root.children * 6), "padd"),
+        (chain(*conv(padding=100).root.children * 3), "layer 'conv3': the layers' paddings"),
         (pool(nn.MaxPool2d, 2, kernel_size=2, padding=2), "over half the kernel of 2"),
         (pool(nn.AvgPool1d, 1, kernel_size=3, padding=2), "over half the kernel of 3"),
         (pool(nn.AdaptiveAvgPool2d, 2, output_size=65), "outputs of 65x65"),
@@ -60,6 +59,8 @@ def test_what_makes_no_sense_is_refused_when_it_is_read(architecture, message):
     [
         conv(padding=100),  # of fully convolutional networks
         conv(padding="same", dilation=36),
+        chain(*conv(padding=1).root.children * 1000),  # which make nothing larger
+        chain(*conv(padding=50, dilation=50, padding_mode="circular").root.children * 50),
         conv(padding="valid"),
         pool(nn.MaxPool2d, 2, kernel_size=3, padding=1),
         pool(nn.AdaptiveAvgPool2d, 2, output_size=7),

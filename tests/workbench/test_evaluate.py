@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from bitsback.workbench.data import Dataset, Split
+from bitsback.compression.select import Select
+from bitsback.workbench.data import Dataset, Split, load_data
 from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.evaluate import check_fits, evaluate
 from torch import nn
@@ -65,3 +66,25 @@ def test_network_that_does_not_fit():
         check_fits(nn.Linear(5, 3), data(x, [0, 1, 2, 0]), "f.bb")
     with pytest.raises(ValueError, match=r"outputs of shape \(2,\).*tiny has 3 classes"):
         check_fits(nn.Linear(3, 2), data(x, [0, 1, 2, 0]), "net")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(1, 100_000, 1), nn.Conv2d(1, 1, 3, padding=2000), nn.Upsample(scale_factor=999)],
+)
+def test_what_computes_too_much_is_refused_before_it_takes_memory(layer):
+    """Each output would be of 20 MB to 6 GB for an input."""
+    digits = load_data("digits")
+    with pytest.raises(ValueError, match=r"net: it computes more than 4,194,304 numbers"):
+        check_fits(nn.Sequential(layer, nn.Flatten()), digits, "net")
+
+
+def test_large_outputs_make_batches_smaller():
+    digits = load_data("digits")
+    net = nn.Sequential(nn.Conv2d(1, 3000, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.append(nn.Linear(3000, 10))
+    batch = check_fits(net, digits, "net")
+    assert batch == (1 << 25) // (3000 * 64)
+    small = nn.Sequential(nn.Flatten(), Select(torch.arange(64) > 3), nn.Linear(60, 10))
+    assert check_fits(small, digits, "net") == 1000
+    assert evaluate(net, digits.test, batch).error == evaluate(net, digits.test).error
