@@ -9,7 +9,12 @@ Likelihood = Callable[[Tensor], Distribution]
 
 
 def categorical(output: Tensor) -> Distribution:
-    """Class labels; output holds logits, shape `(batch, ..., classes)`, labels `(batch, ...)`."""
+    """Class labels; output holds logits, shape `(batch, ..., classes)`, labels `(batch, ...)`.
+
+    By the name "categorical" a model also takes logits `(batch, classes, ...)`, as torch's
+    `cross_entropy` does, and goes by the shape of the first labels that it sees. Until then, and
+    where labels fit both, the classes are on the last axis.
+    """
     return Categorical(logits=output).to_event(output.dim() - 2)
 
 
