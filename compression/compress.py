@@ -26,11 +26,11 @@ from .order import by_density
 from .reference import check_head, check_tensors, extra_weights, latent_share, reference_of
 from .report import describe_result
 from .rewrites import rewrite
-from .scores import check_data
-from .search import Pruned, Trial
+from .scores import check_data, check_inputs
+from .search import CALIBRATION, Pruned, Trial
 from .settings import check_options, settings_for
 from .traced import as_graph
-from .verdict import WorseNetwork, given_scores
+from .verdict import WorseNetwork, given_scores, start_scores
 
 MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
 MARGIN_ERROR = 0.2  # percentage points
@@ -103,7 +103,8 @@ def compress(
         re-estimated, unless that takes the posterior means beyond the margins; without them
         neither is done.
     :param given: the network before its posterior was trained, which the file is compared with
-        beside the posterior means; default: `net` as it is passed.
+        beside the posterior means; default: `net` as it is passed, with BatchNorm statistics
+        re-estimated if that lowers its NLL.
     :param label: a short name of the network to keep in the file.
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
@@ -115,7 +116,11 @@ def compress(
     check_tensors(net)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
-    before = given_scores(net if given is None else given, x, y, likelihood)
+    if given is None:
+        inputs = x if training is None else check_inputs(training, x)
+        before = start_scores(net, x, y, likelihood, inputs[:CALIBRATION])
+    else:
+        before = given_scores(given, x, y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))
     net, posterior = rewrite(net, posterior.cpu())
     check_posterior(posterior, net.state_dict())

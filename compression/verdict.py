@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.special import entr
 
-from .scores import Rise, Scores, rise, scores
+from .scores import Rise, Scores, batch_norms, calibrate, rise, scores
 
 CLEAR = 2.0  # standard errors beyond which a rise is not chance
 
@@ -24,6 +24,24 @@ def given_scores(net: nn.Module, x: Tensor, y: Tensor, likelihood: str) -> Score
     found = scores(copy.deepcopy(net).cpu().eval(), x, y, likelihood)
     finite = found.nll.isfinite().all() and found.error.isfinite().all()
     return found if finite else None
+
+
+def start_scores(
+    net: nn.Module, x: Tensor, y: Tensor, likelihood: str, inputs: Tensor
+) -> Scores | None:
+    """As `given_scores`, of a network whose BatchNorm statistics may have been trained since.
+
+    Those belong to the weights of the posterior, with which training went on. So the scores are
+    those with statistics re-estimated on `inputs`, if their NLL is lower.
+    """
+    found = given_scores(net, x, y, likelihood)
+    if not batch_norms(net):
+        return found
+    again = copy.deepcopy(net).cpu().eval()
+    calibrate(again, inputs)
+    other = given_scores(again, x, y, likelihood)
+    known = [part for part in (found, other) if part is not None]
+    return min(known, key=lambda part: _mean(part.nll), default=None)
 
 
 def constant_scores(y: Tensor, likelihood: str) -> tuple[float, float]:

@@ -72,10 +72,19 @@ def test_the_smallest_file_within_the_margins_is_taken(monkeypatch):
     assert larger.run(found) == (25, 200)
 
 
+def test_where_all_fit_the_smallest_is_taken(monkeypatch):
+    finished = {(bits, False): (bits // 8, 0.0) for bits in (100, 200, 300)}
+    found = [candidate(b, 0.01 - b / 1e6) for b in (100, 200, 300)]
+    search = Search(finished, monkeypatch)
+    assert search.run(found) == (12, 100) and search.log == [(200, False), (100, False)]
+
+
 def test_where_none_fits_the_one_of_least_nll_is_taken(monkeypatch):
     finished = {(100, False): (12, 0.05), (200, False): (25, 0.03), (300, False): (37, 0.04)}
     found = [candidate(b, 0.01 - b / 1e6) for b in (100, 200, 300)]
     assert Search(finished, monkeypatch).run(found) == (25, 200)
+    later = finished | {(300, False): (37, 0.02)}
+    assert Search(later, monkeypatch).run(found) == (37, 300)
     hopeless = [candidate(100, 0.5), candidate(300, 0.2), candidate(200, 0.4)]
     search = Search(finished, monkeypatch)
     assert search.run(hopeless) == (37, 300) and len(search.log) == 1

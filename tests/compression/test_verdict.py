@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from bitsback.compression.scores import Scores, scores, spread_of
-from bitsback.compression.verdict import constant_scores, given_scores, verdict
+from bitsback.compression.verdict import constant_scores, given_scores, start_scores, verdict
 from torch import nn
 
 Y = torch.tensor([0, 0, 0, 1, 2, 0])
@@ -71,6 +71,27 @@ def test_the_network_given_is_scored_in_eval_mode_and_left_alone():
     with torch.no_grad():
         net[1].bias[0] = math.nan
     assert given_scores(net, x, Y, "categorical") is None
+
+
+def test_statistics_of_the_training_since_are_not_held_against_the_network_given():
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), torch.randn(300, 3)
+    for _ in range(60):
+        net(x)
+    y = net.eval()(x).argmax(1)
+    before = given_scores(net, x, y, "categorical")
+    assert start_scores(net, x, y, "categorical", 5 * x).nll.equal(before.nll)  # if it is lower
+    net[1].running_mean.add_(5.0)
+    worse, state = given_scores(net, x, y, "categorical"), net[1].running_mean.clone()
+    found = start_scores(net, x, y, "categorical", x)
+    assert found.nll.mean() < worse.nll.mean() - 0.1
+    assert found.nll.mean() == pytest.approx(before.nll.mean().item(), rel=0.01)
+    assert net[1].running_mean.equal(state)
+    net[1].running_var.fill_(-1.0)
+    again = start_scores(net, x, y, "categorical", x)
+    assert again.nll.mean() == pytest.approx(before.nll.mean().item(), rel=0.01)
+    net[0].weight.data.fill_(math.nan)
+    assert start_scores(net, x, y, "categorical", x) is None
 
 
 def made(nll, error=(0.0,)) -> Scores:

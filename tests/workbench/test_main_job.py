@@ -77,3 +77,14 @@ def test_methods_and_env(tmp_path):
     assert {"log-uniform", "gaussian"} <= {method["name"] for method in methods}
     bitsback(tmp_path, "methods")
     bitsback(tmp_path, "env")
+
+
+@pytest.mark.slow  # the main job as it is, in full: shorter ones did not notice when it got worse
+def test_the_main_job_ends_within_its_margins_in_few_bytes(tmp_path):
+    """Seed 3 ended beyond them, in 299 bytes, when a margin was less than one label."""
+    run = bitsback(tmp_path, "compress", "--seed", "3", "--threads", "1", "--json", "-")
+    result = json.loads(run.stdout)
+    assert result["compression"]["within_margin"] and "Not within" not in run.stderr
+    assert result["bytes"] < 250 and result["test_error"] < 4
+    biases = result["compression"]["items"]["biases"]
+    assert biases < 0.2 * result["bytes"]

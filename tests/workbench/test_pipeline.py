@@ -75,6 +75,8 @@ def test_a_kept_guide_compresses_to_the_same_file_without_training(tmp_path):
     Path(first["file"]).unlink()
     again = run(settings(tmp_path, method="gaussian", load_guide=pair, resume=None), QUIET)
     assert Path(again["file"]).read_bytes() == data and again["kl_bits"] > 1000
+    assert first["compression"]["rise_over_given"] is not None
+    assert again["compression"]["rise_over_given"] is again["compression"]["posterior_rise"] is None
     with pytest.raises(ValueError, match="holds a Gaussian"):
         run(settings(tmp_path, load_guide=pair), QUIET)
 
