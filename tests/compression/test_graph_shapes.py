@@ -134,7 +134,7 @@ EXAMPLES = [
     ("cdist", {"x1": zeros(2, 5, 3), "x2": zeros(1, 4, 3)}),
     ("linspace", {"start": 0.0, "end": 1.0, "steps": 7, "dtype": None}),
     ("eye", {"rows": 2, "columns": 3, "dtype": None}),
-    ("linalg_cross", {"input": zeros(2, 3), "other": zeros(3)}),
+    ("linalg_cross", {"input": zeros(2, 3), "other": zeros(1, 3)}),
     ("arange", {"start": 0.0, "end": 1.0, "step": 0.3, "dtype": None}),
     ("int_floordiv", {"left": 7, "right": 2}),
 ]  # fmt: skip

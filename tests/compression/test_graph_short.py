@@ -1,13 +1,16 @@
 """Traced reference networks are written as they were when they were sequences of layers."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from bitsback.compression import file
 from bitsback.compression.archive import Archive
 from bitsback.compression.architecture import Architecture, describe
 from bitsback.compression.graph_architecture import GraphArchitecture
+from bitsback.compression.select import Select
 from bitsback.compression.short_form import TABLE
-from bitsback.graph import GraphNetwork, trace
+from bitsback.graph import GraphNetwork, Node, Ref, trace
 from torch import nn
 
 from .samples import archive
@@ -25,7 +28,7 @@ def test_the_same_bytes(place, small):
     name, _, version = TABLE[place]
     net = (reduced(name, narrow=place == 4) if small else whole(place)).eval()
     source = archive(net, label=name)
-    graph = trace(net, inputs(name))
+    graph = traced(net, inputs(name))
     architecture = describe(graph, name)
     data = file.encode(Archive(architecture, source.tensors))
     assert data == file.encode(source) and data[3] == version
@@ -33,6 +36,31 @@ def test_the_same_bytes(place, small):
     assert isinstance(again, nn.Sequential)
     x = inputs(name)
     assert torch.allclose(again(x), filled(graph, again)(x), atol=1e-5)
+
+
+def traced(net: nn.Sequential, x: torch.Tensor) -> GraphNetwork:
+    """The network as a graph, a `pick` for each `Select`: traced without, then put in."""
+    layers, picked, before = {}, {}, None
+    for name, layer in net.named_children():
+        if isinstance(layer, Select):
+            before = name
+            continue
+        if before is not None:
+            picked[f"{name}.weight"] = (f"{before}.kept", net.get_submodule(before).kept)
+            layer, before = nn.Linear(len(picked[f"{name}.weight"][1]), layer.out_features), None
+        layers[name] = layer
+    wide = trace(nn.Sequential(OrderedDict(layers)).eval(), x)
+    graph, tensors = wide.graph, dict(net.named_parameters())
+    for node in list(graph.operators):
+        weight = node.arguments.get("weight")
+        if weight is not None and weight.node.name in picked:
+            name, tensors[name] = picked[weight.node.name]
+            mask = Node("parameter", name=name)
+            pick = Node("pick", {"input": node.arguments["input"], "kept": Ref(mask)})
+            node.arguments["input"] = Ref(pick)
+            at = graph.nodes.index(node)
+            graph.nodes[at:at] = [mask, pick]
+    return GraphNetwork(graph, tensors)
 
 
 def filled(graph: GraphNetwork, net: nn.Module) -> GraphNetwork:
