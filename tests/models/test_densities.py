@@ -1,6 +1,7 @@
 """Tables of the rate's prior: normalised, at their mode, and priced as an adaptive code."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,8 @@ from bitsback.models.densities import (
     MAGNITUDES,
     STIFFNESS,
     Densities,
-    _geometry,
-    degrees,
-    spread,
 )
+from bitsback.models.lending import Lending, shape_layout
 
 SHAPES = {(6, 2, 3, 3): 0, (7, 16): 0, (5, 12): 3, (4, 5): 5, (9,): 0}
 
@@ -33,8 +32,12 @@ def sample(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     return torch.from_numpy((there * size).reshape(shape)).double()
 
 
+def tables_of(levels: torch.Tensor, units: int = 0) -> Densities:
+    return Densities(levels, shape_layout(tuple(levels.shape), units))
+
+
 def fitted(levels: torch.Tensor, units: int, refreshes: int = 30) -> Densities:
-    tables = Densities(levels, units)
+    tables = tables_of(levels, units)
     for _ in range(refreshes):
         tables.refresh(levels)
     return tables
@@ -119,7 +122,7 @@ def test_removed_rows_and_columns_are_free():
     levels[~rows] = 0
     levels[:, ~columns] = 0
     part = fitted(levels[rows][:, columns], 5)
-    whole = Densities(levels, 8)
+    whole = tables_of(levels, 8)
     for _ in range(30):
         whole.refresh(levels, rows, columns)
     torch.testing.assert_close(whole.own_nats, part.own_nats)
@@ -134,32 +137,24 @@ def test_channels_close_up_around_removed_ones():
     levels = sample((10, 6, 3, 3), 2)
     channels = torch.tensor([True, False, True, False, False, True])
     levels[:, ~channels] = 0
-    part, whole = fitted(levels[:, channels], 0), Densities(levels, 0)
+    part, whole = fitted(levels[:, channels], 0), tables_of(levels)
     for _ in range(30):
         whole.refresh(levels, columns=channels.repeat_interleave(9))
     torch.testing.assert_close(whole.own_nats, part.own_nats)
     torch.testing.assert_close(whole.sides[:, :, channels], part.sides)
 
 
-def test_degrees_are_lent_to_channels_and_blocks():
-    degree = torch.tensor([0.5, -0.5, 1.0])
-    channels = spread(degree, torch.Size((4, 3, 2, 2)))
-    assert channels.tolist() == [0.5] * 4 + [-0.5] * 4 + [1.0] * 4
-    assert spread(degree, torch.Size((4, 6))).tolist() == [0.5, 0.5, -0.5, -0.5, 1.0, 1.0]
-    assert spread(degree, torch.Size((4, 1, 3, 3))) is None  # of groups: not the coder's
-    assert spread(degree, torch.Size((4, 7))) is None
-
-
 def test_columns_of_heavy_units_are_likelier():
     """Degrees by loops; a column's log odds move by 0.8 of its unit's."""
     before, levels = sample((4, 9), 3), torch.zeros(3, 4, dtype=torch.float64)
     alive = torch.tensor([True, True, False, True])
-    degree = degrees(before, alive)
+    layouts = {"a": shape_layout((4, 9)), "b": shape_layout((3, 4), 4, "a")}
+    degree = Lending(layouts).degree("b", {"a": before, "b": levels}, alive)
     counts = [2 + int((row != 0).sum()) for row in before]
     mean = sum(c for c, there in zip(counts, alive.tolist(), strict=True) if there) / 3
     expected = [math.log(c / mean) for c in counts]
     torch.testing.assert_close(degree, torch.tensor(expected, dtype=torch.float64))
-    plain, tables = Densities(levels, 4), Densities(levels, 4)
+    plain, tables = tables_of(levels, 4), tables_of(levels, 4)
     for _ in range(30):
         plain.refresh(levels)
         tables.refresh(levels, degree=degree)
@@ -184,7 +179,7 @@ def adaptive(symbols: list[int]) -> float:
 
 def test_magnitudes_cost_what_an_adaptive_code_charges():
     size = sample((4, 5)).abs().clamp(min=1).flatten()
-    tables = Densities(size, 0)
+    tables = tables_of(size)
     learning = tables._fit_magnitudes(size)
     price = tables.magnitude[size.long()].sum()
     unary = [[] for _ in range(15)]
@@ -198,7 +193,7 @@ def test_magnitudes_cost_what_an_adaptive_code_charges():
 def test_the_price_of_a_table_is_its_evidence():
     """With one table alone: -log of the integral over its entry, by the trapezoidal rule."""
     there = (torch.arange(200) % 5 == 0).double().reshape(1, -1)
-    tables, place = Densities(there, 0), {"common": torch.zeros(200, dtype=torch.int64)}
+    tables, place = tables_of(there), {"common": torch.zeros(200, dtype=torch.int64)}
     for _ in range(20):
         log_odds, spent = tables._fit(("common",), place, there, torch.ones_like(there))
     priced = torch.nn.functional.binary_cross_entropy_with_logits(
@@ -221,7 +216,8 @@ def test_the_price_of_a_table_is_its_evidence():
 )  # fmt: skip
 def test_columns_lie_as_in_the_coder(shape, units):
     columns = math.prod(shape[1:])
-    channels, lines = _geometry(shape, columns, units)
+    tables = tables_of(torch.zeros(shape), units)
+    channels, lines = tables.channels, tables.lines
     coder = flat_geometry(columns, units)
     if len(shape) > 2:
         coder = kernel_geometry(shape[1], shape[2:])
@@ -233,6 +229,20 @@ def test_columns_lie_as_in_the_coder(shape, units):
     width = coder.taps // lines
     above = coder.taps - 1 - width if lines > 1 else columns
     assert before[:2].tolist() == [coder.taps - 2 if width > 1 else columns, above]
+
+
+def test_swapped_tables_are_those_of_the_transposed_weight():
+    """A transposed convolution's second axis is its outputs."""
+    levels = sample((4, 6, 3, 3))
+    layout = shape_layout((6, 4, 3, 3))
+    plain = Densities(levels.transpose(0, 1).contiguous(), layout)
+    swapped = Densities(levels, replace(layout, swapped=True))
+    rows, columns = torch.arange(6) != 1, torch.arange(36) >= 9
+    for _ in range(10):
+        plain.refresh(levels.transpose(0, 1), rows, columns)
+        swapped.refresh(levels, rows, columns)
+    assert swapped.sides.equal(plain.sides.transpose(1, 2))
+    assert swapped.own_nats == plain.own_nats
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def with_noise_and_buffers() -> nn.Sequential:
 
 def pair(net: nn.Module | None = None, method: str = "log-uniform") -> tuple[nn.Module, nn.Module]:
     """Model and guide, from the same start at every call."""
-    return METHODS[method].pair(plain() if net is None else net, EXAMPLES)
+    return METHODS[method].pair(plain() if net is None else net, EXAMPLES, example=data()[0][:2])
 
 
 def state(model: nn.Module, guide: nn.Module) -> dict[str, Tensor]:

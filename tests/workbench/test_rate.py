@@ -35,7 +35,9 @@ QUIET = Console(quiet=True)
 
 def widths(model: nn.Module) -> tuple[int, ...]:
     """How many units of each weight are left."""
-    return tuple(int(units.sum()) for units in model.alive().values())
+    kept = {name: model.kept(name)[0] for name in model.weight_names}
+    weights = model.initial_weights()
+    return tuple(len(weights[k] if part is None else part) for k, part in kept.items())
 
 
 @pytest.mark.slow
