@@ -28,7 +28,7 @@ from .report import describe_result
 from .rewrites import rewrite
 from .scores import check_data, check_inputs
 from .search import CALIBRATION, Pruned, Trial
-from .settings import check_options, settings_for
+from .settings import MOST_EFFORT, check_options, settings_for
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 
@@ -76,6 +76,7 @@ def compress(
     training: Tensor | None = None,
     given: nn.Module | None = None,
     label: str | None = None,
+    effort: int = MOST_EFFORT,
     progress: Progress | None = None,
 ) -> Compressed:
     """Compress a trained network to a file's bytes. `net` is not changed.
@@ -105,13 +106,15 @@ def compress(
     :param given: the network before its posterior was trained, which the file is compared with
         beside the posterior means; default: `net` as it is passed, with BatchNorm statistics
         re-estimated if that lowers its NLL.
+    :param effort: how long the search may take, 1 to 9: 9 (default) tries every setting and
+        retrains for 2,500 updates a candidate; e tries fewer and retrains for e/9 of that.
     :param label: a short name of the network to keep in the file.
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
     :warns WorseNetwork: the posterior means are clearly worse than the network given, or the file
         predicts no better than a constant. The same sentences are the report's `warnings`.
     """
-    check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder)
+    check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder, effort)
     x, y = on_cpu(validation, "validation", net)
     check_tensors(net)
     check_data(x, y, likelihood)
@@ -128,7 +131,9 @@ def compress(
     if obstacle is not None:
         say(f"no graph, so units stay and the file needs the network's class: {obstacle}")
     check_head(means, x, likelihood)
-    trial = reference_of(means, posterior, x, y, likelihood, margin_nll, margin_error, training)
+    trial = reference_of(
+        means, posterior, x, y, likelihood, margin_nll, margin_error, training, effort
+    )
     if trial.batch_norm is not None:
         done = "re-estimated" if trial.recalibrates else "kept as trained: others were worse"
         say(f"BatchNorm statistics {done}, NLL {trial.batch_norm.nll:+.4f} if re-estimated")
@@ -141,7 +146,9 @@ def compress(
     kinds = _quantisers(quantiser, trial)
     prunings = _prunings(trial, posterior, threshold, prune, say)
     matched = trial.matching is not None
-    settings = [row for kind in kinds for row in settings_for(kind, clusters, exact, matched)]
+    settings = [
+        row for kind in kinds for row in settings_for(kind, clusters, exact, matched, effort)
+    ]
     found = tried(trial, prunings, settings, say)
     data, archive, chosen, small = smallest(trial, found, label, coder)
     if coder == "range":  # the published one is for comparison, and stays as published

@@ -25,6 +25,7 @@ POOL = 100_000  # mixtures, drawn once
 LARGEST = 2**25  # numbers of the reference's output on them that are kept
 MIXED = 0.5  # the largest share of the second input of a pair
 BATCH = 128
+LONGEST = 1_500  # updates that anybody asks for
 
 
 class Matching:
@@ -35,21 +36,27 @@ class Matching:
         mixed.
     :param likelihood: see `scores`.
     :param labels: the shape of labels, `(n, ...)`, which says where the outputs' classes are.
+    :param share: of the updates asked for, how many are made.
     """
 
     def __init__(
-        self, reference: nn.Module, inputs: Tensor, likelihood: str, labels: torch.Size = (0,)
-    ):
+        self, reference: nn.Module, inputs: Tensor, likelihood: str, labels: torch.Size = (0,),
+        share: float = 1.0,
+    ):  # fmt: skip
+        self._share = share
         self._inputs, self._likelihood, self._labels = inputs, likelihood, labels
         with torch.no_grad():
             outputs = reference(inputs[:1]).numel()
-        size = max(min(POOL, LARGEST // max(outputs, 1)), BATCH)
+        size = max(min(POOL, self._updates(LONGEST) * BATCH, LARGEST // max(outputs, 1)), BATCH)
         generator = torch.Generator().manual_seed(0)
         self._pairs = torch.randint(len(inputs), (2, size), generator=generator)
         self._shares = MIXED * torch.rand(size, generator=generator)
         with torch.no_grad():
             parts = [reference(self._mixtures(chosen)) for chosen in chunks(torch.arange(size))]
         self._targets = self._means(torch.cat(parts))
+
+    def _updates(self, steps: int) -> int:
+        return max(1, round(self._share * steps))
 
     def descend(
         self,
@@ -59,12 +66,14 @@ class Matching:
         steps: int,
         rate: float,
     ) -> None:
-        """Move `free` in place: Adam, its rate falling from `rate` to 0 in `steps` steps.
+        """Move `free` in place: Adam, its rate falling from `rate` to 0 in `steps` updates.
+
+        Or in the share of them that this object is for.
 
         :param net: the compressed network, in eval mode; not changed.
         :param tensors: its parameters by name, as functions of `free`; others stay as they are.
         """
-        optimizer = torch.optim.Adam(free, lr=rate)
+        optimizer, steps = torch.optim.Adam(free, lr=rate), self._updates(steps)
         generator = torch.Generator().manual_seed(0)
         order = torch.empty(0, dtype=torch.int64)
         for step in range(steps):

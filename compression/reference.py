@@ -10,6 +10,7 @@ from ..posterior import Posterior, WeightPosterior
 from .architecture import describe
 from .scores import check_inputs
 from .search import Trial
+from .settings import MOST_EFFORT
 from .weights import Weights, grid_of, usable_stddev
 
 
@@ -22,6 +23,7 @@ def reference_of(
     margin_nll: float,
     margin_error: float,
     training: Tensor | None,
+    effort: int = MOST_EFFORT,
 ) -> Trial:
     """The network of posterior means, and its weight tensors, ready for trials.
 
@@ -56,7 +58,7 @@ def reference_of(
         training = check_inputs(training, x)
     return Trial(
         means, architecture, weights, frozenset(exact), x, y, likelihood,
-        margin_nll, margin_error, training,
+        margin_nll, margin_error, training, effort=effort,
     )  # fmt: skip
 
 

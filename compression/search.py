@@ -31,7 +31,7 @@ from .scores import (
     scores,
     spread_of,
 )
-from .settings import Setting
+from .settings import MOST_EFFORT, Setting
 from .traced import EXAMPLES, agree
 from .uniform import on_step, rounded, uniform, unitwise
 from .weights import Weights
@@ -89,6 +89,7 @@ class Trial:
     margin_error: float
     training: Tensor | None
     own: frozenset[str] = frozenset()
+    effort: int = MOST_EFFORT
     reference: Scores = field(init=False)
     spread: float = field(init=False)
     matching: Matching | None = field(init=False, default=None)
@@ -103,7 +104,9 @@ class Trial:
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
         if self.training is not None:
-            self.matching = Matching(self.net, self.training, self.likelihood, self.y.shape)
+            self.matching = Matching(
+                self.net, self.training, self.likelihood, self.y.shape, self.effort / MOST_EFFORT
+            )
 
     def _choose_statistics(self, inputs: Tensor) -> None:
         """The reference with the BatchNorm statistics, as given or re-estimated, of lower NLL."""

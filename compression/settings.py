@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .masks import PRUNE
 
+MOST_EFFORT = 9  # every setting, every update
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 CLUSTERS = (64, 32, 16, 12, 8, 6, 4)  # of codebooks
 RATED_CLUSTERS = (12, 8, 6, 4)
@@ -32,9 +33,11 @@ class Setting:
 
 
 def settings_for(
-    quantiser: str, clusters: int | str, exact: bool, matched: bool
+    quantiser: str, clusters: int | str, exact: bool, matched: bool, effort: int = MOST_EFFORT
 ) -> list[list[Setting]]:
     """The candidates that a quantiser offers, in rows from fine to coarse.
+
+    :param effort: see `compress`; with less, every second to fifth candidate of a row.
 
     :param exact: no stddev is known at all, so that there is no measure to trade bits by.
     :param matched: there are training inputs to retrain on.
@@ -48,10 +51,12 @@ def settings_for(
     plain = [Setting(clusters=k) for k in CLUSTERS]
     if exact:
         return [plain]
+    stride = 1 + (MOST_EFFORT - effort) // 2
+    plain, rates = plain[::stride], RATES[::stride]
     starts = [(CLUSTERS[0], m) for m in RATED_STEPS] + [(k, None) for k in RATED_CLUSTERS]
     if matched:
         starts = [(k, None) for k in MATCHED_CLUSTERS]
-    return [plain, *([Setting("codebook", k, rate, m) for rate in RATES] for k, m in starts)]
+    return [plain, *([Setting("codebook", k, rate, m) for rate in rates] for k, m in starts)]
 
 
 def check_options(
@@ -62,6 +67,7 @@ def check_options(
     margin_nll: float,
     margin_error: float,
     coder: str,
+    effort: int,
 ) -> None:
     """Raise ValueError for options of `compress` that make no sense."""
     for option, value, known in (("quantiser", quantiser, QUANTISERS), ("prune", prune, PRUNE)):
@@ -74,6 +80,8 @@ def check_options(
         raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
     if quantiser == "stddev-units" and coder == "huffman":
         raise ValueError("the published coder has no steps of units: use coder='range'")
+    if type(effort) is not int or not 1 <= effort <= MOST_EFFORT:
+        raise ValueError(f"effort must be a whole number within 1..{MOST_EFFORT}, not {effort!r}")
     for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):
         if not margin >= 0:
             raise ValueError(f"{name} must be a number >= 0, not {margin!r}")

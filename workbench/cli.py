@@ -104,6 +104,10 @@ def compress(
     coder: Annotated[
         str, typer.Option(help="Entropy coder: range, or huffman (the published CSR format).")
     ] = "range",
+    effort: Annotated[
+        int | None,
+        typer.Option(help="How long the search for the file may take: 1 (quick) to 9 (default)."),
+    ] = None,
     beta: Annotated[
         float | None,
         typer.Option(help="rate: bits of labels that a bit of the weights costs; 1 is MDL."),
@@ -213,6 +217,7 @@ def compress(
         quantiser=quantiser,
         clusters=number_or_validation("--clusters", clusters, int),
         coder=coder,
+        effort=effort,
         beta=beta,
         target_bytes=target_bytes,
         target_error=target_error,

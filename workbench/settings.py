@@ -6,6 +6,7 @@ from pathlib import Path
 from .names import lookup
 
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
+MOST_EFFORT = 9
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
@@ -41,6 +42,7 @@ class Settings:
         in nats per example.
     :param margin_error: the same for the validation error, in percentage points.
     :param clusters: values in the codebook of a layer, or "validation".
+    :param effort: of the search for a file, 1 (quick) to 9 (default).
     :param compile: "yes", "no", or "auto": only where it pays.
     :param threads: torch's threads; None: one for a small network, else as many as torch takes.
     :param beta: of method rate: what a bit of the weights costs in bits of labels.
@@ -87,6 +89,7 @@ class Settings:
     quantiser: str | None = None
     clusters: int | str | None = None
     coder: str = "range"
+    effort: int | None = None
     beta: float | None = None
     target_bytes: int | None = None
     target_error: float | None = None
@@ -125,6 +128,7 @@ class Settings:
             ("--margin-nll", self.margin_nll, 0),
             ("--margin-error", self.margin_error, 0),
             ("--target-bytes", self.target_bytes, 1),
+            ("--effort", self.effort, 1),
             ("--clusters", None if isinstance(self.clusters, str) else self.clusters, 1),
         ):
             # "not >=" rather than "<", so that nan is refused too.
@@ -134,6 +138,7 @@ class Settings:
             ("--seed", self.seed, MAX_SEED),
             ("--threads", self.threads, MAX_THREADS),
             ("--clusters", self.clusters, MAX_CLUSTERS),
+            ("--effort", self.effort, MOST_EFFORT),
         ):
             if isinstance(value, int) and value > most:
                 raise ValueError(f"{option} {value}: must be at most {most}")

@@ -22,7 +22,15 @@ from .settings import Settings
 from .target import BopsTarget, Target, TargetBytes, TargetError
 from .trained import load_guide, load_weights, save_guide
 
-_COMPRESSION = ("threshold", "prune", "margin_nll", "margin_error", "quantiser", "clusters")
+_COMPRESSION = (
+    "threshold",
+    "prune",
+    "margin_nll",
+    "margin_error",
+    "quantiser",
+    "clusters",
+    "effort",
+)
 _STEP = {"auto": "auto", "yes": "compiled", "no": "eager"}
 
 
