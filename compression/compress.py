@@ -125,6 +125,7 @@ def compress(
     else:
         before = given_scores(given, x, y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))
+    origin = net.origin if isinstance(net, GraphNetwork) else None
     net, posterior = rewrite(net, posterior.cpu())
     check_posterior(posterior, net.state_dict())
     means, posterior, obstacle = as_graph(net, posterior, x)
@@ -155,7 +156,7 @@ def compress(
         data, archive = _shortest_order(trial, data, archive, small)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, small)
-    report = describe_result(trial, original, decoded, archive, data, chosen.pruned, before)
+    report = describe_result(trial, original, decoded, archive, data, chosen.pruned, before, origin)
     report["untraced"] = obstacle
     report["prune"], report["quantiser"] = prune, asdict(chosen.setting)
     report["latent_share"] = latent_share(net, posterior)

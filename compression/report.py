@@ -1,11 +1,13 @@
 """What a compression did, as plain numbers that JSON can hold."""
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from .architecture import Architecture
+from ..graph.ir import TensorType
+from .architecture import Architecture, TensorSpec
 from .archive import Archive, Quantised
 from .file import inspect
 from .scores import Scores, rise, scores
@@ -23,6 +25,7 @@ def describe_result(
     data: bytes,
     pruned: "Pruned",
     given: Scores | None,
+    origin: Sequence[TensorType] | None = None,
 ) -> dict:
     """The report on a compression.
 
@@ -30,6 +33,9 @@ def describe_result(
     NLL in nats, error in percentage points. What `verdict` finds is beside them. `within_margin` is
     false for a file that does not beat a constant. Weights are the entries of Linear and Conv
     kernels, counted as the original network has them, before any layer was replaced by others.
+
+    :param origin: the tensors of the network that was traced, whose float32 size the ratio is of;
+        None: those of `original`.
     """
     after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
     found = rise(after, before)
@@ -37,7 +43,7 @@ def describe_result(
     judged = verdict(after, before, given, trial.y, trial.likelihood, margins)
     file = inspect(data)
     layers = _layers(trial.architecture, archive, file["layers"])
-    float32_bytes = _float_bytes(original)
+    float32_bytes = _float_bytes(original.tensors() if origin is None else origin)
     total = sum(
         torch.Size(spec.shape).numel() for spec in original.tensors() if spec.role == "weight"
     )
@@ -79,10 +85,10 @@ def _statistics(trial: "Trial") -> dict | None:
     return {"re_estimated": trial.recalibrates, "rise": vars(trial.batch_norm)}
 
 
-def _float_bytes(architecture: Architecture) -> int:
-    """Bytes of the state_dict with its floating-point tensors in float32; tied ones once."""
+def _float_bytes(tensors: Iterable[TensorSpec | TensorType]) -> int:
+    """Bytes of a state_dict's tensors, tied ones once, with floating-point ones in float32."""
     size = 0
-    for spec in architecture.tensors():
+    for spec in tensors:
         dtype = getattr(torch, spec.dtype)
         count = torch.Size(spec.shape).numel()
         size += count * (4 if dtype.is_floating_point else dtype.itemsize)
