@@ -160,6 +160,30 @@ def _turn(axes: Axes, node: Node) -> None:
     axes.put(node, result)
 
 
+def _interleave(axes: Axes, node: Node) -> None:
+    """repeat_interleave: each position stands several times in a row."""
+    dim, source = node.arguments["dim"], list(axes.of(node.arguments["input"]))
+    if dim is None:
+        axes.give_up(node)
+        return
+    ids, times = ids_of(source[dim], axes.units), node.arguments["repeats"]
+    count = size_of(source[dim]) * times
+    source[dim] = free(count) if ids is None else tracked(np.repeat(ids, times))
+    axes.put(node, source)
+
+
+def _index(axes: Axes, node: Node) -> None:
+    """Axes that no index takes from go on as they are."""
+    source, refs = axes.of(node.arguments["input"]), node.arguments["indices"]
+    if any(axes.evaluation.is_bool(ref) for ref in refs):
+        axes.give_up(node)
+        return
+    for axis in source[: len(refs)]:
+        axes.freeze(axis)
+    rest, shape = source[len(refs) :], axes.shape(Ref(node))
+    axes.put(node, [*map(free, shape[: len(shape) - len(rest)]), *rest])
+
+
 def _repeat(axes: Axes, node: Node) -> None:
     source, repeats = axes.of(node.arguments["input"]), node.arguments["repeats"]
     source = [*[[]] * (len(repeats) - len(source)), *source]
@@ -202,5 +226,7 @@ MOVE_RULES: dict[str, Rule] = {
     "flip": _turn,
     "roll": _turn,
     "repeat": _repeat,
+    "repeat_interleave": _interleave,
+    "index": _index,
     "pick": _pick,
 }

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .contractions import contraction_of
 from .fact import Fact
 from .ir import Node, Ref
 from .operators import Family, window_axes
@@ -138,9 +137,9 @@ def _reduce(facts: Facts, node: Node) -> None:
         known = known.all(d, keepdim=True)
     if not node.arguments["keepdim"]:
         known = known.reshape([n for d, n in enumerate(known.shape) if d not in dims])
-    if node.operator not in ("mean", "amax", "amin"):  # these need no number of examples
-        if set(dims) & set(facts.evaluation.batch_axes(source)):
-            known = known & value.eq(0).all()
+    counted = node.operator not in ("mean", "amax", "amin")
+    if counted and set(dims) & set(facts.evaluation.batch_axes(source)):
+        known = known & value.eq(0).all()  # else it depends on the number of examples
     rest = [v for name, v in node.arguments.items() if name != "input"]
     facts.put(Ref(node), known, OPERATORS[node.operator].call(value, *rest))
 
@@ -175,7 +174,7 @@ def _pick(facts: Facts, node: Node) -> None:
 
 def _contract(facts: Facts, node: Node) -> None:
     """An output unit is a constant if it reads nothing but constants."""
-    contraction = contraction_of(facts, node)
+    contraction = facts.contraction(node)
     if contraction is None:
         return
     shape = facts.shape(Ref(node))

@@ -21,7 +21,7 @@ class Contraction:
 
     :param source: the value whose channels are read, along `input_axis`.
     :param matrix: which weights are not zero, bool, shape (outputs, inputs).
-    :param sums: the weights summed over kernel entries, float64, of the same shape.
+    :param sums: gives the weights summed over kernel entries, of the same shape.
     :param bias: float64, shape (outputs,).
     :param known: which inputs are constants, shape (inputs,), and `value` which.
     :param exact: inputs whose constant the outputs take in exactly (no padding in its way).
@@ -49,9 +49,10 @@ class Contraction:
     def added(self, inputs: Tensor) -> Tensor:
         """What constant inputs add to each output, float64, shape (outputs,)."""
         value = torch.where(inputs, self.value, 0).double()
-        if not value.any():
+        columns = value.ne(0)
+        if not columns.any():
             return torch.zeros_like(self.bias)
-        return self.sums() @ value
+        return self.sums()[:, columns].double() @ value[columns]
 
 
 def contraction_of(facts: Facts, node: Node) -> Contraction | None:
@@ -89,7 +90,7 @@ def _matrix(facts: Facts, node: Node) -> Contraction | None:
     known, value = _channel_facts(facts, source, -1)
     added = _bias(facts, bias, len(matrix))
     return Contraction(
-        node, source, -1, -1, matrix.ne(0), matrix.double, added, known, value,
+        node, source, -1, -1, matrix.ne(0), lambda: matrix, added, known, value,
         torch.ones_like(known),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +17,16 @@ from .table import OPERATORS
 # Examples in the run that shapes are read off. A prime number, so that a reshape that mixes the
 # batch with other axes is not taken for one that keeps it.
 BATCH = 5
+_SMALL, _SMALL_INPUT = 1 << 20, 10_000  # numbers in a network, and in one example
 _MORE = 7  # examples in a second run, to see which sizes depend on the batch
 
 
 class Evaluation:
     """One run of a network in eval mode.
 
-    Values that depend on the inputs are computed on torch's meta device, shapes only, so that
-    feature maps take neither time nor memory. All others are computed for good.
+    Values that depend on the inputs are of interest for their shapes only. In large networks they
+    are computed on torch's meta device, so that feature maps take neither time nor memory; in small
+    ones for good, which saves torch seconds of imports. All other values are computed for good.
 
     :param network: on any device; not changed.
     """
@@ -33,13 +36,19 @@ class Evaluation:
         self._static = static_nodes(self.graph)
         self._tensors = dict(parameters_of(network))
         self._device = next((t.device for t in self._tensors.values()), torch.device("cpu"))
+        device = self._device if self._is_small() else torch.device("meta")
         with torch.no_grad():
             try:
-                self._values = self._run("meta", BATCH, {})
-                self._more = self._run("meta", _MORE, self._values)
-            except (NotImplementedError, RuntimeError):  # an operator without a meta kernel
+                self._values = self._run(device, BATCH, {})
+                self._more = self._run(device, _MORE, self._values)
+            except (NotImplementedError, RuntimeError):  # no meta kernel, or no other batch
                 self._values = self._run(self._device, BATCH, {})
                 self._more = self._values
+
+    def _is_small(self) -> bool:
+        inputs = sum(math.prod(n or 1 for n in kind.shape) for kind in self.graph.inputs)
+        numbers = sum(tensor.numel() for tensor in self._tensors.values())
+        return inputs <= _SMALL_INPUT and numbers <= _SMALL
 
     def _run(
         self, device: torch.device | str, batch: int, static: Mapping[Node, Any]
@@ -62,6 +71,10 @@ class Evaluation:
         """The shape of a value at `BATCH` examples; () for a number."""
         value = self._value(ref)
         return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+    def is_bool(self, ref: Ref) -> bool:
+        """Whether a value is a tensor of flags."""
+        return self._value(ref).dtype == torch.bool
 
     def batch_axes(self, ref: Ref) -> list[int]:
         """The axes whose size depends on the number of examples."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import io
 import linecache
 import logging
 import warnings
@@ -35,10 +37,9 @@ def export(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
         with quiet(net):
             plain = torch.fx.symbolic_trace(net)
         return _exported(plain, args, kwargs, batch)
-    except Exception as second:
+    except Exception:
         raise Untraceable(
-            f"{type(net).__name__} cannot be traced{_where(net, first.__traceback__)}: "
-            f"torch.export says {_line(first)}; torch.fx says {_line(second)}"
+            f"{type(net).__name__} cannot be traced{_where(net, first)}: {_line(first)}"
         ) from None
 
 
@@ -94,10 +95,10 @@ def quiet(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No warnings, and nothing from torch's loggers."""
+    """No warnings, nothing from torch's loggers, and nothing that torch prints."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [(logger, logger.disabled) for logger in (*loggers, *_torch_loggers())]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             for logger, _ in levels:
@@ -158,22 +159,36 @@ def _plain(value: Any) -> Any:
 
 def _line(error: BaseException) -> str:
     """The first line of an error that says something."""
+    if "Constraints violated" in str(error):
+        return "the code works for one number of examples only"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
-def _where(net: nn.Module, trace: TracebackType | None) -> str:
+def _where(net: nn.Module, error: BaseException | None) -> str:
     """In which module, at which line of its code, an error was raised."""
-    names = {id(module): name for name, module in net.named_modules()}
+    # torch wraps modules while it traces; a wrapper shares the module's dictionary.
+    names = {id(module.__dict__): name for name, module in net.named_modules()}
+    found, seen = "", set()
+    while error is not None and id(error) not in seen and not found:
+        seen.add(id(error))
+        found = _frame_of(names, error.__traceback__)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _frame_of(names: dict[int, str], trace: TracebackType | None) -> str:
+    """The innermost module in a traceback, and its line."""
     found = ""
     while trace is not None:
         frame = trace.tb_frame
         owner = frame.f_locals.get("self")
-        if id(owner) in names and frame.f_globals.get("__name__") != nn.Module.__module__:
+        name = names.get(id(owner.__dict__)) if isinstance(owner, nn.Module) else None
+        if name is not None:
+            at = f"in module {name!r}" if name else "in its forward"
             code = linecache.getline(frame.f_code.co_filename, trace.tb_lineno).strip()
-            name = names[id(owner)]
-            at = f"module {name!r}" if name else "its forward"
-            found = f" ({at}: `{code[:100]}`)" if code else f" ({at})"
+            own = frame.f_globals.get("__name__") != nn.Module.__module__
+            found = f" {at}, at `{code[:100]}`" if code and own else f" {at}"
         trace = trace.tb_next
     return found

@@ -30,6 +30,19 @@ class Fact:
                 known, value = same.all(axis, keepdim=True), value.narrow(axis, 0, 1)
         return Fact(known, value)
 
+    def periodic(self, axis: int, times: int) -> Fact:
+        """Known where an axis holds the same constant in each of so many equal parts."""
+        known, value = torch.broadcast_tensors(self.known, self.value)
+        if known.shape[axis] == 1:
+            return Fact(known, value)
+        if known.shape[axis] % times:
+            return self.uniform((axis,))
+        parts = Fact(known.unflatten(axis, (times, -1)), value.unflatten(axis, (times, -1)))
+        parts = parts.uniform((axis,))
+        repeats = [times if d == axis else 1 for d in range(known.dim())]
+        known, value = (part.squeeze(axis).repeat(repeats) for part in (parts.known, parts.value))
+        return Fact(known, value)
+
     def along(self, axis: int, size: int) -> tuple[Tensor, Tensor]:
         """known and value by the positions of one axis, shape (size,): the same elsewhere."""
         rank = self.known.dim()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .constants import CONSTANT_RULES, CONSTANT_RULES_BY_FAMILY
 from .contractions import Contraction, contraction_of
-from .evaluate import Evaluation
+from .evaluate import BATCH, Evaluation
 from .fact import Fact
 from .ir import Node, Ref
 from .reads import READ_RULES, READ_RULES_BY_FAMILY, read_all
@@ -32,6 +32,7 @@ class Facts:
         self.graph = evaluation.graph
         self._facts: dict[Ref, Fact] = {}
         self._reads: dict[Ref, Tensor] = {}
+        self._contractions: dict[Node, Contraction | None] = {}
         with torch.no_grad():
             for node in self.graph.operators:
                 if not evaluation.is_static(Ref(node)):
@@ -82,10 +83,11 @@ class Facts:
         """Keep what is known of a value, if anything is."""
         if value.is_floating_point():
             known = known & value.isfinite()
+        for axis in self.evaluation.batch_axes(ref):  # it must hold for any number of examples
+            fact = Fact(known, value).periodic(axis, BATCH)
+            known, value = fact.known, fact.value
         if not known.any():
             return
-        fact = Fact(known, value).uniform(self.evaluation.batch_axes(ref))
-        known, value = fact.known, fact.value
         known, value = torch.broadcast_tensors(known, torch.where(known, value, 0))
         for axis in range(known.dim()):
             if known.shape[axis] > 1:
@@ -116,6 +118,12 @@ class Facts:
             if d != axis % read.dim():
                 read = read.any(d, keepdim=True)
         return read.reshape(-1).expand(size)
+
+    def contraction(self, node: Node) -> Contraction | None:
+        """The linear map of a node, if it is one; see `contraction_of`."""
+        if node not in self._contractions:
+            self._contractions[node] = contraction_of(self, node)
+        return self._contractions[node]
 
     def tensors(self, node: Node) -> list[Ref]:
         """What an operator takes, sizes left out."""

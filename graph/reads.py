@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contractions import contraction_of
 from .ir import Node, Ref
 from .operators import Family, window_axes
 from .recurrent import read_inputs
@@ -123,7 +122,7 @@ def _reads_picked(facts: Facts, node: Node) -> None:
 
 
 def _reads_contracted(facts: Facts, node: Node) -> None:
-    contraction = contraction_of(facts, node)
+    contraction = facts.contraction(node)
     if contraction is None:
         read_all(facts, node)
         return

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .axes import Axes
 from .evaluate import Evaluation
-from .facts import Contraction, Facts, contraction_of
+from .facts import Contraction, Facts
 from .ir import INPUT, PARAMETER, Graph, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .operators import Family
@@ -82,13 +82,14 @@ class Plan:
     def __init__(self, network: GraphNetwork, zeros_only: bool = False) -> None:
         evaluation = Evaluation(network)
         self.graph = network.graph
+        self._users = self.graph.users()
         self.axes = Axes(evaluation)
         self.facts = Facts(evaluation)
         self._ids = {ref: self.axes.ids(ref) for ref in self.axes.refs()}
         self._contractions = [
             found
             for node in self.graph.operators
-            if (found := contraction_of(self.facts, node)) is not None
+            if (found := self.facts.contraction(node)) is not None
         ]
         self.dead = self._find_dead(zeros_only)
 
@@ -96,12 +97,9 @@ class Plan:
         """For each axis of a value which positions stay, bool; None for all."""
         result: list[np.ndarray | None] = []
         for ids in self._ids[ref]:
-            stay = None if ids is None else ~self._is_dead(ids)
+            stay = None if ids is None else ~self.dead[ids]
             result.append(None if stay is None or stay.all() else stay)
         return result
-
-    def _is_dead(self, ids: np.ndarray) -> np.ndarray:
-        return self.dead[ids]
 
     def _find_dead(self, zeros_only: bool) -> np.ndarray:
         """Of each unit whether it goes, bool."""
@@ -138,9 +136,11 @@ class Plan:
         if "bias" not in OPERATORS[node.operator].vectors:
             return False
         bias, weight = node.arguments["bias"], node.arguments["weight"]
-        own = weight.node if bias is None else bias.node
-        users = [other for other in self.graph.operators if own in {r.node for r in other.refs()}]
-        return own.operator == PARAMETER and len(users) == 1
+        if bias is None:
+            return weight.node.operator == PARAMETER
+        is_output = bias in self.graph.output_refs()
+        is_own = bias.node.operator == PARAMETER and self._users[bias.node] == [node]
+        return is_own and not is_output
 
     def _veto_recurrent_inputs(self, dead: np.ndarray) -> None:
         """A recurrent layer takes in no constants but zeros."""
@@ -173,8 +173,9 @@ class Plan:
             if node.operator != INPUT:
                 resize(self, node, renamed[node])
         tensors, kept = {}, {}
+        nodes = {node.name: node for node in self.graph.parameters}
         for name, tensor in parameters_of(network):
-            node = next(n for n in self.graph.parameters if n.name == name)
+            node = nodes[name]
             parts = tuple(self.kept(Ref(node)))
             if any(part is not None for part in parts):
                 kept[name] = tuple(None if p is None else np.flatnonzero(p) for p in parts)
@@ -182,9 +183,8 @@ class Plan:
         for node, added in biases.items():
             _add_bias(self, node, renamed[node], added, graph, tensors)
         graph.prune()
-        units = int(
-            (self.dead & (self.axes.units.find(every := np.arange(len(self.dead))) == every)).sum()
-        )
+        every = np.arange(len(self.dead))
+        units = int((self.dead & (self.axes.units.find(every) == every)).sum())
         names = {node.name for node in graph.parameters}
         kept = {name: places for name, places in kept.items() if name in names}
         return Reduction(network.edited(graph, tensors), kept, units)
@@ -196,7 +196,7 @@ class Plan:
             ids = self._ids[contraction.source][contraction.input_axis]
             if ids is None or not self._can_take_bias(contraction.node):
                 continue
-            gone = torch.from_numpy(self._is_dead(ids)) & contraction.known & contraction.exact
+            gone = torch.from_numpy(self.dead[ids]) & contraction.known & contraction.exact
             if gone.any():
                 rows = self.facts.read_along(Ref(contraction.node), contraction.output_axis)
                 added = torch.where(rows, contraction.added(gone), 0)
@@ -236,7 +236,8 @@ def _add_bias(
         return
     old = tensors[bias.node.name]
     value = (old.detach().double() + added.to(old.device)).to(old.dtype)
-    tensors[bias.node.name] = nn.Parameter(value, old.requires_grad)
+    trained = isinstance(old, nn.Parameter)
+    tensors[bias.node.name] = nn.Parameter(value, old.requires_grad) if trained else value
 
 
 def bias_name(weight: str, taken: Mapping[str, Tensor]) -> str:

@@ -221,7 +221,7 @@ _row(190, "index_select", torch.index_select, "input dim:int index", _OTHER, "in
 _row(191, "gather", torch.gather, "input dim:int index", _OTHER, "gather.default", zero=True)
 _row(192, "tril", torch.tril, "input diagonal:int=0", _OTHER, "tril.default", zero=True)
 _row(193, "triu", torch.triu, "input diagonal:int=0", _OTHER, "triu.default", zero=True)
-_row(194, "repeat_interleave", torch.repeat_interleave, "input repeats:int dim:int?=None", _OTHER, "repeat_interleave.self_int", zero=True)
+_row(194, "repeat_interleave", torch.repeat_interleave, "input repeats:int dim:int?=None", _MOVE, "repeat_interleave.self_int", **_MOVES)
 _row(195, "index", calls.index, "input indices*", _OTHER, zero=True)
 _row(196, "topk", calls.topk, "input k:int dim:int=-1 largest:flag=True", _OTHER, "topk.default", results=2)
 _row(197, "max_along", calls.max_along, "input dim:int keepdim:flag=False", _OTHER, results=2)

@@ -291,7 +291,8 @@ class VGG(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
             nn.Conv2d(6, 10, 3, padding=1), nn.BatchNorm2d(10), nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         )  # fmt: skip
@@ -332,6 +333,129 @@ class Gated(nn.Module):
         return self.fc(x)
 
 
+class BiLSTM(nn.Module):
+    """Two bidirectional layers with dropout between them; the last states and all outputs count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(5, 6, 2, bidirectional=True, batch_first=True, dropout=0.1)
+        self.rnn = nn.RNN(12, 4, nonlinearity="relu", batch_first=True)
+        self.fc = nn.Linear(4 + 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, (h, _) = self.lstm(x)
+        _, last = self.rnn(y)
+        return self.fc(torch.cat([last[-1], h[-1]], 1))
+
+
+class Autoencoder(nn.Module):
+    """Transposed and grouped transposed convolutions, BatchNorm behind them, upsampling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(2, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU())
+        self.up = nn.ConvTranspose2d(6, 8, 2, 2, groups=2, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.mix = nn.Conv2d(8, 4, 3, padding=1, padding_mode="replicate")
+        self.out = nn.ConvTranspose2d(4, 2, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.elu(self.norm(self.up(self.down(x))))
+        return self.out(F.interpolate(torch.sigmoid(self.mix(y)), scale_factor=2))
+
+
+class Swin(nn.Module):
+    """Windows of patches, rolled and rolled back, with a bias of relative positions."""
+
+    def __init__(self, width: int = 8, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.patch = nn.Conv2d(3, width, 2, 2)
+        self.norm = nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.table = nn.Parameter(torch.randn(9, heads))
+        self.register_buffer("index", torch.randint(0, 9, (4, 4)))
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
+        self.fc = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).permute(0, 2, 3, 1)
+        b, h, w, c = x.shape
+        y = torch.roll(self.norm(x), (-1, -1), (1, 2))
+        y = y.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, c)
+        q, k, v = self.qkv(y).reshape(-1, 4, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        bias = self.table[self.index.view(-1)].view(4, 4, -1).permute(2, 0, 1)
+        y = (q @ k.transpose(-2, -1) * 0.5 + bias.unsqueeze(0)).softmax(-1) @ v
+        y = self.proj(y.transpose(1, 2).reshape(-1, 4, c))
+        y = y.view(-1, h // 2, w // 2, 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
+        x = x + self.scale * torch.roll(y, (1, 1), (1, 2))
+        return self.fc(x.mean((1, 2)))
+
+
+class Rotary(nn.Module):
+    """A decoder as in today's language models: rotary positions, grouped queries, gated MLP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(13, 16)
+        self.q, self.k = nn.Linear(16, 16, bias=False), nn.Linear(16, 8, bias=False)
+        self.v, self.o = nn.Linear(16, 8, bias=False), nn.Linear(16, 16, bias=False)
+        self.norms = nn.ModuleList(nn.RMSNorm(16) for _ in range(3))
+        self.gate, self.up = nn.Linear(16, 24, bias=False), nn.Linear(16, 24, bias=False)
+        self.down = nn.Linear(24, 16, bias=False)
+        angles = torch.arange(6)[:, None] / 10.0 ** (torch.arange(0, 4, 2) / 4)
+        self.register_buffer("cos", torch.cat([angles, angles], 1).cos(), persistent=False)
+        self.register_buffer("sin", torch.cat([angles, angles], 1).sin(), persistent=False)
+
+    def turn(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return x * self.cos + torch.cat([-second, first], -1) * self.sin
+
+    def forward(self, idx: Tensor) -> Tensor:
+        x = self.embed(idx)
+        b, t, _ = x.shape
+        y = self.norms[0](x)
+        q, k, v = (f(y).view(b, t, -1, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+        k, v = self.turn(k).repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+        y = F.scaled_dot_product_attention(self.turn(q), k, v, is_causal=True)
+        x = x + self.o(y.transpose(1, 2).reshape(b, t, -1))
+        y = self.norms[1](x)
+        x = x + self.down(F.silu(self.gate(y)) * self.up(y))
+        return self.norms[2](x) @ self.embed.weight.T
+
+
+class Seq2Seq(nn.Module):
+    """torch's own encoder and decoder, inputs by name, several outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Transformer(8, 2, 1, 1, 12, batch_first=True)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        mask = torch.triu(torch.ones(4, 4, dtype=torch.bool), 1)
+        y = self.net(source, target, tgt_mask=mask, tgt_is_causal=False)
+        return self.fc(y), F.normalize(y.mean(1), dim=-1)
+
+
+class Einsum(nn.Module):
+    """Attention by einsum, convolutions beside each other, a mixture of experts by one_hot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv1d(4, 6, 1), nn.Conv1d(4, 6, 3, padding=1)
+        self.experts = nn.ModuleList(nn.Linear(12, 10) for _ in range(2))
+        self.route = nn.Linear(12, 2)
+        self.fc = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.cat([F.relu(self.a(x)), F.relu(self.b(x))], 1)
+        score = torch.einsum("bct,bcs->bts", y, y).softmax(-1)
+        y = torch.einsum("bts,bcs->bct", score, y).mean(-1)
+        gate = F.one_hot(self.route(y).argmax(-1), 2).to(y.dtype)
+        return self.fc(sum(gate[:, i, None] * F.relu(e(y)) for i, e in enumerate(self.experts)))
+
+
 def _lenet() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.MaxPool2d(2), nn.Conv2d(6, 9, 5), nn.MaxPool2d(2), nn.Flatten(),
@@ -367,6 +491,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "signal": (Dilated, lambda: torch.randn(4, 2, 12)),
     "conv3d": (Conv3d, lambda: torch.randn(4, 1, 6, 6, 6)),
     "gated": (Gated, lambda: torch.randn(4, 10)),
+    "bilstm": (BiLSTM, lambda: torch.randn(4, 6, 5)),
+    "autoencoder": (Autoencoder, lambda: torch.randn(4, 2, 8, 8)),
+    "swin": (Swin, _images(3, 8)),
+    "rotary": (Rotary, lambda: torch.randint(0, 13, (4, 6))),
+    "seq2seq": (Seq2Seq, lambda: {"source": torch.randn(4, 5, 8), "target": torch.randn(4, 4, 8)}),
+    "einsum": (Einsum, lambda: torch.randn(4, 4, 7)),
 }
 
 
@@ -382,7 +512,3 @@ def make(name: str, seed: int = 0) -> tuple[nn.Module, Any]:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.3)
     return net.eval(), inputs()
-
-
-def call(net: nn.Module, x: Any) -> Any:
-    return net(*x) if isinstance(x, tuple) else net(x)

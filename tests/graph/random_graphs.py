@@ -92,7 +92,7 @@ def value_size(shape: tuple[int, ...]) -> int:
     return size
 
 
-# --- Images: (batch, channels, height, width) --------------------------------------------------------
+# --- Images: (batch, channels, height, width) ------------------------------------------------------
 def conv(b: Builder, x: Ref) -> Ref:
     channels = b.shape(x)[1]
     groups = (1, 1, 2)[b.pick(3)] if channels % 2 == 0 else 1
@@ -228,7 +228,7 @@ IMAGE_LAYERS = (conv, conv, depthwise, transposed, norm, activation, activation,
 IMAGE_LAYERS += (squeeze_excite, shuffle, cut)
 
 
-# --- Vectors and tokens ------------------------------------------------------------------------------
+# --- Vectors and tokens ----------------------------------------------------------------------------
 def linear(b: Builder, x: Ref) -> Ref:
     out = 2 * (1 + b.pick(4))
     size = b.shape(x)[-1]
@@ -325,10 +325,7 @@ def image_network(b: Builder, depth: int) -> GraphNetwork:
         layer = b.pick(len(IMAGE_LAYERS) + 4)
         x = IMAGE_LAYERS[layer](b, x) if layer < len(IMAGE_LAYERS) else same_as(b, x, seen)
         seen.append(x)
-    if b.pick(2):
-        x = b.add("mean", input=x, dim=(2, 3))
-    else:
-        x = b.add("flatten", input=x)
+    x = b.add("mean", input=x, dim=(2, 3)) if b.pick(2) else b.add("flatten", input=x)
     return _head(b, x, seen)
 
 
