@@ -1,8 +1,8 @@
 """The operators of a graph as a stream of symbols, each where it is the usual one next to nothing.
 
 `GraphCoder` writes a `Described` network, or reads one: the same code does both, so that they
-agree. While it runs it works out the shape of every value (`graph_shapes`), which says what the next
-parameter can look like and refuses graphs that cannot be computed.
+agree. While it runs it works out the shape of every value (`graph_shapes`). The shapes say what the
+next parameter can look like, and graphs that cannot be computed are refused.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from .graph_shape_rules import (
     is_shape,
     need,
     need_vector,
+    resized,
 )
 
 
