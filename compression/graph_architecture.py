@@ -190,7 +190,9 @@ def _code_names(symbols: Symbols, source: Described | None, found: Described) ->
         alias, name = aliases[place] if aliases else ("", "")
         at = symbols.number(own.index(name) if name else 0, max(len(own) - 1, 0), ["alias of"])
         entry = found.entries[at]
-        alias = names.code(alias, Entry(entry.shape, entry.dtype, entry.role, entry.trains, entry.node))
+        alias = names.code(
+            alias, Entry(entry.shape, entry.dtype, entry.role, entry.trains, entry.node)
+        )
         if alias in found.graph.aliases:
             raise ValueError(f"{alias!r} is said twice to be the same as another")
         found.graph.aliases[alias] = own[at]
@@ -236,7 +238,9 @@ def _described(network: GraphNetwork, label: str | None) -> Described:
         tensor = tensors[node.name]
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in STORED or dtype not in DTYPES:
-            raise ValueError(f"{node.name!r} is {dtype}; a file holds tensors of {', '.join(STORED)}")
+            raise ValueError(
+                f"{node.name!r} is {dtype}; a file holds tensors of {', '.join(STORED)}"
+            )
         reader, argument = readers.get(node, (None, ("", 0)))
         trains = isinstance(tensor, nn.Parameter)
         shape = tuple(tensor.shape)

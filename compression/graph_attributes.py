@@ -162,5 +162,3 @@ def _number(value: Any) -> int:
 
 def _refuse(value: Any) -> Any:
     raise ValueError(f"a file cannot hold the attribute {value!r}")
-
-

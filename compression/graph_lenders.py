@@ -54,7 +54,9 @@ def code_lenders(symbols: Symbols, described: Described) -> list[Lenders]:
     return found
 
 
-def _listed(symbols: Symbols, given: tuple[int, ...], weights: int, operator: str) -> tuple[int, ...]:
+def _listed(
+    symbols: Symbols, given: tuple[int, ...], weights: int, operator: str
+) -> tuple[int, ...]:
     if not weights:
         raise ValueError("there is no weight to lend")
     count = symbols.number(len(given) - 1, MAX_LENDERS - 1, ["lenders", ("lenders", operator)]) + 1
@@ -148,7 +150,9 @@ class LendingModel(Model):
             return super().tensor(shape, role, tensor)
         entry = self._borrow()
         coded = (
-            self._swapped(shape, tensor) if entry.is_swapped else super().tensor(shape, role, tensor)
+            self._swapped(shape, tensor)
+            if entry.is_swapped
+            else super().tensor(shape, role, tensor)
         )
         self._lent.append(self._units)
         return coded

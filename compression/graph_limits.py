@@ -57,13 +57,19 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "windows.size": (1, MAX_INT), "windows.step": (1, MAX_INT), "slice_scatter.step": (1, MAX_INT),
     "fold.stride": (1, _WINDOW),
     "interpolation_mode": (0, 2), "padding_mode": (0, 2),
-    "num_classes": (1, MAX_INT), "steps": (0, MAX_INT), "rows": (0, MAX_INT), "columns": (0, MAX_INT),
+    "num_classes": (1, MAX_INT), "steps": (0, MAX_INT),
+    "rows": (0, MAX_INT), "columns": (0, MAX_INT),
 }  # fmt: skip
 #: The words of each text; None: any text of up to `MAX_TEXT` bytes, which the operator checks.
 _WORDS: dict[str, tuple[str, ...] | None] = {
     "gelu.approximate": ("none", "tanh"),
     "interpolate.mode": (
-        "nearest", "linear", "bilinear", "bicubic", "trilinear", "area",
+        "nearest",
+        "linear",
+        "bilinear",
+        "bicubic",
+        "trilinear",
+        "area",
         "nearest-exact",
     ),
     "pad.mode": ("constant", "reflect", "replicate", "circular"),

@@ -63,7 +63,9 @@ class Names:
             ("shared", len(before), end), ("shared", len(before), before[-2:], operator),
         ]  # fmt: skip
         shared = s.number(shared, len(before), where)
-        more = s.number(max(len(path) - shared, 0), MAX_PARTS, [("more", shared, *w[1:]) for w in where])
+        more = s.number(
+            max(len(path) - shared, 0), MAX_PARTS, [("more", shared, *w[1:]) for w in where]
+        )
         found = list(before[:shared])
         for place in range(more):
             part = path[shared + place] if shared + place < len(path) else ""
@@ -83,7 +85,12 @@ class Names:
                 return following
         word, number = _split(part)
         up = _split(above[-1])[0] if above else ""
-        contexts = ["part", ("part", len(above), up), ("part", up, end), ("part", up, before[-2:], operator)]
+        contexts = [
+            "part",
+            ("part", len(above), up),
+            ("part", up, end),
+            ("part", up, before[-2:], operator),
+        ]
         word = s.word(word, MAX_NAME, contexts)
         contexts = ["digits", ("digits", word), ("digits", word, up, end)]
         number = s.number(0 if number is None else number + 1, MAX_NUMBER, contexts)

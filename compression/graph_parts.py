@@ -143,5 +143,3 @@ def usual_leaf(reader: Node | None, argument: tuple[str, int]) -> str:
         ending = "_reverse" if place // each % directions else ""
         return f"{stem}_l{place // each // directions}{ending}"
     return name if name in (*row.weights, *row.vectors, "kept") and not place else ""
-
-

@@ -1,8 +1,8 @@
 """The operators of a graph as a stream of symbols, each where it is the usual one next to nothing.
 
-`GraphCoder` writes a `Described` network, or reads one: the same code does both, so that they agree.
-While it runs it works out the shape of every value (`graph_shapes`), which says what the next
-parameter can look like and refuses graphs that cannot be computed.
+`GraphCoder` writes a `Described` network, or reads one: the same code does both, so that they
+agree. While it runs it works out the shape of every value (`graph_shapes`). The shapes say what the
+next parameter can look like, and graphs that cannot be computed are refused.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from ..graph.ir import INPUT, PARAMETER, Fixed, Graph, Node, Ref, TensorType
+from ..graph.ir import INPUT, Fixed, Graph, Node, Ref, TensorType
 from ..graph.operators import Argument, Operator
 from ..graph.table import BY_NUMBER, OPERATORS
 from .errors import CorruptFile
-from .graph_attributes import Attributes
 from .graph_limits import (
     DTYPES,
     MAX_DEPTH,
@@ -23,24 +22,18 @@ from .graph_limits import (
     MAX_ITEMS,
     MAX_LEAVES,
     MAX_NAME,
-    MAX_NODES,
-    MAX_PARAMETERS,
     MAX_OPERATORS,
-    MAX_VALUES,
     check_ints,
 )
-from .graph_parts import Described, Entry, coding_order, expected_shape
+from .graph_parameters import GraphParameters
+from .graph_parts import Described, coding_order
 from .graph_shapes import BATCH, MAX_DIMS, MAX_ELEMENTS, MAX_WORK, result_of
 from .graph_symbols import Symbols
-from .nodes import DTYPES as STORED
-from .nodes import FLOATS, ROLES
 
-_LAST, _NEW, _NEXT, _UNREAD, _BACK, _NONE, _NUMBER, _OLD = range(8)
 _LEAF, _FIXED, _TUPLE, _LIST, _DICT = range(5)
-_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "int16": 2}
 
 
-class GraphCoder:
+class GraphCoder(GraphParameters):
     """Codes one graph: inputs, operators with their parameters, outputs.
 
     :param symbols: where it is written to, or read from.
@@ -48,21 +41,9 @@ class GraphCoder:
     """
 
     def __init__(self, symbols: Symbols, source: Described | None = None) -> None:
-        self._symbols = symbols
-        self._source = source
-        self._given = {e.node: e for e in source.entries} if source else {}
-        self._new: dict[Node, Node] = {}  # the nodes of the source, and those here
-        self.nodes: list[Node] = []
-        self.entries: list[Entry] = []
-        self.picked: dict[Node, int] = {}
-        self._shapes: dict[Ref, Any] = {}
-        self._values: list[Ref] = []  # all but parameters
-        self._unread: dict[Ref, None] = {}
-        self._history: list[int] = [0, 0, 0, 0]  # numbers of the last operators
-        self._attributes = Attributes(symbols, self._number_ref)
-        self._work = self._bytes = 0
-        self._rows = 0  # of the last matrix or kernel
-        self._outputs = 64
+        super().__init__(symbols, source)
+        self._work = 0  # multiply-adds
+        self._leaves = 0  # of the signature and the outputs
 
     def run(self) -> Described:
         """The network that was written or read, its nodes new.
@@ -86,8 +67,6 @@ class GraphCoder:
         _check_signature(signature, len(inputs))
         graph = Graph(self.nodes, inputs, signature, outputs)
         return Described(graph, self.entries, self.picked)
-
-    # --- Inputs and outputs -------------------------------------------------------------------------
 
     def _inputs(self, old: Graph | None) -> tuple[TensorType, ...]:
         given = old.inputs if old else ()
@@ -142,9 +121,7 @@ class GraphCoder:
         found, names = [], []
         for place in range(count):
             if kind == _DICT:
-                names.append(
-                    self._symbols.word(keys[place] if keys else "", MAX_NAME, ["key"])
-                )
+                names.append(self._symbols.word(keys[place] if keys else "", MAX_NAME, ["key"]))
             found.append(self._nest(parts[place] if parts else None, leaf, depth + 1))
         if kind == _DICT:
             if len(set(names)) < count:
@@ -157,22 +134,22 @@ class GraphCoder:
         which = s.choice(0 if value is None else 1 if isinstance(value, str) else 2, 3, ["fixed"])
         if which == 0:
             return None
-        return s.word(value or "", MAX_NAME, ["key"]) if which == 1 else s.real(value or 0, ["fixed"])
+        return (
+            s.word(value or "", MAX_NAME, ["key"]) if which == 1 else s.real(value or 0, ["fixed"])
+        )
 
     def _input_number(self, value: int | None) -> int:
-        self._count_output()
+        self._count_leaf()
         return self._symbols.number(value or 0, MAX_INPUTS, ["input number"])
 
     def _output(self, ref: Ref | None) -> Ref:
-        self._count_output()
+        self._count_leaf()
         return self._ref(ref, None, Argument("output", "tensor"), 0, {}, ())
 
-    def _count_output(self) -> None:
-        self._outputs += 1
-        if self._outputs > MAX_LEAVES:
+    def _count_leaf(self) -> None:
+        self._leaves += 1
+        if self._leaves > MAX_LEAVES:
             raise ValueError(f"a network with more than {MAX_LEAVES} inputs and outputs")
-
-    # --- Operators ----------------------------------------------------------------------------------
 
     def _operator(self, node: Node | None) -> Operator | None:
         """The row of the next operator; None behind the last one."""
@@ -235,7 +212,9 @@ class GraphCoder:
             value = self._ref(given, node, argument, 0, known, kinds)
             return value, (*kinds, self._kind)
         where = (row.number, argument.name)
-        count = self._symbols.number(len(given or ()), MAX_ITEMS, [where, (*where, self._history[-2])])
+        count = self._symbols.number(
+            len(given or ()), MAX_ITEMS, [where, (*where, self._history[-2])]
+        )
         values: list[Any] = []
         for place in range(count):
             known[argument.name] = tuple(self._known(v) for v in values)
@@ -245,205 +224,20 @@ class GraphCoder:
             kinds = (*kinds[-2:], self._kind)
         return tuple(values), kinds
 
-    def _known(self, value: Any) -> Any:
-        """What is known of an argument: the shape of a value, the parts of a tuple."""
-        if isinstance(value, tuple):
-            return tuple(self._known(part) for part in value)
-        return self._shapes[value] if isinstance(value, Ref) else value
-
-    # --- References ---------------------------------------------------------------------------------
-
-    def _ref(
-        self, given: Any, node: Node | None, argument: Argument, place: int, known: dict, kinds: tuple
-    ) -> Any:
-        s, where = self._symbols, (node.operator if node else "", argument.name, min(place, 4))
-        ref = Ref(self._new.get(given.node, given.node), given.index) if isinstance(given, Ref) else given
-        contexts = [where, (where, self._history[-2]), (where, kinds), (where, *self._history[-4:])]
-        contexts.append((where, kinds, len(self._unread)))
-        kind = self._kind = s.choice(self._kind_of(ref), 8, contexts)
-        if kind == _NONE:
-            return None
-        if kind == _NUMBER:
-            return s.real(given if given is not None else 0, [where])
-        if kind == _NEW:
-            return self._parameter(given, node, argument, place, known, where)
-        if kind == _OLD:
-            most = len(self.entries) - 1
-            at = self.entries.index(next(e for e in self.entries if e.node is ref.node)) if given else 0
-            back = s.number(most - at, _some(most), [where, (where, most)])
-            return Ref(self.entries[most - back].node)
-        found = self._found(kind, ref, where)
-        if argument.is_tensor and not isinstance(self._shapes[found], tuple):
-            raise ValueError(f"{argument.name} must be a tensor, not a size")
-        self._unread.pop(found, None)
-        self._before = found
-        return found
-
-    def _kind_of(self, ref: Any) -> int:
-        if ref is None:
-            return _NONE
-        if not isinstance(ref, Ref):
-            return _NUMBER
-        if ref.node.operator == PARAMETER:
-            return _NEW if ref.node in self._given else _OLD
-        if ref == self._last():
-            return _LAST
-        if self._before is not None and ref == Ref(self._before.node, self._before.index + 1):
-            return _NEXT
-        return _UNREAD if ref in self._unread else _BACK
-
-    _before: Ref | None = None
-    _kind = _LAST
-
-    def _last(self) -> Ref | None:
-        return Ref(self._values[-1].node) if self._values else None
-
-    def _found(self, kind: int, ref: Any, where: tuple) -> Ref:
-        """The value that a reference of a kind stands for."""
-        s = self._symbols
-        if kind == _LAST:
-            found = self._last()
-        elif kind == _NEXT:
-            found = Ref(self._before.node, self._before.index + 1) if self._before else None
-        elif kind == _UNREAD:
-            unread = list(self._unread)
-            at = unread.index(ref) if ref in self._unread else 0
-            at = s.number(at, _some(len(unread) - 1), [where, (where, len(unread))])
-            found = unread[at]
-        else:
-            most = len(self._values) - 1
-            at = most - self._values.index(ref) if ref in self._shapes else 0
-            at = s.number(at, _some(most), ["back", where, (where, *self._history[-3:])])
-            found = self._values[most - at]
-        if found not in self._shapes:
-            raise ValueError("a value that is not there")
-        return found
-
-    def _number_ref(self, given: Any, where: str) -> Ref:
-        """A reference to a size."""
-        found = self._ref(given, None, Argument(where, "int"), 0, {}, ())
-        if not isinstance(found, Ref) or not isinstance(self._shapes[found], int):
-            raise ValueError(f"{where} must be a size, not a tensor")
-        return found
-
-    # --- Parameters ---------------------------------------------------------------------------------
-
-    def _parameter(
-        self, given: Ref | None, node: Node | None, argument: Argument, place: int, known: dict, where: Any
-    ) -> Ref:
-        s = self._symbols
-        old = self._given.pop(given.node) if given else None
-        row = OPERATORS[node.operator] if node else None
-        expected = expected_shape(row, argument.name, place, known) if row else None
-        like = next((v for v in known.values() if isinstance(v, tuple) and _is_sizes(v)), ())
-        shape = self._shape(old.shape if old else (), expected, like, where)
-        last = self.entries[-1].dtype if self.entries else "float32"
-        code = s.choice(DTYPES.index(old.dtype) if old else 0, 16, [("dtype", last), (where, last)])
-        dtype = DTYPES[code] if code < len(DTYPES) else ""
-        wide = sum(n > 1 for n in shape) > 1
-        known_role = ROLES.index(old.role) if old else 0
-        role = ROLES[s.choice(known_role, 4, [("role", wide, code), (where, code)])]
-        trains = s.flag(old.trains if old else False, [("trains", role), where])
-        fits = {"raw": dtype in STORED, "mask": dtype == "bool"}.get(role, dtype in FLOATS)
-        if not fits or (trains and dtype not in FLOATS):
-            raise ValueError(f"a {role} of dtype {dtype or code}")
-        self._bytes += prod(shape) * _BYTES.get(dtype, 1)
-        if self._bytes > MAX_PARAMETERS:
-            raise ValueError("its parameters take too many bytes")
-        made = self._add(Node(PARAMETER, name=old.node.name if old else ""))
-        if old:
-            self._new[old.node] = made
-        self._shapes[Ref(made)] = shape
-        self.entries.append(
-            Entry(shape, dtype, role, trains, made, node, (argument.name, place))
-        )
-        self._rows = shape[0] if len(shape) > 1 else self._rows
-        return Ref(made)
-
-    def _shape(self, given: tuple, expected: Any, like: tuple, where: Any) -> tuple[int, ...]:
-        s = self._symbols
-        if expected is not None and s.flag(_fits(given, expected), [("as expected",), where]):
-            shape: list[int] = []
-            for axis, size in enumerate(expected):
-                if size is None:
-                    here = given[axis] if given else 0
-                    size = self._size(here, self._guesses(axis, shape, expected), [(where, axis)])
-                shape.append(size)
-            return tuple(shape)
-        rank = s.number(len(given), MAX_DIMS, [("rank", where), ("rank", where, len(like))])
-        given = given or (0,) * rank
-        guess = (1,) * max(rank - len(like), 0) + tuple(like)[max(len(like) - rank, 0) :]
-        return tuple(
-            self._size(given[a], [guess[a], 1], [("axis", rank, a), (where, rank, a)]) for a in range(rank)
-        )
-
-    def _guesses(self, axis: int, shape: list[int], expected: tuple) -> list[int]:
-        """What a size of a new parameter may well be."""
-        if axis > 1 and len(expected) > 3:
-            return [shape[-1]] if axis > 2 else []
-        other = expected[1 - axis] if len(expected) > 1 and axis < 2 else 0
-        return [other or 0, self._rows]
-
-    def _size(self, value: int, guesses: list[int], contexts: list) -> int:
-        """A size that may be one of a few guesses."""
-        at = guesses.index(value) if value in guesses else len(guesses)
-        at = self._symbols.choice(at, len(guesses) + 1, [("guess", len(guesses)), *contexts]) if guesses else 0
-        if at < len(guesses):
-            return guesses[at]
-        limit = MAX_ELEMENTS - 1
-        return self._symbols.number(value, limit, ["size", *contexts, (*contexts, tuple(guesses))])
-
-    # --- Nodes --------------------------------------------------------------------------------------
-
-    def _add(self, node: Node) -> Node:
-        if len(self.nodes) == MAX_NODES:
-            raise ValueError(f"the graph has more than {MAX_NODES} nodes")
-        self.nodes.append(node)
-        return node
-
-    def _put(self, node: Node, result: Any) -> None:
-        """Note a node's results."""
-        row = OPERATORS.get(node.operator)
-        results = result if isinstance(result, list) else [result]
-        if row is not None and row.results and row.results != len(results):
-            raise ValueError(f"operator {row.name} has {len(results)} results")
-        if len(self._values) + len(results) > MAX_VALUES:
-            raise ValueError(f"the graph has more than {MAX_VALUES} values")
-        for index, shape in enumerate(results):
-            ref = Ref(node, index)
-            self._shapes[ref] = shape
-            self._values.append(ref)
-            self._unread[ref] = None
-
-
-def _some(limit: int) -> int:
-    """A limit that is not negative; there is nothing to refer to otherwise."""
-    if limit < 0:
-        raise ValueError("a reference to nothing")
-    return limit
-
-
-def _is_sizes(value: tuple) -> bool:
-    return all(isinstance(part, int) for part in value)
-
-
-def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(expected) and all(
-        e is None or e == n for n, e in zip(shape, expected, strict=True)
-    )
-
 
 def _check_signature(signature: tuple, count: int) -> None:
     """Raise ValueError unless a signature passes each input once."""
     found: list[int] = []
 
     def collect(value: Any) -> None:
-        if isinstance(value, int) and not isinstance(value, bool):
+        if type(value) is int:
             found.append(value)
-        for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-            collect(part)
+        elif isinstance(value, dict | list | tuple):
+            for part in value.values() if isinstance(value, dict) else value:
+                collect(part)
 
     collect(signature)
     positional, named = signature
-    if sorted(found) != list(range(count)) or type(positional) is not tuple or type(named) is not dict:
+    passed = type(positional) is tuple and type(named) is dict
+    if not passed or sorted(found) != list(range(count)):
         raise ValueError("its inputs are not passed one by one")

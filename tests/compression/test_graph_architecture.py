@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression import codec, file, graph_architecture
-from bitsback.compression.archive import Archive, Quantised
 from bitsback.compression.architecture import describe
+from bitsback.compression.archive import Archive, Quantised
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.graph_architecture import GraphArchitecture, write
 from bitsback.graph import GraphNetwork, Ref, trace
@@ -96,7 +96,10 @@ def test_in_a_fresh_process(tmp_path):
             expected[name] = (x, net.state_dict(), call(net, x))
     torch.save(expected, tmp_path / "expected.pt")
     run = subprocess.run(
-        [sys.executable, "-P", "-c", IN_A_FRESH_PROCESS], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-P", "-c", IN_A_FRESH_PROCESS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr
 
@@ -150,7 +153,12 @@ def test_bytes_of_resnets(blocks, most):
 def test_bytes_of_a_network_that_version_1_describes():
     """Its graph and names take fewer bytes than its layers did."""
     net = nn.Sequential(
-        nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
+        nn.Flatten(),
+        nn.Linear(784, 300),
+        nn.ReLU(),
+        nn.Linear(300, 100),
+        nn.ReLU(),
+        nn.Linear(100, 10),
     )
     graph = trace(net, torch.randn(2, 784))
     for label in (None, "lenet-300-100"):
@@ -169,7 +177,9 @@ def test_ties_are_kept():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_dtypes_are_kept(dtype):
-    net = trace(nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2)).to(dtype), torch.zeros(2, 5, dtype=dtype))
+    net = trace(
+        nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2)).to(dtype), torch.zeros(2, 5, dtype=dtype)
+    )
     again = file.network(file.decode(file.encode(archive(net))))
     assert all(t.dtype == dtype for t in again.state_dict().values())
     assert again.graph.inputs == net.graph.inputs
@@ -212,7 +222,7 @@ def test_masks_are_kept_and_checked():
     assert file.network(again)(torch.ones(1, 5)).shape == (1, 2)
     assert np.array_equal(again.tensors["choice.kept"], [True, False, True, True, False])
     tensors = dict(source.tensors) | {"choice.kept": np.array([True, False, True, False, False])}
-    with pytest.raises(CorruptFile, match="'choice.kept' in the file does not keep 3"):
+    with pytest.raises(CorruptFile, match=r"'choice.kept' in the file does not keep 3"):
         file.decode(file.encode(Archive(source.architecture, tensors)))
 
 
@@ -235,7 +245,7 @@ def test_names_of_attributes_are_refused(name, monkeypatch):
     net = linear("weight")
     source = describe(net).described
     source.graph.parameters[0].name = name
-    with pytest.raises(ValueError, match="name|text"):
+    with pytest.raises(ValueError, match=r"name|text"):
         write(source)
     with monkeypatch.context() as m:
         m.setattr(graph_architecture, "check_names", lambda names: None)
@@ -276,7 +286,7 @@ FORGED = [
 
 @pytest.mark.parametrize(("operator", "message"), FORGED)
 def test_attributes_beyond_the_limits_are_refused(operator, message):
-    name, arguments = operator
+    name, _ = operator
     graph = graph_of(operator)
     if name == "full":
         del graph.nodes[-1].arguments["input"]
@@ -294,7 +304,7 @@ def test_refused_graphs_in_files(monkeypatch):
         GraphArchitecture.from_bytes(data)
     graph = graph_of(*[("matmul", {"other": parameter("w")})], shape=(None, 1 << 29))
     with monkeypatch.context() as m:
-        m.setattr("bitsback.compression.graph_section.MAX_PARAMETERS", 1 << 62)
+        m.setattr("bitsback.compression.graph_parameters.MAX_PARAMETERS", 1 << 62)
         net = GraphNetwork(graph, {"w": torch.zeros(1, 1).expand(1 << 29, 4)})
         m.setattr(graph_architecture, "roles", lambda net: {"w": "weight"})
         data = describe(net).to_bytes()
@@ -388,7 +398,9 @@ def test_inspect_accounts_for_every_byte():
 
 def test_parts_of_a_section():
     spent = {}
-    data, _ = write(describe(traced("resnet")[0]).described, spent=lambda k, bits: spent.update({k: bits}))
+    data, _ = write(
+        describe(traced("resnet")[0]).described, spent=lambda k, bits: spent.update({k: bits})
+    )
     assert spent.keys() == {"graph", "names", "lenders", "label"}
     assert sum(spent.values()) / 8 == pytest.approx(len(data), abs=2)
 

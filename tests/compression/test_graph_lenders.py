@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression import file
-from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.architecture import describe
+from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.graph import trace
 from torch import nn
 
@@ -41,7 +41,9 @@ def test_inputs_are_lent_nothing():
 
 def swapped_net() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 12, 3), nn.ConvTranspose2d(12, 8, 3), nn.Conv2d(8, 8, 3)).eval()
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 3), nn.ConvTranspose2d(12, 8, 3), nn.Conv2d(8, 8, 3)
+    ).eval()
 
 
 def test_steps_of_units_of_a_transposed_convolution():
@@ -58,6 +60,7 @@ def test_steps_of_units_of_a_transposed_convolution():
 
 def test_lenders_save_bytes():
     """A convolution whose dead inputs are those of the first layer, not of the one before it."""
+
     class Skipped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -72,7 +75,9 @@ def test_lenders_save_bytes():
     source = archive(net)
     live = np.arange(32) % 3 == 0
     tensors = dict(source.tensors)
-    tensors["a.weight"] = Quantised(sparse((32, 3, 3, 3), 70, 3, 1) * live[:, None, None, None], codebook(4, 5))
+    tensors["a.weight"] = Quantised(
+        sparse((32, 3, 3, 3), 70, 3, 1) * live[:, None, None, None], codebook(4, 5)
+    )
     for name, seed in (("b.weight", 2), ("c.weight", 3)):
         codes = sparse((32, 32, 3, 3), 20, 3, seed) * live[None, :, None, None]
         tensors[name] = Quantised(codes, codebook(4, 5))

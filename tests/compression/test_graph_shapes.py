@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from bitsback.compression.graph_shapes import _BY_FAMILY, _BY_NAME, result_of
+from bitsback.compression.graph_shape_layers import BY_FAMILY
+from bitsback.compression.graph_shapes import _BY_NAME, result_of
 from bitsback.graph import Ref
 from bitsback.graph.evaluate import Evaluation
 from bitsback.graph.operators import Family
@@ -191,7 +192,7 @@ def test_whole_networks(name):
 
 def test_every_operator_has_a_rule():
     for row in OPERATORS.values():
-        assert row.name in _BY_NAME or row.family in _BY_FAMILY, row.name
+        assert row.name in _BY_NAME or row.family in BY_FAMILY, row.name
 
 
 @pytest.mark.parametrize(

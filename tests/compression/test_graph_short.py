@@ -5,8 +5,8 @@ from collections import OrderedDict
 import pytest
 import torch
 from bitsback.compression import file
-from bitsback.compression.archive import Archive
 from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.archive import Archive
 from bitsback.compression.graph_architecture import GraphArchitecture
 from bitsback.compression.select import Select
 from bitsback.compression.short_form import TABLE
@@ -84,6 +84,7 @@ def test_other_names_have_no_short_form():
 
 def test_other_lines_have_no_short_form():
     """A network that uses one layer twice, or returns more than its last result."""
+
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()

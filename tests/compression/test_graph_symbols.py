@@ -9,8 +9,8 @@ from bitsback.compression.range_coder import Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-REALS = [0, 1, -1, True, False, 0.0, -0.0, 1.0, 0.1, 1e-5, 1e-12, -0.25, 1 / 3, math.pi, 1e300, 5e-324,
-         math.inf, -math.inf, 2**31 - 1, 2.0**40]  # fmt: skip
+REALS = [0, 1, -1, True, False, 0.0, -0.0, 1.0, 0.1, 1e-5, 1e-12, -0.25, 1 / 3, math.pi, 1e300,
+         5e-324, math.inf, -math.inf, 2**31 - 1, 2.0**40]  # fmt: skip
 
 
 def coded(method: str, values: list, *arguments) -> tuple[list, int]:

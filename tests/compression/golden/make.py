@@ -14,7 +14,11 @@ FOLDER = Path(__file__).parent
 
 def main() -> None:
     known = {}
-    networks = (("dense", dense_net, None), ("conv", conv_net, None), ("graph", graph_net, "a-name"))
+    networks = (
+        ("dense", dense_net, None),
+        ("conv", conv_net, None),
+        ("graph", graph_net, "a-name"),
+    )
     short = (("short", short_net, "digits-mlp"), ("folded", folded_net, "lenet-5-caffe"))
     for name, make, label in (*networks, *short):
         for coder in ("range", "huffman"):

@@ -1,4 +1,4 @@
-"""Writes compression/graph_primer.py: the networks whose statistics version 4 of the format begins with.
+"""Writes compression/graph_primer.py: what the statistics of version 4 of the format begin with.
 
 Only for a new format version: files written with another primer cannot be read.
 """
@@ -98,9 +98,7 @@ class Inverted(nn.Module):
 class MobileNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        stem = nn.Sequential(
-            nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()
-        )
+        stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6())
         self.features = nn.Sequential(stem, Inverted(32, 24, 2), Inverted(24, 24, 1))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(24, 1000))
 
@@ -147,7 +145,9 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.ln_1, self.attn = nn.LayerNorm(width), CausalAttention(width, 12)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
+        self.mlp = nn.ModuleDict(
+            {"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
@@ -175,8 +175,12 @@ class VisionBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, 1e-6), nn.LayerNorm(width, 1e-6)
-        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
+        self.attn = nn.ModuleDict(
+            {"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)}
+        )
+        self.mlp = nn.ModuleDict(
+            {"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)}
+        )
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
