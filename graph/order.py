@@ -25,9 +25,7 @@ class Orders:
         self._axes = axes
         graph = axes.graph
         self._ids = {node.name: axes.ids(Ref(node)) for node in graph.parameters}
-        everywhere = [
-            np.unique(ids) for ref in axes.refs() for ids in axes.ids(ref) if ids is not None
-        ]
+        everywhere = [ids for ref in axes.refs() for ids in axes.ids(ref) if ids is not None]
         self.sets = self._find(everywhere)
 
     def _find(self, everywhere: list[np.ndarray]) -> list[np.ndarray]:
@@ -41,7 +39,7 @@ class Orders:
                 if not movable or len(set(counts)) > 1:
                     continue
                 others = [o for o in everywhere if np.isin(o, units).any()]
-                if all(np.isin(units, other).all() for other in others):
+                if all(_has_blocks(other, units) for other in others):
                     found.setdefault(tuple(units), units)
         return list(found.values())
 
@@ -79,8 +77,9 @@ class Orders:
                     if ids is not None and np.isin(units, ids).all():
                         places = sources[name][axis]
                         places = np.arange(len(ids)) if places is None else places
-                        for now, before in zip(first, order, strict=True):
-                            places[np.flatnonzero(ids == now)] = np.flatnonzero(ids == before)
+                        now = _slots(ids, first)
+                        now = np.sort(now) if _is_uneven(ids, units) else now
+                        places[now] = _slots(ids, order)
                         sources[name][axis] = places
         return {
             name: tuple(axes)
@@ -93,3 +92,29 @@ class Orders:
         name, axis = self.rows(units)[0]
         ids = self._ids[name][axis]
         return ids[np.sort(np.unique(ids, return_index=True)[1])]
+
+
+def _slots(ids: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The positions of units on an axis: those of the first, then of the second, ...
+
+    Where each has as many positions, its k-th position goes where another's k-th was. Where some
+    have fewer, since a `pick` leaves positions out, each unit's positions stand side by side, and
+    the axis has no others: then units simply follow each other.
+    """
+    return np.concatenate([np.flatnonzero(ids == unit) for unit in units])
+
+
+def _has_blocks(ids: np.ndarray, units: np.ndarray) -> bool:
+    """Whether an axis has all of these units, and they can change places there."""
+    positions = [np.flatnonzero(ids == unit) for unit in units]
+    counts = {len(p) for p in positions}
+    if 0 in counts:
+        return False
+    if len(counts) == 1:
+        return True
+    return np.isin(ids, units).all() and all(bool((np.diff(p) == 1).all()) for p in positions)
+
+
+def _is_uneven(ids: np.ndarray, units: np.ndarray) -> bool:
+    """Whether some of the units have fewer positions on an axis than others."""
+    return len({int((ids == unit).sum()) for unit in units}) > 1

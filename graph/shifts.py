@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .evaluate import Evaluation
 from .ir import PARAMETER, Node, Ref
 from .network import GraphNetwork, parameters_of
-from .operators import Family
+from .operators import Family, window_axes
 from .table import OPERATORS
 
 _FROM = ("linear", "conv1d", "conv2d", "conv3d")
@@ -105,6 +105,8 @@ def _sums(
     value = bias.reshape([-1 if d == axis else 1 for d in range(len(shape))]).expand(shape)
     for step in path:
         rest = [v for name, v in step.arguments.items() if not isinstance(v, Ref)]
+        if not _is_one_along(step, value):
+            return None
         value = OPERATORS[step.operator].call(value, *rest)
     axis = value.dim() - 1 if after.operator == "linear" else 1
     rows = value.movedim(axis, 0).flatten(1)
@@ -113,3 +115,16 @@ def _sums(
     weight = tensors[after.arguments["weight"].node.name].detach().double()
     matrix = weight.flatten(2).sum(2) if weight.dim() > 2 else weight
     return matrix @ rows[:, 0]
+
+
+def _is_one_along(step: Node, value: Tensor) -> bool:
+    """Whether an operator takes its windows, or reduces, where one constant is added to all."""
+    rank, family = value.dim(), OPERATORS[step.operator].family
+    if family is Family.WINDOW:
+        axes = range(rank - window_axes(step.operator, rank), rank)
+    elif family is Family.REDUCE:
+        dims = step.arguments["dim"]
+        axes = range(rank) if dims is None else dims
+    else:
+        return True
+    return all(bool((value == value.narrow(axis, 0, 1)).all()) for axis in axes)
