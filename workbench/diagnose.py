@@ -55,7 +55,9 @@ def check_state(pair: Pair, step: int) -> None:
     :raises NonFiniteError: names the parameter or buffer.
     """
     for name, value in pair.state_dict().items():
-        if not torch.isfinite(value).all():
+        if (
+            isinstance(value, Tensor) and not torch.isfinite(value).all()
+        ):  # extra state is no number
             raise NonFiniteError(f"step {step}: NaN or infinity in {_site(name)}; {_ADVICE}")
 
 

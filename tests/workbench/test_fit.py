@@ -323,3 +323,21 @@ def test_the_progress_line_fits_80_columns_and_splits_the_loss():
     for part in ("pretrain · 100 % · 0:00 left · log p -", " · KL ", " x 1.00 nats · error "):
         assert part in last
     assert last.endswith("0\n") and len(last) <= 80
+
+
+class Scaled(nn.Linear):
+    """A layer with extra state that is no tensor, as some libraries have it."""
+
+    def get_extra_state(self) -> dict:
+        return {"recipe": "delayed"}
+
+    def set_extra_state(self, state: dict) -> None:
+        pass
+
+
+def test_extra_state_is_no_number_to_look_at():
+    net = nn.Sequential(Scaled(4, 3))
+    model = Gaussian(net, 12)
+    x = torch.linspace(-1, 1, 48).reshape(12, 4)
+    options = Options(epochs=1, batch_size=6, step="eager")
+    fit(model, MeanFieldNormal(model), (x, torch.arange(12) % 3), options=options)
