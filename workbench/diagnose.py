@@ -55,9 +55,8 @@ def check_state(pair: Pair, step: int) -> None:
     :raises NonFiniteError: names the parameter or buffer.
     """
     for name, value in pair.state_dict().items():
-        if (
-            isinstance(value, Tensor) and not torch.isfinite(value).all()
-        ):  # extra state is no number
+        # Extra state of a layer is no number.
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise NonFiniteError(f"step {step}: NaN or infinity in {_site(name)}; {_ADVICE}")
 
 
