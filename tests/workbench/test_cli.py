@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -86,6 +87,7 @@ def fakes(monkeypatch, tmp_path):
     methods.METHODS = {"log-uniform": FakeMethod()}
     file.load = lambda path: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     file.inspect = lambda data: REPORT
+    file.read = lambda path: Path(path).read_bytes()
     for module in (pipeline, methods, file):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     pipeline.file = file

@@ -365,3 +365,21 @@ def test_validation_data_are_checked_before_the_first_step(change, message):
     with pytest.raises(ValueError, match=message):
         fit(model, guide, data(), validation=change(*data()), options=SHORT)
     assert same(state(model, guide), before)
+
+
+class Scaled(nn.Linear):
+    """A layer with extra state that is no tensor, as some libraries have it."""
+
+    def get_extra_state(self) -> dict:
+        return {"recipe": "delayed"}
+
+    def set_extra_state(self, state: dict) -> None:
+        pass
+
+
+def test_extra_state_is_no_number_to_look_at():
+    net = nn.Sequential(Scaled(4, 3))
+    model = Gaussian(net, 12)
+    x = torch.linspace(-1, 1, 48).reshape(12, 4)
+    options = Options(epochs=1, batch_size=6, step="eager")
+    fit(model, MeanFieldNormal(model), (x, torch.arange(12) % 3), options=options)
