@@ -13,7 +13,7 @@ from torch import nn
 
 from ..graph.ir import Node
 from .graph_limits import MAX_NAME
-from .graph_parts import Entry, usual_leaf
+from .graph_parts import Entry, Layer, usual_leaf
 from .graph_symbols import Symbols
 
 MAX_PARTS = 32  # of a path
@@ -29,6 +29,7 @@ class Names:
         self._symbols = symbols
         self._path: tuple[str, ...] = ()
         self._paths: dict[Node | None, tuple[str, ...]] = {}
+        self._layers: dict[Node | None, Layer | None] = {}  # of recurrent operators
 
     def code(self, name: str, entry: Entry) -> str:
         """One parameter's name.
@@ -40,7 +41,9 @@ class Names:
         operator = reader.operator if reader else ""
         where = (operator, entry.argument[0], min(entry.argument[1], 4))
         *path, leaf = name.split(".")
-        usual = usual_leaf(reader, entry.argument)
+        if entry.argument == ("params", 0):
+            self._layers[reader] = self._code_layer(leaf, reader)
+        usual = usual_leaf(reader, entry.argument, self._layers.get(reader))
         if usual and s.flag(leaf == usual, ["leaf", ("leaf", where)]):
             leaf = usual
         else:
@@ -51,6 +54,20 @@ class Names:
             beside = self._paths.setdefault(reader, self._path)
             return ".".join((*self._path, leaf))
         return ".".join((*beside, leaf))
+
+    def _code_layer(self, leaf: str, reader: Node | None) -> Layer | None:
+        """Which layer of a recurrent network an operator is, by the name of its first parameter.
+
+        It is the first one, the next one, or the one before backwards; None if by no rule.
+        """
+        last = next(reversed(self._layers.values()), None)
+        guesses: list[Layer] = [(0, False)]
+        if last is not None:
+            guesses += [(last[0] + 1, False), (last[0], True)]
+        names = [usual_leaf(reader, ("params", 0), guess) for guess in guesses]
+        at = names.index(leaf) if leaf in names else 3
+        at = self._symbols.choice(at, 4, ["layer", ("layer", last is None)])
+        return guesses[at] if at < len(guesses) else None
 
     def _code_path(self, path: tuple[str, ...], operator: str) -> tuple[str, ...]:
         s, before = self._symbols, self._path

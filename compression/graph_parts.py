@@ -85,6 +85,7 @@ def ordered(graph: Graph) -> Graph:
     return Graph(list(nodes), graph.inputs, graph.signature, graph.outputs, graph.aliases)
 
 
+Layer = tuple[int, bool]  # of a recurrent network: its number, and whether it goes backwards
 Known = dict[str, object]  # what is known of an operator's arguments: shapes, numbers, attributes
 Expected = tuple[int | None, ...] | None  # a shape as far as it follows; None: nothing follows
 
@@ -130,16 +131,22 @@ def _recurrent_shape(row: Operator, place: int, known: Known) -> Expected:
     return ((rows, inputs), (rows, hidden), (rows,), (rows,))[which]
 
 
-def usual_leaf(reader: Node | None, argument: tuple[str, int]) -> str:
-    """The last part of a parameter's name as torch's own layers have it; "" if there is none."""
+def usual_leaf(reader: Node | None, argument: tuple[str, int], layer: Layer | None) -> str:
+    """The last part of a parameter's name as torch's own layers have it; "" if there is none.
+
+    :param layer: of a recurrent operator, which layer its first parameter is in.
+    """
     name, place = argument
     if reader is None:
         return ""
     row = OPERATORS[reader.operator]
-    if row.family is Family.RECURRENT:
-        each = 4 if reader.arguments["has_biases"] else 2
-        directions = 1 + reader.arguments["bidirectional"]
-        stem = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[place % each]
-        ending = "_reverse" if place // each % directions else ""
-        return f"{stem}_l{place // each // directions}{ending}"
-    return name if name in (*row.weights, *row.vectors, "kept") and not place else ""
+    if row.family is not Family.RECURRENT:
+        return name if name in (*row.weights, *row.vectors, "kept") and not place else ""
+    if name != "params" or layer is None:
+        return ""
+    number, backwards = layer
+    each = 4 if reader.arguments["has_biases"] else 2
+    directions = 1 + reader.arguments["bidirectional"]
+    stem = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[place % each]
+    backwards |= bool(place // each % directions)
+    return f"{stem}_l{number + place // each // directions}{'_reverse' * backwards}"
