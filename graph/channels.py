@@ -63,12 +63,12 @@ class Walk:
         self.values[Ref(node, index)], self.ranks[Ref(node, index)] = value, rank
 
     def rank(self, ref: Any) -> int | None:
+        """The number of axes; None if it is not known."""
         return self.ranks.get(ref) if isinstance(ref, Ref) else 0
 
     def parameter(self, ref: Any) -> str | None:
         """The name of a parameter that an operator takes as it is."""
-        is_one = isinstance(ref, Ref) and ref.node.operator == PARAMETER
-        return ref.node.name if is_one else None
+        return ref.node.name if isinstance(ref, Ref) and ref.node.operator == PARAMETER else None
 
 
 Rule = Callable[[Walk, Node], None]
@@ -96,8 +96,8 @@ def _joined(values: list[Value | None]) -> Value | None:
 
 def _elementwise(walk: Walk, node: Node) -> None:
     ranks = [walk.rank(ref) for ref in node.refs()]
-    rank = None if None in ranks else max(ranks)
-    walk.put(node, _joined([walk.of(ref) for ref in node.refs()]), rank)
+    joined = _joined([walk.of(ref) for ref in node.refs()])
+    walk.put(node, joined, None if None in ranks else max(ranks))
 
 
 def _kept(walk: Walk, node: Node) -> None:
@@ -131,8 +131,7 @@ def _at(walk: Walk, ref: Ref) -> tuple[int | None, int | None]:
 def _flatten(walk: Walk, node: Node) -> None:
     rank, at = _at(walk, node.arguments["input"])
     if rank is None:
-        walk.put(node, None, None)
-        return
+        return walk.put(node, None, None)
     first, last = (node.arguments[name] % rank for name in ("start_dim", "end_dim"))
     _merge(walk, node, rank, at, first, last)
 
@@ -202,9 +201,8 @@ def _unsqueeze(walk: Walk, node: Node) -> None:
     rank, at = _at(walk, node.arguments["input"])
     if at is None or walk.of(node.arguments["input"]).rows is None:
         _moved(walk, node, None if rank is None else rank + 1, None)
-        return
-    dim = node.arguments["dim"] % (rank + 1)
-    _moved(walk, node, rank + 1, at + (dim <= at))
+    else:
+        _moved(walk, node, rank + 1, at + (node.arguments["dim"] % (rank + 1) <= at))
 
 
 def _cat(walk: Walk, node: Node) -> None:
@@ -245,8 +243,8 @@ def _split(walk: Walk, node: Node) -> None:
 
 def _slice(walk: Walk, node: Node) -> None:
     start, end, step = (node.arguments[name] for name in ("start", "end", "step"))
-    if not all(bound is None or type(bound) is int for bound in (start, end)):
-        start, end = 0, -MAX_INT  # a size of the batch, say: of channels, nothing is known
+    if isinstance(start, Ref) or isinstance(end, Ref):
+        start, end = 0, -MAX_INT  # a size of the batch, say: no channels are known
     _parts(walk, node, node.arguments["dim"], [slice(start, end, step)])
 
 

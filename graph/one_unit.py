@@ -39,7 +39,7 @@ class OneUnit:
         return self.node.arguments[_source_name(self.node)]
 
     def by_unit(self, values: Tensor) -> Tensor:
-        """A tensor of the weight's shape with a row for each unit, shape (units, weights of each)."""
+        """A tensor of the weight's shape as a matrix, shape (units, weights of each)."""
         return (values.transpose(0, 1) if self._swapped else values).flatten(1)
 
     def whole(self, rows: Tensor) -> Tensor:

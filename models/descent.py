@@ -92,10 +92,7 @@ def descend(
 
 
 class _Living:
-    """The network between live units, in eval mode, with tensors of its own.
-
-    `network` is None where nothing can be swept.
-    """
+    """The network between live units, with tensors of its own; `network` is None for no such."""
 
     def __init__(self, model: nn.Module, levels: dict[str, Tensor], x: Tensor) -> None:
         self.network: GraphNetwork | None = None
