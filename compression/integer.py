@@ -40,9 +40,11 @@ def to_integer(
     Its numbers are a function of the network's alone: equal networks give equal ones. Modules are
     called by the paths of their weights, with "-" for ".", behind `inputs` and before `logits`;
     those without weights by their operators, and in a sequence of layers by the paths of the layers
-    that they replace. Names that are taken get a number. Rounding is of inputs (halves to even), biases (to
-    at most half a unit of the accumulator, halves to even), codes (see `Requantise`), and what
-    BatchNorm and additions take (to half a unit of their sums).
+    that they replace. Names that are taken get a number.
+
+    Rounding is of inputs (halves to even), biases (to at most half a unit of the accumulator,
+    halves to even), codes (see `Requantise`), and what BatchNorm and additions take (to half a unit
+    of their sums).
 
     :param network: a graph, a sequence of layers as `bitsback.load` gives it, or any other module,
         which is traced; of operators that have an integer form. Weights on a uniform grid for each

@@ -145,9 +145,11 @@ def _inputs(data: Dataset, settings: Settings) -> Tensor:
 
 def _reread(path: Path, net: nn.Module, result: Compressed) -> nn.Module:
     """The network of the file on disk, which must be the one that was measured."""
+    from ..compression.architecture import Architecture
     from ..compression.file import load
 
-    into = None if result.archive.architecture.root is not None else net
+    architecture = result.archive.architecture
+    into = net if isinstance(architecture, Architecture) and architecture.root is None else None
     decoded = load(path, into=into)
     state, measured = decoded.state_dict(), result.network.state_dict()
     same = state.keys() == measured.keys() and all(
