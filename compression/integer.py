@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..graph import Ref
 from ..graph.ir import INPUT
 from . import integer_forms, integer_moves  # noqa: F401  (they register their forms)
+from .deploy.forms import module_of
 from .deploy.shapes import Shapes, on_cpu
 from .integer_layers import IntegerAccumulator, IntegerInput, IntegerNetwork, Rescale
 from .integer_walk import FORMS, Meaning, Walk
@@ -36,11 +37,14 @@ def to_integer(
 ) -> IntegerNetwork:
     """A network that computes what `network` does in integers, from floats in to floats out.
 
-    Its numbers are a function of the network's alone: equal networks give equal ones. The modules
-    have the names of those that they replace, with "-" for ".", behind `inputs` and before
-    `logits`; names that are taken get a number. Rounding is of inputs (halves to even), biases (to
-    at most half a unit of the accumulator, halves to even), codes (see `Requantise`), and what
-    BatchNorm and additions take (to half a unit of their sums).
+    Its numbers are a function of the network's alone: equal networks give equal ones. Modules are
+    called by the paths of their weights, with "-" for ".", behind `inputs` and before `logits`;
+    those without weights by their operators, and in a sequence of layers by the paths of the layers
+    that they replace. Names that are taken get a number.
+
+    Rounding is of inputs (halves to even), biases (to at most half a unit of the accumulator,
+    halves to even), codes (see `Requantise`), and what BatchNorm and additions take (to half a unit
+    of their sums).
 
     :param network: a graph, a sequence of layers as `bitsback.load` gives it, or any other module,
         which is traced; of operators that have an integer form. Weights on a uniform grid for each
@@ -57,13 +61,13 @@ def to_integer(
     inputs = IntegerInput() if inputs is None else inputs
     told = shape is not None or not is_sequence(network)
     graph = on_cpu(graph_of(network, shape, example) if told else of_layers(network, ()))
-    walk = Walk(graph, Shapes(graph) if told else None)
+    walk = Walk(graph, Shapes(graph) if told else None, is_sequence(network))
     for place, node in enumerate(n for n in graph.graph if n.operator == INPUT):
         reach = max(-inputs.low, inputs.high)
         layer = inputs if place == 0 else IntegerInput(inputs.step, inputs.low, inputs.high)
         walk.layer(Ref(node), "inputs", layer, (place,), Meaning(inputs.step, reach, True))
     for node in graph.graph.operators:
-        where = f"layer {node.scope!r}" if node.scope else f"operator {node.operator}"
+        where = f"layer {module_of(node)!r}" if module_of(node) else f"operator {node.operator}"
         try:
             walk.convert(node)
         except ValueError as error:

@@ -183,7 +183,7 @@ def _aligned(walk: Walk, node: Node, refs: list[Ref]) -> tuple[list[str], Fracti
     for (name, meaning), reach in zip(places, reaches(), strict=True):
         if meaning.scale != unit:
             made = IntegerAffine([meaning.scale / unit], [0], reach)
-            stem = f"{node.scope or node.operator}-unit"
+            stem = f"{walk.name(node)}-unit"
             name = walk.layer(None, stem, made, (name,), Meaning(unit, reach, False))
         names.append(name)
     return names, unit, reaches()

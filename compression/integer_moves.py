@@ -46,7 +46,7 @@ def _pad(walk: Walk, node: Node) -> None:
 @form("split", "unbind")
 def _parts(walk: Walk, node: Node) -> None:
     source, meaning = walk.place(node.arguments["input"])
-    call, stem = _call(walk, node), node.scope or node.operator
+    call, stem = _call(walk, node), walk.name(node)
     if node.operator == "split":
         count = len(node.arguments["sizes"])
     else:

@@ -46,12 +46,14 @@ class Walk:
     """The layers so far, and which of them holds which value of the graph.
 
     :param shapes: of the graph's values; None where the inputs' shape is not known.
+    :param by_paths: whether all layers are called by their modules' paths, and not only those that
+        have weights: a decoded graph knows no others.
     """
 
-    def __init__(self, network: GraphNetwork, shapes: Shapes | None) -> None:
+    def __init__(self, network: GraphNetwork, shapes: Shapes | None, by_paths: bool) -> None:
         self.modules: dict[str, nn.Module] = {}
         self.sources: dict[str, tuple[str | int, ...]] = {}
-        self._shapes = shapes
+        self._shapes, self._by_paths = shapes, by_paths
         self._tensors = dict(parameters_of(network))
         self._static = static_nodes(network.graph)
         self._places: dict[Ref, tuple[str, Meaning]] = {}
@@ -97,7 +99,15 @@ class Walk:
 
     def put(self, node: Node, module: nn.Module, meaning: Meaning, *sources: str) -> None:
         """Append the layer that gives a node's only result."""
-        self.layer(Ref(node), node.scope or node.operator, module, sources, meaning)
+        self.layer(Ref(node), self.name(node), module, sources, meaning)
+
+    def name(self, node: Node) -> str:
+        """What the layers of a node are called."""
+        if self._by_paths and node.scope:
+            return node.scope
+        weight = node.arguments.get("weight")
+        path = weight.node.name.rpartition(".")[0] if isinstance(weight, Ref) else ""
+        return path or node.operator
 
     def tensor(self, ref: Ref | None) -> Tensor | None:
         """The numbers of a parameter.

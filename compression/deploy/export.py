@@ -24,7 +24,7 @@ from . import (  # noqa: F401  (each registers its forms)
     recurrent,
     windows,
 )
-from .forms import FORMS
+from .forms import FORMS, module_of
 from .shapes import Shapes
 from .writer import IR_VERSION, OPSET, WIDE_IR_VERSION, WIDE_OPSET, Writer
 
@@ -78,7 +78,7 @@ def emit(writer: Writer, node: Node) -> None:
     :raises ValueError: it cannot be exported; the message names it and its module.
     """
     row, result = OPERATORS[node.operator], Ref(node)
-    writer.where = node.scope or node.operator
+    writer.where = module_of(node) or node.operator
     try:
         if row.name == "quantised_relu":
             source, step = writer(node.arguments["input"]), node.arguments["step"]
@@ -89,7 +89,7 @@ def emit(writer: Writer, node: Node) -> None:
             return
         names = _call(writer, row, node)
     except ValueError as error:
-        where = f"layer {node.scope!r}: " if node.scope else ""
+        where = f"layer {module_of(node)!r}: " if module_of(node) else ""
         raise ValueError(f"{where}operator {node.operator} {error}") from None
     names = names if isinstance(names, tuple) else (names,)
     for index, name in enumerate(names):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...graph.ir import PARAMETER, Node, Ref
+
 FORMS: dict[str, Callable[..., Any]] = {}
 
 
@@ -23,3 +25,15 @@ def form(*operators: str) -> Callable[[Callable], Callable]:
         return function
 
     return register
+
+
+def module_of(node: Node) -> str:
+    """The path of the module that an operator belongs to, as far as it is known.
+
+    That is where it was called; of a decoded network, whose file does not say that, where its
+    weight is.
+    """
+    weight = node.arguments.get("weight")
+    if not node.scope and isinstance(weight, Ref) and weight.node.operator == PARAMETER:
+        return weight.node.name.rpartition(".")[0]
+    return node.scope

@@ -154,7 +154,7 @@ def test_random_signs_cost_a_bit_each(retrained):
     assert layer["kept"] == layer["total"] == 2500 and layer["values"] == 2
     assert layer["bytes"] < 1.08 * 2500 / 8
     signs = posterior.rewrites["0.weight"].right.sign()
-    assert result.network[0][0].weight.sign().equal(signs)
+    assert result.network.get_parameter("0.0.weight").sign().equal(signs)
 
 
 def test_units_of_factors_are_removed():
@@ -165,7 +165,7 @@ def test_units_of_factors_are_removed():
     x = torch.randn(300, 30)
     y = rewrite(net, posterior)[0](x).argmax(1)
     result = compress(net, posterior, validation=(x, y), margin_error=5.0, margin_nll=0.1)
-    assert result.network[0][0].out_features == 4
+    assert len(result.network.get_parameter("0.0.weight")) == 4
 
 
 def test_what_cannot_be_rewritten():
