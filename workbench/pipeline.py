@@ -155,20 +155,13 @@ def _inputs(data: Dataset, settings: Settings) -> Tensor:
 
 def _reread(path: Path, net: nn.Module, result: Compressed) -> nn.Module:
     """The network of the file on disk, which must be the one that was measured."""
-<<<<<<< HEAD
-    from ..compression.file import decode, load, network
-
-    into = None if result.archive.architecture.root is not None else net
-    # From a device or a pipe nothing comes back.
-    decoded = load(path, into=into) if path.is_file() else network(decode(result.data), into)
-=======
     from ..compression.architecture import Architecture
-    from ..compression.file import load
+    from ..compression.file import decode, load, network
 
     architecture = result.archive.architecture
     into = net if isinstance(architecture, Architecture) and architecture.root is None else None
-    decoded = load(path, into=into)
->>>>>>> wt-x
+    # From a device or a pipe nothing comes back.
+    decoded = load(path, into=into) if path.is_file() else network(decode(result.data), into)
     state, measured = decoded.state_dict(), result.network.state_dict()
     same = state.keys() == measured.keys() and all(
         torch.equal(state[name], measured[name]) for name in state
