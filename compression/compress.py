@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..common.examples import on_cpu
 from ..common.modes import gradients
+from ..common.modules import copied
 from ..graph import GraphNetwork
 from ..posterior import Posterior
 from .architecture import describe
@@ -230,7 +231,8 @@ def _decoded(data: bytes, archive: Archive, small: nn.Module) -> nn.Module:
     )
     if not same:
         raise RuntimeError("the encoded bytes decode to another network; please report this")
-    into = copy.deepcopy(small) if archive.architecture.root is None else None
+    needed = not isinstance(small, GraphNetwork) and archive.architecture.root is None
+    into = copied(small) if needed else None
     return network(again, into)
 
 
