@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from tests.graph.networks import NETWORKS, call
+from tests.graph.networks import NETWORKS
 
 from .samples import archive
 from .traced import graph_of, linear, parameter, quantised, traced
@@ -58,6 +58,10 @@ def same(a: Quantised | np.ndarray, b: Quantised | np.ndarray) -> bool:
 
 def numbers(net: nn.Module) -> dict[str, torch.Tensor]:
     return dict(net.named_parameters()) | dict(net.named_buffers())
+
+
+def call(net: nn.Module, x: object) -> object:
+    return net(*x) if isinstance(x, tuple) else net(x)
 
 
 def rebuilt(architecture: GraphArchitecture) -> GraphArchitecture:
