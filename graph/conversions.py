@@ -180,7 +180,7 @@ CONVERSIONS: dict[str, Conversion] = {
     **{f"conv{n}d": _conv for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _conv for n in (1, 2, 3)},
     "addmm": _addmm,
-    **dict.fromkeys(("mm", "bmm", "mv", "dot", "linalg_matmul", "inner"), _matmul),
+    **dict.fromkeys(("mm", "bmm", "mv", "linalg_matmul"), _matmul),
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
     **dict.fromkeys(_DROPOUTS, _dropout),

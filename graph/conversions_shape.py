@@ -124,6 +124,12 @@ def _slice_scatter(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["slice_scatter"], arguments)
 
 
+def _scatter(self: Converter, exported: Any, arguments: dict) -> None:
+    given = {key: arguments[key] for key in ("dim", "index")} | {"input": arguments["self"]}
+    given["src"] = arguments["src"] if "src" in arguments else arguments["value"]
+    self.emit(exported, OPERATORS["scatter"], given)
+
+
 def _narrow(self: Converter, exported: Any, arguments: dict) -> None:
     start, length = arguments["start"], arguments["length"]
     if not isinstance(start, int) or not isinstance(length, int):
@@ -231,9 +237,7 @@ def _channel_shuffle(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 SHAPE_CONVERSIONS: dict[str, Conversion] = {
-    **dict.fromkeys(
-        ("view", "reshape", "unflatten", "_unsafe_view", "view_as", "reshape_as", "ravel"), _reshape
-    ),
+    **dict.fromkeys(("view", "reshape", "unflatten", "view_as", "reshape_as", "ravel"), _reshape),
     "flatten": _flatten,
     "squeeze": _squeeze,
     **dict.fromkeys(("t", "numpy_T", "mT", "adjoint"), _transpose_last),
@@ -243,11 +247,12 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     "slice": _slice,
     "select": _select,
     "unbind": _unbind,
+    "scatter": _scatter,
     "slice_scatter": _slice_scatter,
     "narrow": _narrow,
     "expand_as": _expand_as,
     "copy": _copy,
-    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    "pad": _pad,
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "zero"), _filled(0)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled(1)),
     **dict.fromkeys(("full", "full_like", "new_full", "fill"), _filled(None)),
@@ -256,5 +261,5 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     "linspace": _linspace,
     "eye": _eye,
     "index": _index,
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
+    "channel_shuffle": _channel_shuffle,
 }

@@ -24,18 +24,17 @@ from .operators import Operator
 from .table import BY_ATEN, OPERATORS
 
 # Operators that give their first argument; the second set may give a copy, the third always does.
-_SAME = {"detach", "alias", "detach_", "lift_fresh", "positive"}
+_SAME = {"detach", "alias", "detach_", "positive"}
 _MAYBE_SAME = {"contiguous"}
 _COPIES = {"clone", "lift_fresh_copy"}
 # Operators whose result shares memory with their first argument, or may.
 _VIEWS = {
     "transpose", "permute", "t", "select", "slice", "split", "chunk", "unbind", "squeeze", "view",
     "unsqueeze", "expand", "split_with_sizes", "view_as", "numpy_T", "mT", "narrow", "expand_as",
-    "swapaxes", "movedim", "diagonal", "unfold", "reshape", "flatten", "unflatten", "to",
-    "tensor_split", "hsplit", "vsplit", "dsplit", "adjoint", "moveaxis", "swapdims", "reshape_as",
-    "type_as", "ravel", "matrix_H", "mH", "unsafe_chunk", "pad", "atleast_1d", "meshgrid",
+    "swapaxes", "movedim", "diagonal", "unfold", "reshape", "flatten", "unflatten", "to", "ravel",
+    "tensor_split", "adjoint", "moveaxis", "swapdims", "reshape_as", "type_as", "unsafe_chunk",
+    "pad",
 }  # fmt: skip
-_CHECKS = {"sym_constrain_range", "sym_constrain_range_for_size"}  # and all that begin with _assert
 # Arguments that say where numbers lie, or how fast they are computed, but not what they are.
 _IGNORED = {
     "memory_format", "pin_memory", "device", "layout", "cudnn_enabled", "cudnn_enable", "copy",
@@ -58,7 +57,7 @@ def is_known(target: Any) -> bool:
     if stem.endswith("_") and not stem.startswith("__"):
         name, stem = stem[:-1] + name[len(stem) :], stem[:-1]
     known = stem in _CONVERSIONS or name in BY_ATEN or stem in _SAME | _MAYBE_SAME | _COPIES
-    return known or stem in _CHECKS or stem.startswith("_assert")
+    return known or stem.startswith("_assert")
 
 
 class Unknown(Untraceable):
@@ -141,7 +140,7 @@ class Converter:
             raise Untraceable(f"{place_of(exported)} needs a size that depends on its inputs")
         name = overload_of(target)
         stem = name.partition(".")[0]
-        if stem in _CHECKS or stem.startswith("_assert"):
+        if stem.startswith("_assert"):
             return
         arguments = self._bound(exported)
         if stem in _SAME | _MAYBE_SAME | _COPIES:

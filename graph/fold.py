@@ -41,9 +41,12 @@ def fold(
     graph = network.graph.copy()
     tensors = dict(parameters_of(network))
     _fold_constants(network, graph, tensors, set(whole))
-    folder = _Folder(graph, tensors, set(unscaled))
-    for node in list(graph.operators):
-        if node.operator == "batch_norm":
+    norms = [node for node in graph.operators if node.operator == "batch_norm"]
+    if norms:
+        evaluation = Evaluation(GraphNetwork(graph, tensors))
+        ranks = {n: len(evaluation.shape(Ref(n))) for n in norms}
+        folder = _Folder(graph, tensors, ranks, set(unscaled))
+        for node in norms:
             folder.fold(node)
     graph.prune()
     return network.edited(graph, tensors)
@@ -67,25 +70,29 @@ def _fold_constants(
     if not ends:
         return
     evaluation = Evaluation(network)
+    kept = {node.name for node in outputs if node.operator == PARAMETER}
     for node in ends:
         names = behind[node]
         value = evaluation.static(Ref(node))
-        if not isinstance(value, Tensor) or names & whole:
-            continue
-        if not _is_only_reader(node, names, behind, users):
+        alone = not names & (kept | whole) and _is_only_reader(node, names, behind, users)
+        if not isinstance(value, Tensor) or not alone:
             continue
         if value.numel() > _LARGER * sum(tensors[name].numel() for name in names):
             continue
-        largest_first = sorted(names, key=lambda n: (-tensors[n].numel(), n))
-        name = _folded_name(largest_first, tensors)
-        trainable = [t for n in names if isinstance(t := tensors[n], nn.Parameter)]
-        value = value.detach().clone()
-        if trainable and value.is_floating_point():
-            value = nn.Parameter(value, any(t.requires_grad for t in trainable))
+        name = _folded_name(sorted(names, key=lambda n: (-tensors[n].numel(), n)), tensors)
         folded = Node(PARAMETER, name=name)
-        tensors[name] = value
+        tensors[name] = _folded_value(value, [tensors[n] for n in names])
         graph.nodes.insert(graph.nodes.index(new[node]), folded)
         graph.replace(Ref(new[node]), Ref(folded))
+
+
+def _folded_value(value: Tensor, sources: list[Tensor]) -> Tensor:
+    """A copy of a value; an `nn.Parameter` if one of those that it is computed from is."""
+    value = value.detach().clone()
+    trainable = [tensor for tensor in sources if isinstance(tensor, nn.Parameter)]
+    if trainable and value.is_floating_point():
+        return nn.Parameter(value, any(tensor.requires_grad for tensor in trainable))
+    return value
 
 
 def _is_only_reader(node: Node, names: set[str], behind: dict, users: dict) -> bool:
@@ -117,46 +124,76 @@ def _folded_name(names: list[str], taken: dict[str, Tensor]) -> str:
 class _Folder:
     """Takes BatchNorms into their neighbours; the graph and the tensors change in place."""
 
-    def __init__(self, graph: Graph, tensors: dict[str, Tensor], unscaled: set[str]) -> None:
-        self._graph, self._tensors, self._unscaled = graph, tensors, unscaled
+    def __init__(
+        self, graph: Graph, tensors: dict[str, Tensor], ranks: dict[Node, int], unscaled: set[str]
+    ) -> None:
+        self._graph, self._tensors, self._ranks = graph, tensors, ranks
+        self._unscaled = unscaled
+        # All are computed before any parameter changes: two norms may share them.
+        self._fixed = {n: self._affine(n) for n in ranks if self._has_parameters(n)}
+        self._affines: dict[tuple, dict[str, Ref]] = {}
 
     def fold(self, norm: Node) -> None:
         """Rules 2 to 4 for one BatchNorm."""
-        scale, shift = self._affine(norm)
+        if norm not in self._fixed:
+            return
+        scale, shift = self._fixed[norm]
         users = self._graph.users()
-        source = norm.arguments["input"]
+        source, after = norm.arguments["input"], users[norm]
+        if self._takes_behind(source, norm, users):
+            self._into_before(source.node, scale, shift)
+            self._drop(norm)
+        elif len(after) == 1 and self._takes_ahead(after[0], norm, users):
+            self._into_after(after[0], scale, shift)
+            self._drop(norm)
+        else:
+            self._as_affine(norm, scale, shift)
+
+    def _drop(self, norm: Node) -> None:
+        self._graph.replace(Ref(norm), norm.arguments["input"])
+        self._graph.nodes.remove(norm)
+
+    def _has_parameters(self, norm: Node) -> bool:
+        names = ("weight", "bias", "running_mean", "running_var")
+        refs = [norm.arguments[name] for name in names]
+        return all(ref is None or ref.node.operator == PARAMETER for ref in refs)
+
+    def _takes_behind(self, source: Ref, norm: Node, users: dict[Node, list[Node]]) -> bool:
+        """Rule 2."""
         before = source.node
-        if (
+        return (
             before.operator in _BEHIND
+            and self._same_axis(before, norm)
             and users[before] == [norm]
             and self._owns(before, users)
             and source not in self._graph.output_refs()
-        ):
-            self._into_before(before, scale, shift)
-            self._graph.replace(Ref(norm), source)
-            return
-        after = users[norm]
-        if (
-            len(after) == 1
-            and after[0].operator in _AHEAD
-            and after[0].arguments["input"] == Ref(norm)
-            and self._owns(after[0], users)
-            and not _pads(after[0])
-            and after[0].arguments.get("groups", 1) == 1
+        )
+
+    def _takes_ahead(self, after: Node, norm: Node, users: dict[Node, list[Node]]) -> bool:
+        """Rule 3."""
+        return (
+            after.operator in _AHEAD
+            and self._same_axis(after, norm)
+            and after.arguments["input"] == Ref(norm)
+            and self._owns(after, users)
+            and not _pads(after)
+            and after.arguments.get("groups", 1) == 1
             and Ref(norm) not in self._graph.output_refs()
-        ):
-            self._into_after(after[0], scale, shift)
-            self._graph.replace(Ref(norm), source)
-            return
-        self._as_affine(norm, scale, shift)
+        )
+
+    def _same_axis(self, layer: Node, norm: Node) -> bool:
+        """Whether a layer has its channels where the norm has them: dense layers on axis 1 only."""
+        return layer.operator != "linear" or self._ranks[norm] == 2
 
     def _owns(self, node: Node, users: dict[Node, list[Node]]) -> bool:
         """Whether weight and bias are parameters that may change and that no other node reads."""
         refs = [node.arguments["weight"], node.arguments["bias"]]
+        outputs = self._graph.output_refs()
         if refs[0].node.name in self._unscaled:
             return False
         return all(
-            ref is None or (ref.node.operator == PARAMETER and users[ref.node] == [node])
+            ref is None
+            or (ref.node.operator == PARAMETER and users[ref.node] == [node] and ref not in outputs)
             for ref in refs
         )
 
@@ -221,21 +258,43 @@ class _Folder:
         self._tensors[name] = nn.Parameter(value.to(weight.dtype), trains)
 
     def _as_affine(self, norm: Node, scale: Tensor, shift: Tensor) -> None:
-        mean = norm.arguments["running_mean"]
+        """Rule 4; a BatchNorm that is used twice becomes one pair of vectors."""
+        key = tuple(norm.arguments[name] for name in ("weight", "bias", "running_mean"))
+        key = (*key, norm.arguments["running_var"], norm.arguments["eps"])
+        if key not in self._affines:
+            self._affines[key] = {
+                "weight": self._vector(norm, "weight", scale),
+                "bias": self._vector(norm, "bias", shift),
+            }
+        norm.operator = "affine"
+        norm.arguments = {"input": norm.arguments["input"], **self._affines[key]}
+
+    def _vector(self, norm: Node, which: str, value: Tensor) -> Ref:
+        """A parameter in the place of a norm's weight or bias."""
+        mean, old = norm.arguments["running_mean"], norm.arguments[which]
+        path = mean.node.name.rpartition(".")[0]
+        name = f"{path}.{which}".lstrip(".") if old is None else old.node.name
+        while name in self._tensors and not self._is_only_norms(old):
+            name, old = name + "_", None
         like = self._tensors[mean.node.name]
-        arguments = {"input": norm.arguments["input"]}
-        for which, value in (("weight", scale), ("bias", shift)):
-            ref = norm.arguments[which]
-            if ref is None:
-                name = f"{mean.node.name.rpartition('.')[0]}.{which}".lstrip(".")
-                created = Node(PARAMETER, name=name)
-                self._graph.nodes.insert(self._graph.nodes.index(norm), created)
-                ref = Ref(created)
-            old = self._tensors.get(ref.node.name)
-            trains = True if old is None else old.requires_grad
-            self._tensors[ref.node.name] = nn.Parameter(value.to(like.dtype), trains)
-            arguments[which] = ref
-        norm.operator, norm.arguments = "affine", arguments
+        trained = norm.arguments[which]
+        trains = True if trained is None else self._tensors[trained.node.name].requires_grad
+        self._tensors[name] = nn.Parameter(value.to(like.dtype), trains)
+        created = Node(PARAMETER, name=name)
+        self._graph.nodes.insert(self._first_place(norm), created)
+        return Ref(created)
+
+    def _is_only_norms(self, ref: Ref | None) -> bool:
+        """Whether a parameter is read by norms that become something else, and nothing more."""
+        if ref is None or ref in self._graph.output_refs():
+            return False
+        users = self._graph.users()[ref.node]
+        return all(user.operator == "batch_norm" and user in self._fixed for user in users)
+
+    def _first_place(self, norm: Node) -> int:
+        """Before all that may read the parameters of a norm."""
+        mean = norm.arguments["running_mean"].node
+        return self._graph.nodes.index(mean)
 
 
 def _pads(node: Node) -> bool:

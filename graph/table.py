@@ -281,7 +281,7 @@ _row(291, "windows", calls.windows, "input dimension:int size:int step:int", _OT
 _row(292, "fold", F.fold, "input output_size:ints2 kernel_size:ints2 dilation:ints2 padding:ints2 stride:ints2", _OTHER, "col2im.default", zero=True)
 _row(293, "sort", calls.sort, "input dim:int=-1 descending:flag=False", _OTHER, "sort.default sort.stable", results=2)
 _row(294, "grid_sample", torch.grid_sampler, "input grid interpolation_mode:int padding_mode:int align_corners:flag", _OTHER, "grid_sampler.default")
-_row(295, "scatter", torch.scatter, "input dim:int index src~", _OTHER, "scatter.src scatter.value", zero=True)
+_row(295, "scatter", torch.scatter, "input dim:int index src~", _OTHER, zero=True)
 _row(296, "scatter_add", torch.scatter_add, "input dim:int index src", _OTHER, "scatter_add.default", zero=True)
 _row(297, "index_put", calls.index_put, "input indices* values accumulate:flag=False", _OTHER, "index_put.default", zero=True)
 _row(298, "one_hot", calls.one_hot, "input num_classes:int", _OTHER, "one_hot.default")

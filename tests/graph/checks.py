@@ -29,7 +29,7 @@ def leaves(value: Any) -> list[Tensor]:
 
 def assert_same(a: Any, b: Any, tolerance: float = 1e-4) -> None:
     """Equal outputs, up to a tolerance relative to the largest number."""
-    a, b = leaves(a), leaves(b)
+    a, b = ([leaf.detach() for leaf in leaves(value)] for value in (a, b))
     assert len(a) == len(b)
     for left, right in zip(a, b, strict=True):
         assert left.shape == right.shape

@@ -92,7 +92,7 @@ def value_size(shape: tuple[int, ...]) -> int:
     return size
 
 
-# --- Images: (batch, channels, height, width) ------------------------------------------------------
+# --- Images: (batch, channels, height, width) ---
 def conv(b: Builder, x: Ref) -> Ref:
     channels = b.shape(x)[1]
     groups = (1, 1, 2)[b.pick(3)] if channels % 2 == 0 else 1
@@ -228,7 +228,7 @@ IMAGE_LAYERS = (conv, conv, depthwise, transposed, norm, activation, activation,
 IMAGE_LAYERS += (squeeze_excite, shuffle, cut)
 
 
-# --- Vectors and tokens ----------------------------------------------------------------------------
+# --- Vectors and tokens ---
 def linear(b: Builder, x: Ref) -> Ref:
     out = 2 * (1 + b.pick(4))
     size = b.shape(x)[-1]
