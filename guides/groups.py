@@ -3,25 +3,34 @@
 import math
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn.functional import softplus
-
-from ..distributions.groups import along, group_axis
 
 # Of the largest group: a group of zeros must have a scale as well.
 _SMALLEST = 0.01
 
 
-def sizes(weight: Tensor) -> Tensor:
+def sizes(*weights: tuple[Tensor, int]) -> Tensor:
     """Root mean square of each group's weights, at least 1 % of the largest; shape `(groups,)`.
 
     Where guides start a group's scale, so that its base weights start at the size of their prior
-    N(0, 1); 1 where the whole tensor is zero.
+    N(0, 1); 1 where all is zero.
+
+    :param weights: all tensors that have the groups, each with the axis that they lie along.
     """
-    size = weight.transpose(0, group_axis(weight)).flatten(1).square().mean(1).sqrt()
+    rows = [weight.transpose(0, axis).flatten(1) for weight, axis in weights]
+    # One tensor as it is: a copy in another order of memory would be summed in another order.
+    size = (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).square().mean(1).sqrt()
     if not size.any():
-        return weight.new_ones(size.shape)
+        return torch.ones_like(size)
     return size.clamp(min=_SMALLEST * size.max().item())
+
+
+def shared_sizes(model: nn.Module, name: str) -> Tensor:
+    """The `sizes` over all weights of a model that share the scale of one."""
+    initial, groups = model.initial_weights(), model.groups
+    return sizes(*((initial[other], groups.axes[other]) for other in groups.members(name)))
 
 
 def product_moments(
@@ -29,13 +38,12 @@ def product_moments(
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of scale * base, independent of each other.
 
-    :param mean: of the scale, shape `(groups,)` or `(1,)`.
+    :param mean: of the scale, in a shape that broadcasts to the weight.
     :param variance: of the scale, the same shape.
     :param loc: mean of the base, the weight's shape.
     :param stddev: of the base, the weight's shape.
     :returns: E = E[z] loc and Var = Var[z] (loc^2 + stddev^2) + E[z]^2 stddev^2.
     """
-    mean, variance = along(mean, loc), along(variance, loc)
     squares = loc.square() + stddev.square()
     return mean * loc, variance * squares + mean.square() * stddev.square()
 

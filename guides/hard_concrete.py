@@ -8,7 +8,6 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
-from ..distributions.groups import along, group_axis, group_count
 from ..distributions.hard_concrete import RELAXATIONS, HardConcrete
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
@@ -57,14 +56,22 @@ class HardConcreteGates(NetworkGuide):
         start -= float(HardConcrete(torch.zeros(()), relaxation).log_odds)
         if not abs(start) < BOUND:
             raise ValueError(f"init_inclusion {init_inclusion} is beyond what gates can reach")
-        shapes = {k: (group_count(v),) if self.grouped else v.shape for k, v in initial.items()}
+        self._groups = model.groups
         self._add("loc", {f"{k}.base": v for k, v in initial.items()})
         start = BOUND * math.atanh(start / BOUND)
-        self._add("gate", {f"{k}.gate": v.new_full(shapes[k], start) for k, v in initial.items()})
+        gates = {}
+        for name, value in initial.items():
+            shape = (self._groups.count(name),) if self.grouped else value.shape
+            gates[self._site(name)] = value.new_full(shape, start)
+        self._add("gate", gates)
         self.relaxation = relaxation
 
+    def _site(self, name: str) -> str:
+        """The site of a weight's gates."""
+        return f"{self._groups.owners[name] if self.grouped else name}.gate"
+
     def _log_alpha(self, name: str) -> Tensor:
-        return BOUND * torch.tanh(self._get("gate", f"{name}.gate") / BOUND)
+        return BOUND * torch.tanh(self._get("gate", self._site(name)) / BOUND)
 
     def _gate(self, name: str) -> HardConcrete:
         return HardConcrete(self._log_alpha(name), self.relaxation)
@@ -74,8 +81,10 @@ class HardConcreteGates(NetworkGuide):
         draws = {}
         for name in self._names:
             loc, log_alpha = self._get("loc", f"{name}.base"), self._log_alpha(name)
-            gate = _LocalGate(log_alpha, self.relaxation, lazy=self.grouped)
-            draws[f"{name}.gate"] = pyro.sample(f"{name}.gate", gate.to_event(log_alpha.dim()))
+            if (site := self._site(name)) not in draws:
+                each = self._groups.owners[name] not in self._groups.whole
+                gate = _LocalGate(log_alpha, self.relaxation, self.grouped, each)
+                draws[site] = pyro.sample(site, gate.to_event(log_alpha.dim()))
             point = _LocalPoint if self.grouped else Delta
             base = point(loc, event_dim=loc.dim())
             draws[f"{name}.base"] = pyro.sample(f"{name}.base", base)
@@ -97,7 +106,7 @@ class HardConcreteGates(NetworkGuide):
         for name in self._names:
             gate, base = self._gate(name), self._get("loc", f"{name}.base")
             noise = torch.special.ndtri(torch.tensor(levels, dtype=base.dtype))
-            result[f"{name}.gate"] = torch.stack(
+            result[self._site(name)] = torch.stack(
                 [gate.of_noise(gate.log_alpha.new_full(gate.batch_shape, n)) for n in noise]
             )
             result[f"{name}.base"] = base.expand(len(levels), *base.shape)
@@ -115,27 +124,29 @@ class HardConcreteGates(NetworkGuide):
             gate, base = self._gate(name), self._get("loc", f"{name}.base")
             mean, variance = gate.mean, gate.variance
             alpha = torch.where(gate.inclusion < 0.5, torch.inf, variance / mean.square())
-            inclusion = along(gate.inclusion, base) if self.grouped else gate.inclusion
-            groups = (Group(group_axis(base), -gate.log_odds),) if self.grouped else ()
+            groups = (Group(self._groups.axes[name], -gate.log_odds),) if self.grouped else ()
             weights[name] = WeightPosterior(
                 loc=self._times(name, mean),
                 stddev=self._times(name, variance.sqrt()).abs(),
-                inclusion=inclusion.clone(),
-                log_alpha=(along(alpha, base) if self.grouped else alpha).log().expand(base.shape),
+                inclusion=self._along(name, gate.inclusion).clone(),
+                log_alpha=self._along(name, alpha).log().expand(base.shape),
                 groups=groups,
             )
         return Posterior(weights)
 
     def _times(self, name: str, gate: Tensor) -> Tensor:
-        base = self._get("loc", f"{name}.base")
-        return base * (along(gate, base) if self.grouped else gate)
+        return self._get("loc", f"{name}.base") * self._along(name, gate)
+
+    def _along(self, name: str, gates: Tensor) -> Tensor:
+        """Values of gates in a shape that broadcasts to the weight."""
+        return self._groups.along(name, gates) if self.grouped else gates
 
 
 class _GateDraw(ScaleDraw):
     """A draw of gates, of which a layer may have one for each example."""
 
-    def __init__(self, gates: HardConcrete):
-        super().__init__(gates.log_alpha, gates.log_alpha, log=False)
+    def __init__(self, gates: HardConcrete, per_example: bool):
+        super().__init__(gates.log_alpha, gates.log_alpha, False, per_example)
         self._gates = gates
 
     def _sample(self, batch: tuple[int, ...]) -> Tensor:
@@ -144,18 +155,23 @@ class _GateDraw(ScaleDraw):
 
 
 class _LocalGate(HardConcrete):
-    """`HardConcrete` with the guides' noise, whose `rsample` is a `LazyScale` if `lazy`."""
+    """`HardConcrete` with the guides' noise, whose `rsample` is a `LazyScale` if `lazy`.
 
-    def __init__(self, log_alpha: Tensor, relaxation: str, lazy: bool):
+    :param per_example: see `LocalScaleNormal`.
+    """
+
+    def __init__(self, log_alpha: Tensor, relaxation: str, lazy: bool, per_example: bool):
         super().__init__(log_alpha, relaxation, noise=standard_normal)
-        self.lazy = lazy
+        self.lazy, self.per_example = lazy, per_example
 
     def expand(self, batch_shape, _instance=None):
         log_alpha = self.log_alpha.expand(torch.Size(batch_shape))
-        return _LocalGate(log_alpha, self.relaxation, self.lazy)
+        return _LocalGate(log_alpha, self.relaxation, self.lazy, self.per_example)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
-        return super().rsample(sample_shape) if sample_shape or not self.lazy else _GateDraw(self)
+        if sample_shape or not self.lazy:
+            return super().rsample(sample_shape)
+        return _GateDraw(self, self.per_example)
 
 
 class _Point(LazyWeight):

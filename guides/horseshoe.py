@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from ..distributions.groups import along, group_axis
 from ..distributions.handlers import parameters_are_wanted
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
@@ -59,12 +58,13 @@ class Horseshoe(NetworkGuide):
         self._bounds = Bounds(max_scale, self._names)
         # In a tuple, out of sight of nn.Module: its parameters are not the guide's.
         self._model = (model,)
+        self._groups = model.groups
         self._factors = {name: tuple(model.factors(name)) for name in self._names}
         loc = {}
         for name, initial in model.initial_weights().items():
-            start = start_of_factors(name, model, initial)
+            start = start_of_factors(name, model)
             scale = self._bounded((sum(start.values()) / 2).exp())
-            loc |= start | {f"{name}.base": initial / along(scale, initial)}
+            loc |= start | {f"{name}.base": initial / self._groups.along(name, scale)}
         self._add("loc", loc)
         log_scale = math.log(init_scale)
         self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in loc.items()})
@@ -88,7 +88,10 @@ class Horseshoe(NetworkGuide):
         draws, lazy = {}, self.local_reparameterization
         for name in self._names:
             for site in self._factors[name]:
-                q = LocalScaleLogNormal(*self._parameters_of(site), lazy=lazy)
+                if site in draws:
+                    continue  # another weight shares it
+                each = not (".local." in site and self._groups.owners[name] in self._groups.whole)
+                q = LocalScaleLogNormal(*self._parameters_of(site), lazy=lazy, per_example=each)
                 draws[site] = pyro.sample(site, q.to_event(1))
             site = f"{name}.base"
             q = LocalNormal(*self._parameters_of(site), lazy=lazy)
@@ -122,7 +125,7 @@ class Horseshoe(NetworkGuide):
         result = {}
         for name in self._names:
             base = self._get("loc", f"{name}.base")
-            result[name] = base * along(self.scale_moments(name)[0], base)
+            result[name] = base * self._groups.along(name, self.scale_moments(name)[0])
         return result
 
     @torch.no_grad()
@@ -131,7 +134,9 @@ class Horseshoe(NetworkGuide):
         result = {}
         for name in self._names:
             base = self._get("loc", f"{name}.base")
-            result[name] = base * along(self._bounded(self.composite(name)[0].exp()), base)
+            result[name] = base * self._groups.along(
+                name, self._bounded(self.composite(name)[0].exp())
+            )
         return result
 
     @torch.no_grad()
@@ -161,12 +166,13 @@ class Horseshoe(NetworkGuide):
     def _weight(self, name: str) -> WeightPosterior:
         base, log_base = self._parameters_of(f"{name}.base")
         mean, variance = self.scale_moments(name)
-        loc, spread = product_moments(mean, variance, base, log_base.exp())
+        along = [self._groups.along(name, values) for values in (mean, variance)]
+        loc, spread = product_moments(*along, base, log_base.exp())
         noise = spread + (RESOLUTION * mean.max()).square()
         log_mean, log_variance = self.composite(name)
         groups = ()
         if self._model[0].scales != "global":
-            groups = (Group(group_axis(base), log_variance - log_mean),)
+            groups = (Group(self._groups.axes[name], log_variance - log_mean),)
         return WeightPosterior(
             loc=loc,
             stddev=spread.sqrt(),
@@ -233,20 +239,31 @@ def _shared(squares: Tensor, whole: Tensor, half_a: Tensor, half_b: Tensor) -> T
     return shared[None]
 
 
-def start_of_factors(name: str, model: nn.Module, initial: Tensor) -> dict[str, Tensor]:
+def start_of_factors(name: str, model: nn.Module) -> dict[str, Tensor]:
     """loc of the log factors, by site, that give scales the size of the weights at little KL.
 
     From where its KL is least, tau0^2 / 2 for `global.gamma`, a scale grows by the inverse gamma
     and shrinks by the gamma, whose KLs rise linearly in the log that way, not exponentially.
     """
-    size = 2 * sizes(initial).log()
-    whole = size.exp().mean().log() if model.scales != "local" else size.new_zeros(())
+    owner, members = model.groups.owners[name], model.groups.members(name)
+    size, whole = _log_sizes(name, model)
     least = torch.minimum(2 * model.log_tau0(name).detach() - math.log(2), whole)
     rest = size - whole
+    if len(members) > 1:
+        # The mean over all weights of a group of their squares, relative to each tensor's own s^2.
+        rests = torch.stack([torch.sub(*_log_sizes(other, model)) for other in members])
+        counts = size.new_tensor([model.initial_weights()[other].numel() for other in members])
+        rest = torch.logsumexp(rests + (counts / counts.sum()).log()[:, None], 0)
     locs = {
-        "global.gamma": least,
-        "global.inverse_gamma": whole - least,
-        "local.gamma": rest.clamp(max=0.0),
-        "local.inverse_gamma": rest if model.inverse_gamma else rest.clamp(min=0.0),
+        f"{name}.global.gamma": least,
+        f"{name}.global.inverse_gamma": whole - least,
+        f"{owner}.local.gamma": rest.clamp(max=0.0),
+        f"{owner}.local.inverse_gamma": rest if model.inverse_gamma else rest.clamp(min=0.0),
     }
-    return {site: locs[site.removeprefix(f"{name}.")] for site in model.factors(name)}
+    return {site: locs[site] for site in model.factors(name)}
+
+
+def _log_sizes(name: str, model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Logs of the mean squares of each group of a weight, and of s^2; shapes `(groups,)`, `()`."""
+    size = 2 * sizes((model.initial_weights()[name], model.groups.axes[name])).log()
+    return size, size.exp().mean().log() if model.scales != "local" else size.new_zeros(())

@@ -10,7 +10,6 @@ import torch
 from pyro.distributions import LogNormal
 from torch import Tensor, nn
 
-from ..distributions.groups import along, group_axis
 from ..distributions.half_cauchy import Gamma, InverseGamma
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
@@ -62,13 +61,14 @@ class HorseshoeFamily(NetworkGuide):
         self.family, self._centred = family, model.centred
         self.local_reparameterization = local_reparameterization
         self._grouped = model.scales != "global"
+        self._groups = model.groups
         self._factors = {name: tuple(model.factors(name)) for name in self._names}
         loc, log_scale = {}, {}
         for name, initial in model.initial_weights().items():
-            start = start_of_factors(name, model, initial)
+            start = start_of_factors(name, model)
             loc |= start
             log_scale |= {k: torch.full_like(v, math.log(init_scale)) for k, v in start.items()}
-            scale = along((sum(start.values()) / 2).exp(), initial).expand_as(initial)
+            scale = self._groups.along(name, (sum(start.values()) / 2).exp()).expand_as(initial)
             own = scale if model.centred else torch.ones_like(initial)
             loc[_own(name)] = initial * own / scale
             log_scale[_own(name)] = (init_scale * own).log()
@@ -90,6 +90,8 @@ class HorseshoeFamily(NetworkGuide):
         draws = {}
         for name in self._names:
             for site in self._factors[name]:
+                if site in draws:
+                    continue  # another weight shares it
                 draws[site] = pyro.sample(site, self._q(site).to_event(1))
             loc, log_scale = self._get("loc", _own(name)), self._get("log_scale", _own(name))
             q = LocalNormal(loc, log_scale, lazy=self.local_reparameterization)
@@ -123,7 +125,8 @@ class HorseshoeFamily(NetworkGuide):
         mean, variance = self.scale_moments(name)
         spread = stddev.square()
         if not self._centred:
-            loc, spread = product_moments(mean, variance, loc, stddev)
+            along = [self._groups.along(name, values) for values in (mean, variance)]
+            loc, spread = product_moments(*along, loc, stddev)
         noise = spread + (RESOLUTION * mean.max()).square()
         logs = [_log_moments(self._q(site)) for site in self._factors[name]]
         score = sum(v for _, v in logs) / 4 - sum(m for m, _ in logs) / 2
@@ -132,7 +135,7 @@ class HorseshoeFamily(NetworkGuide):
             stddev=spread.sqrt(),
             inclusion=torch.ones(()),
             log_alpha=noise.log() - 2 * loc.abs().log(),
-            groups=(Group(group_axis(loc), score),) if self._grouped else (),
+            groups=(Group(self._groups.axes[name], score),) if self._grouped else (),
         )
 
 

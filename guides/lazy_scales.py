@@ -4,7 +4,8 @@ A model writes plain arithmetic, `base * (a * b).sqrt()`. Where its terms are la
 result, until `LazyWeight * scale` reaches a layer (local_reparameterization.py), which then asks
 for one draw of the scales for each example: the likelihood of an example depends on the weights
 through their marginal alone, so that sums over examples keep their expectation, and the gradient's
-variance falls with the batch size. A scale that occurs twice in an expression is one draw in it.
+variance falls with the batch size. A scale that occurs twice in an expression is one draw in it,
+and layers that share a scale see the same draw for the same example.
 """
 
 import torch
@@ -39,22 +40,23 @@ class LazyScale(Lazy):
     :param sources: the independent scales that it is made of.
     """
 
-    def __init__(self, shape: torch.Size, like: Tensor, sources: "frozenset[ScaleDraw] | None"):
+    def __init__(self, shape: torch.Size, like: Tensor, sources: "tuple[ScaleDraw, ...] | None"):
         self.shape, self.dtype, self.device = torch.Size(shape), like.dtype, like.device
-        self._sources = frozenset([self]) if sources is None else sources
+        self._sources = (self,) if sources is None else sources
 
     def evaluate(self, batch: tuple[int, ...], draws: "dict[ScaleDraw, Tensor]") -> Tensor:
         """The value for each example, shape `(*batch, *shape)`.
 
-        :param draws: what was drawn so far, shape `(*batch, *source.shape)`; filled on the way.
+        :param draws: of all sources, shape `(*batch, *source.shape)`.
         """
         raise NotImplementedError
 
     def per_example(self, batch: tuple[int, ...]) -> Tensor:
-        """New draws, shape `(*batch, *shape)`; once only, since a second layer needs the same."""
-        for source in self._sources:
-            source.use_locally()
-        return self.evaluate(batch, {})
+        """Values for the examples of a pass, shape `(*batch, *shape)`: the same at each call.
+
+        :raises RuntimeError: another layer has used one of the scales for another batch shape.
+        """
+        return self.evaluate(batch, {s: s.local_draw(batch) for s in self._sources})
 
     def draw(self) -> Tensor:
         return self.evaluate((), {source: source.draw() for source in self._sources})
@@ -83,34 +85,41 @@ class ScaleDraw(LazyScale):
     :param loc: shape `(scales,)`.
     :param scale: standard deviations, the same shape.
     :param log: whether the draws are log-normal.
+    :param per_example: whether each example gets a draw of its own; False: the ordinary draw
+        serves all of them, so that layers which need an ordinary tensor can share the scale.
     """
 
-    def __init__(self, loc: Tensor, scale: Tensor, log: bool):
+    def __init__(self, loc: Tensor, scale: Tensor, log: bool, per_example: bool = True):
         super().__init__(loc.shape, loc, None)
-        self._loc, self._scale, self._log = loc, scale, log
+        self._loc, self._scale, self._log, self._per_example = loc, scale, log, per_example
         self._tensor: Tensor | None = None
-        self._drawn_locally = False
+        self._local: Tensor | None = None  # the draw of each example
 
-    def use_locally(self) -> None:
-        if self._drawn_locally:
+    def local_draw(self, batch: tuple[int, ...]) -> Tensor:
+        """The draw of each example, shape `(*batch, *shape)`: new at the first call, then kept."""
+        shape = torch.Size((*batch, *self.shape))
+        if not self._per_example:
+            return self.draw().expand(shape)
+        if self._local is None:
+            self._local = self._sample(batch)
+        elif self._local.shape != shape:
             raise RuntimeError(
-                "two layers used one scale in a forward pass, which would be two different draws: "
-                "build the guide with local_reparameterization=False"
+                "two layers used one scale in a forward pass for batches of different shapes, "
+                f"{tuple(self._local.shape)} and {tuple(shape)} with the scales' own, which would "
+                "be two different draws: build the guide with local_reparameterization=False"
             )
-        self._drawn_locally = True
+        return self._local
 
     @property
     def is_drawn(self) -> bool:
-        return self._tensor is not None
+        return self._per_example and self._tensor is not None
 
     def evaluate(self, batch, draws):
-        if self not in draws:
-            draws[self] = self._sample(batch)
         return draws[self]
 
     def draw(self) -> Tensor:
         if self._tensor is None:
-            if self._drawn_locally:
+            if self._local is not None:
                 refuse_all_but_sums()
             self._tensor = self._sample(())
         return self._tensor
@@ -128,8 +137,9 @@ class _Expression(LazyScale):
         self._function, self._args = function, args
         scales = [arg for arg in args if isinstance(arg, LazyScale)]
         shapes = [arg.shape for arg in args if isinstance(arg, (Tensor, LazyScale))]
-        sources = frozenset().union(*(scale._sources for scale in scales))
-        super().__init__(torch.broadcast_shapes(*shapes), next(iter(sources))._loc, sources)
+        # Each once, in the order in which they occur: draws must not depend on addresses.
+        sources = tuple(dict.fromkeys(s for scale in scales for s in scale._sources))
+        super().__init__(torch.broadcast_shapes(*shapes), sources[0]._loc, sources)
 
     def evaluate(self, batch, draws):
         return self._function(*(self._value(arg, batch, draws) for arg in self._args))
@@ -144,7 +154,7 @@ class _Expression(LazyScale):
 
 class _Reshaped(LazyScale):
     def __init__(self, scale: LazyScale, shape: tuple[int, ...]):
-        super().__init__(shape, next(iter(scale._sources))._loc, scale._sources)
+        super().__init__(shape, scale._sources[0]._loc, scale._sources)
         self._of = scale
 
     def evaluate(self, batch, draws):
@@ -174,20 +184,22 @@ class LocalScaleNormal(Normal):
     :param loc: means, shape `(scales,)`.
     :param log_scale: log standard deviations, the same shape.
     :param lazy: False makes `rsample` an ordinary tensor, with noise of the same source.
+    :param per_example: whether a lazy scale is drawn anew for each example.
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True):
-        self.log_scale, self.lazy = log_scale, lazy
+    def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True, per_example: bool = True):
+        self.log_scale, self.lazy, self.per_example = log_scale, lazy, per_example
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
         shape = torch.Size(batch_shape)
-        return LocalScaleNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
+        pair = self.loc.expand(shape), self.log_scale.expand(shape)
+        return LocalScaleNormal(*pair, self.lazy, self.per_example)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:
             return super().rsample(sample_shape)
-        draw = ScaleDraw(self.loc, self.scale, log=False)
+        draw = ScaleDraw(self.loc, self.scale, log=False, per_example=self.per_example)
         return draw if self.lazy else draw.draw()
 
 
@@ -197,18 +209,19 @@ class LocalScaleLogNormal(LogNormal):
     The parameters are those of `LocalScaleNormal`, of the logarithm.
     """
 
-    def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True):
-        self.log_scale, self.lazy = log_scale, lazy
+    def __init__(self, loc: Tensor, log_scale: Tensor, lazy: bool = True, per_example: bool = True):
+        self.log_scale, self.lazy, self.per_example = log_scale, lazy, per_example
         super().__init__(loc, torch.exp(log_scale), validate_args=False)
 
     def expand(self, batch_shape, _instance=None):
         shape = torch.Size(batch_shape)
-        return LocalScaleLogNormal(self.loc.expand(shape), self.log_scale.expand(shape), self.lazy)
+        pair = self.loc.expand(shape), self.log_scale.expand(shape)
+        return LocalScaleLogNormal(*pair, self.lazy, self.per_example)
 
     def rsample(self, sample_shape=torch.Size()):  # noqa: B008  (torch's own signature)
         if sample_shape:
             return super().rsample(sample_shape)
-        draw = ScaleDraw(self.loc, self.scale, log=True)
+        draw = ScaleDraw(self.loc, self.scale, log=True, per_example=self.per_example)
         return draw if self.lazy else draw.draw()
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from ..distributions.groups import along, group_axis
 from ..distributions.parameters import state_parameters
 from ..posterior import Group, Posterior, WeightPosterior
 from .base import NetworkGuide
-from .groups import Bounds, product_moments, sizes
+from .groups import Bounds, product_moments, shared_sizes
 from .lazy_scales import LocalScaleNormal
 from .local_reparameterization import LocalNormal
 
@@ -19,8 +18,8 @@ from .local_reparameterization import LocalNormal
 class NormalJeffreys(NetworkGuide):
     """q = prod N(z; loc, scale^2) prod N(base; loc, scale^2), locally reparameterised.
 
-    Parameters `loc` and `log_scale` of each weight's sites `<name>.scale` and `<name>.base`, those
-    of scale relative to where z starts. Drawn lazily, each example gets group scales of its own
+    Parameters `loc` and `log_scale` of each site `<name>.scale` and `<name>.base` of the model,
+    those of scale relative to where z starts. Drawn lazily, each example gets group scales of its own
     (see `ScaledWeight`).
 
     :param model: a `models.NormalJeffreys`; E_q[w] starts at its network's weights, z at the root
@@ -48,14 +47,15 @@ class NormalJeffreys(NetworkGuide):
         self._bounds = Bounds(max_scale, self._names)
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive; got {init_scale}")
+        self._groups = model.groups
         start, units = {}, {}
         for name, weight in initial.items():
-            size = sizes(weight)
+            owner, size = self._groups.owners[name], shared_sizes(model, name)
             # A unit of z, so that a learning rate means the same to all parameters.
-            units[name] = size
+            units[owner] = size
             start |= {
-                f"{name}.scale": torch.ones_like(size),
-                f"{name}.base": weight / along(size, weight),
+                f"{owner}.scale": torch.ones_like(size),
+                f"{name}.base": weight / self._groups.along(name, size),
             }
         self._add("unit", units, trained=False)
         self._add("loc", start)
@@ -74,20 +74,27 @@ class NormalJeffreys(NetworkGuide):
         state_parameters("guide", self)
         draws, lazy = {}, self.local_reparameterization
         for name in self._names:
-            for part, family in (("scale", LocalScaleNormal), ("base", LocalNormal)):
-                site = f"{name}.{part}"
-                loc, log_scale = self._parameters_of(site)
-                q = family(loc, log_scale, lazy=lazy)
-                draws[site] = pyro.sample(site, q.to_event(loc.dim()))
+            owner = self._groups.owners[name]
+            if (site := f"{owner}.scale") not in draws:
+                each = owner not in self._groups.whole
+                q = LocalScaleNormal(*self._parameters_of(site), lazy=lazy, per_example=each)
+                draws[site] = pyro.sample(site, q.to_event(1))
+            site = f"{name}.base"
+            q = LocalNormal(*self._parameters_of(site), lazy=lazy)
+            draws[site] = pyro.sample(site, q.to_event(q.loc.dim()))
         return draws
+
+    def _scale(self, name: str) -> tuple[Tensor, Tensor]:
+        """loc and log scale of the z of a weight, which broadcast to it."""
+        pair = self._parameters_of(f"{self._groups.owners[name]}.scale")
+        return tuple(self._groups.along(name, values) for values in pair)
 
     def centers(self) -> dict[str, Tensor]:
         """E_q[w] of each weight by name, with gradients."""
-        result = {}
-        for name in self._names:
-            scale, base = (self._parameters_of(f"{name}.{p}")[0] for p in ("scale", "base"))
-            result[name] = base * along(scale, base)
-        return result
+        return {
+            name: self._parameters_of(f"{name}.base")[0] * self._scale(name)[0]
+            for name in self._names
+        }
 
     @torch.no_grad()
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
@@ -99,7 +106,8 @@ class NormalJeffreys(NetworkGuide):
         """Quantiles of scale and base, by site; shape `(len(quantiles), *site.shape)`."""
         result = {}
         levels = list(quantiles)
-        for site in (f"{name}.{part}" for name in self._names for part in ("scale", "base")):
+        owners = self._groups.owners
+        for site in (s for name in self._names for s in (f"{owners[name]}.scale", f"{name}.base")):
             loc, log_scale = self._parameters_of(site)
             q = torch.distributions.Normal(loc, log_scale.exp())
             result[site] = torch.stack([q.icdf(loc.new_tensor(level)) for level in levels])
@@ -114,15 +122,15 @@ class NormalJeffreys(NetworkGuide):
         """
         weights = {}
         for name in self._names:
-            z, log_z = self._parameters_of(f"{name}.scale")
+            z, log_z = self._scale(name)
             base, log_base = self._parameters_of(f"{name}.base")
             loc, variance = product_moments(z, (2 * log_z).exp(), base, log_base.exp())
-            score = 2 * (log_z - z.abs().log())
+            score = 2 * (log_z - z.abs().log()).flatten()
             weights[name] = WeightPosterior(
                 loc=loc,
                 stddev=variance.sqrt(),
                 inclusion=torch.ones(()),
                 log_alpha=variance.log() - 2 * loc.abs().log(),
-                groups=(Group(group_axis(base), score),),
+                groups=(Group(self._groups.axes[name], score),),
             )
         return Posterior(weights)

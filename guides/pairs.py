@@ -29,7 +29,13 @@ def check_pair(guide: nn.Module, model: nn.Module) -> None:
     parts = [*guide.parts]
     if guide.draws_centers and getattr(model, "mixture", None) is not None:
         parts.append(".center")
-    wanted = [f"{name}{part}" for name in model.weight_names for part in parts]
+    # Weights that share a scale have its site under one name.
+    owners = model.groups.owners if hasattr(model, "groups") else {}
+    wanted = [
+        site if (site := f"{name}{part}") in sites else f"{owners.get(name, name)}{part}"
+        for name in model.weight_names
+        for part in parts
+    ]
     missing = [site for site in wanted if site not in sites]
     if missing:
         lacks = f"has no latent site {missing[0]!r}"

@@ -7,23 +7,24 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from ..distributions.groups import along, group_count
 from ..distributions.hard_concrete import GatePrior
 from .deterministic import deterministic
-from .network import NetworkModel
+from .grouped import GroupedModel, Sample
 from .prediction import or_point
 
 
-class HardConcrete(NetworkModel):
+class HardConcrete(GroupedModel):
     """w = gate * base: a spike at 0 and a slab, base ~ N(0, slab^2).
 
     One gate for each group (input unit of a dense layer, output map of a convolution) or weight.
-    The price of an open gate is `cost` nats for each weight that it speaks for, so that groups of
-    many weights must be worth more. `distributions.GatePrior` says what kind of prior that is: it
+    Layers of a traced network (`graph.trace`) that have the same units share the units' gates. The
+    price of an open gate is `cost` nats for each weight that it speaks for, in all these layers, so
+    that groups of many weights must be worth more. `distributions.GatePrior` says what kind of prior that is: it
     is no density, so other guides than those of METHODS are refused.
 
-    Sites, for each latent weight `<name>`: `<name>.gate`, shape `(groups,)` or the weight's,
-    `<name>.base`, and `<name>` itself, deterministic. The layer of the network's outputs loses
+    Sites, for each latent weight `<name>`: `<name>.gate`, shape `(groups,)` or the weight's (of
+    weights that share gates under the name of the first), `<name>.base`, and `<name>` itself,
+    deterministic. The layer of the network's outputs loses
     inputs, never outputs.
 
     :param cost: nats for each open weight (the published lambda, there 0.1 / N on the mean loss).
@@ -58,15 +59,16 @@ class HardConcrete(NetworkModel):
             raise ValueError(f"gates must be 'groups' or 'weights'; got {gates!r}")
         self.cost, self.slab, self.gates, self.entropy = cost, slab, gates, entropy
 
-    def weight(self, name: str, initial: Tensor) -> Tensor:
-        grouped = self.gates == "groups"
-        shape = (group_count(initial),) if grouped else initial.shape
-        each = initial.numel() / group_count(initial) if grouped else 1
+    def scaled(self, name: str, initial: Tensor, sample: Sample) -> Tensor:
+        grouped, groups = self.gates == "groups", self.groups
+        shape = (groups.count(name),) if grouped else initial.shape
+        each = groups.numbers(name) / groups.count(name) if grouped else 1
         cost = initial.new_full(shape, self.cost * each)
         prior = or_point(GatePrior(cost, self.entropy), torch.ones_like(cost))
-        gate = pyro.sample(f"{name}.gate", prior.to_event(len(shape)))
+        owner = groups.owners[name] if grouped else name
+        gate = sample(f"{owner}.gate", prior.to_event(len(shape)))
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)
         slab = Normal(zeros, torch.full_like(zeros, self.slab), validate_args=False)
         base = pyro.sample(f"{name}.base", slab.to_event(initial.dim()))
-        return deterministic(name, base * (along(gate, initial) if grouped else gate))
+        return deterministic(name, base * (groups.along(name, gate) if grouped else gate))

@@ -7,11 +7,10 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from ..distributions.groups import along, group_count
 from ..distributions.half_cauchy import Gamma, InverseGamma
 from ..distributions.parameters import state_parameters
 from .deterministic import deterministic
-from .network import NetworkModel
+from .grouped import GroupedModel, Sample
 
 SCALES = ("both", "global", "local")
 LEARN = (None, "layer", "global")
@@ -30,17 +29,18 @@ def check_tau0(option: str, value: float) -> None:
         )
 
 
-class Horseshoe(NetworkModel):
+class Horseshoe(GroupedModel):
     """w = z s base with base ~ N(0, 1), s ~ C+(0, tau0) for a tensor, z ~ C+(0, 1) for a group.
 
-    Groups are the input units of a dense layer and the output maps of a convolution. C+ is the
+    Groups are the input units of a dense layer and the output maps of a convolution. Layers of a
+    traced network (`graph.trace`) that have the same units share z, but not s. C+ is the
     half-Cauchy distribution. Proper, so the negative loss of any guide is a lower bound on the log
     marginal likelihood (given the point parameters).
 
     Sites, for each latent weight `<name>`: `<name>.global.gamma` and `.global.inverse_gamma`
     (shape `(1,)`, their product is s^2), `<name>.local.gamma` and `.local.inverse_gamma` (shape
-    `(groups,)`, product z^2), `<name>.base` (the weight's shape), and `<name>` itself,
-    deterministic: base times scale.
+    `(groups,)`, product z^2; of weights that share z under the name of the first), `<name>.base`
+    (the weight's shape), and `<name>` itself, deterministic: base times scale.
 
     :param tau0: scale of s (default 1e-5, as published), in the weight's units; within 1e-19 and
         1e19.
@@ -108,8 +108,8 @@ class Horseshoe(NetworkModel):
 
     def factors(self, name: str) -> dict[str, Gamma | InverseGamma]:
         """The priors of the independent factors of (z s)^2, by site."""
-        initial = self.initial_weights()[name]
-        one, groups = initial.new_ones(1), initial.new_ones(group_count(initial))
+        initial, owner = self.initial_weights()[name], self.groups.owners[name]
+        one, groups = initial.new_ones(1), initial.new_ones(self.groups.count(name))
         result = {}
         if self.scales != "local":
             rate = torch.exp(-2 * self.log_tau0(name))
@@ -117,30 +117,30 @@ class Horseshoe(NetworkModel):
             result[f"{name}.global.inverse_gamma"] = InverseGamma(one / 2, one)
         if self.scales != "global":
             if self.inverse_gamma is None:
-                result[f"{name}.local.gamma"] = Gamma(groups / 2, groups)
+                result[f"{owner}.local.gamma"] = Gamma(groups / 2, groups)
             shape, scale = self.inverse_gamma or (0.5, 1.0)
             prior = InverseGamma(shape * groups, scale * groups)
-            result[f"{name}.local.inverse_gamma"] = prior
+            result[f"{owner}.local.inverse_gamma"] = prior
         return result
 
     def sample_weights(self) -> dict[str, Tensor]:
         state_parameters("prior", self.learned)
         return super().sample_weights()
 
-    def weight(self, name: str, initial: Tensor) -> Tensor:
+    def scaled(self, name: str, initial: Tensor, sample: Sample) -> Tensor:
         # Roots first, and hypot: the tails are heavy enough for squares to overflow.
         scale = 1.0
         for site, prior in self.factors(name).items():
-            scale = pyro.sample(site, prior.to_event(1)).sqrt() * scale
+            scale = sample(site, prior.to_event(1)).sqrt() * scale
         if self.slab is not None:
             scale = scale / torch.hypot(initial.new_ones(()), scale / self.slab)
         # A guide's lazy weight is no Tensor, which torch's validation of values would reject.
         zeros = torch.zeros_like(initial)
         if self.centred:
-            wide = along(scale, initial).expand_as(initial)
+            wide = self.groups.along(name, scale).expand_as(initial)
             prior = Normal(zeros, wide, validate_args=False).to_event(initial.dim())
             # Not at `name`: Pyro's guides keep "w.global.gamma" as an attribute of "w".
             return deterministic(name, pyro.sample(f"{name}.centred", prior))
         standard = Normal(zeros, torch.ones_like(initial), validate_args=False)
         base = pyro.sample(f"{name}.base", standard.to_event(initial.dim()))
-        return deterministic(name, base * along(scale, initial))
+        return deterministic(name, base * self.groups.along(name, scale))

@@ -102,7 +102,7 @@ class NetworkModel(nn.Module):
     def sample_weights(self) -> dict[str, Tensor]:
         """The effective latent weights by state_dict name: the prior's part of the program."""
         initial = self.initial_weights()
-        weights = {name: self.weight(name, value) for name, value in initial.items()}
+        weights = self.weights(initial)
         if self.mixture is not None:
             with poutine.scale(scale=self.mixture.weight):
                 density = self.mixture()
@@ -110,6 +110,10 @@ class NetworkModel(nn.Module):
                     center = density.expand(value.shape).to_event(value.dim())
                     pyro.sample(f"{name}.center", center)
         return weights
+
+    def weights(self, initial: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sample statements of all weight tensors, by state_dict name."""
+        return {name: self.weight(name, value) for name, value in initial.items()}
 
     def weight(self, name: str, initial: Tensor) -> Tensor:
         """The sample statements of one weight tensor; hierarchical priors have several.

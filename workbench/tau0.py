@@ -12,7 +12,6 @@ from rich.console import Console
 from ..compression.compress import MARGIN_NLL
 from ..diagnostics import Tau0, best_tau0
 from ..diagnostics.tau0 import PUBLISHED
-from ..distributions.groups import group_count
 from ..distributions.half_cauchy_product import tau0_for_units
 from ..models.horseshoe import check_tau0
 from .data import load_data
@@ -68,7 +67,7 @@ def run(
 def _expected(sweep: Sweep, units: float, level: float) -> dict[str, Any]:
     """One tau0 for all tensors, by the expected number of units of the whole network."""
     model, _ = sweep.pair(PUBLISHED)
-    total = sum(group_count(weight) for weight in model.initial_weights().values())
+    total = sum(model.groups.count(name) for name in set(model.groups.owners.values()))
     tau0 = tau0_for_units(units, total, level)
     check_tau0(f"--units {units:g} --level {level:g}: tau0", tau0)
     return {"units": units, "of": total, "level": level, "tau0": tau0}

@@ -234,7 +234,7 @@ def test_a_draw_of_the_scales_makes_the_weight_a_draw():
     torch.testing.assert_close(F.linear(x, weight), x @ weight.draw().T)
 
 
-def test_two_layers_may_not_share_a_weight_or_its_scales():
+def test_two_layers_may_not_share_a_weight():
     x = torch.randn(2, 3, dtype=torch.float64)
     z = LocalScaleNormal(*normal(3)).rsample()
     base = LocalNormal(*normal(3, 3)).rsample()
@@ -244,8 +244,66 @@ def test_two_layers_may_not_share_a_weight_or_its_scales():
         F.linear(x, first)
     with pytest.raises(RuntimeError, match=r"weight.*two different draws"):
         F.linear(x, base * LocalScaleNormal(*normal(3)).rsample())
-    with pytest.raises(RuntimeError, match=r"one scale.*two different draws"):
-        F.linear(x, LocalNormal(*normal(2, 3)).rsample() * z)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_layers_that_share_a_scale_see_one_draw(each):
+    """A convolution's output maps and a dense layer's inputs, against the same noise by hand."""
+    scales, x = normal(3), torch.randn(5, 2, 4, dtype=torch.float64)
+    nothing = [torch.full(shape, -60.0, dtype=torch.float64) for shape in ((3, 2, 1), (4, 3))]
+    locs = [normal(*low.shape)[0] for low in nothing]
+    noise = {(5, 3): torch.randn(5, 3).double(), (3,): torch.randn(3).double()}
+    drawn = []
+
+    def source(shape, like):
+        drawn.append(tuple(shape))
+        return noise.get(tuple(shape), torch.zeros(shape, dtype=like.dtype))
+
+    with noise_from(source):
+        z = LocalScaleLogNormal(*scales, per_example=each).rsample()
+        kernel, matrix = (
+            LocalNormal(loc, low).rsample() for loc, low in zip(locs, nothing, strict=True)
+        )
+        maps = F.conv1d(x, kernel * z.reshape(3, 1, 1)).mean(2)
+        found = F.linear(maps, matrix * z)
+    own = noise[(5, 3) if each else (3,)]
+    values = torch.exp(scales[0] + scales[1].exp() * own).expand(5, 3)
+    expected = (values * F.conv1d(x, locs[0]).mean(2) * values) @ locs[1].T
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    assert drawn.count((5, 3) if each else (3,)) == 1
+    assert not each or (3,) not in drawn
+
+
+def test_a_scale_of_two_batch_shapes_is_refused():
+    z, x = LocalScaleNormal(*normal(3)).rsample(), torch.ones(2, 3, dtype=torch.float64)
+    F.linear(x, LocalNormal(*normal(3, 3)).rsample() * z)
+    with pytest.raises(RuntimeError, match=r"one scale.*\(2, 3\) and \(6, 3\).*different draws"):
+        F.linear(x.repeat(3, 1), LocalNormal(*normal(2, 3)).rsample() * z)
+
+
+def test_a_draw_for_the_batch_serves_layers_that_need_an_ordinary_tensor():
+    """A layer before it and a layer after it see the same values, and stay local in base."""
+    scales, x = normal(3), torch.ones(4, 3, dtype=torch.float64)
+    z = LocalScaleNormal(*scales, per_example=False).rsample()
+    exact = torch.full((2, 3), -60.0, dtype=torch.float64)
+    loc = normal(2, 3)[0]
+    before = F.linear(x, LocalNormal(loc, exact).rsample() * z)
+    ordinary = torch.clone(LocalNormal(loc, exact).rsample() * z)
+    after = F.linear(x, LocalNormal(loc, exact).rsample() * z)
+    torch.testing.assert_close(before, x @ ordinary.T, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6)
+    noisy = LocalNormal(loc, exact + 60).rsample() * z
+    assert len(F.linear(x, noisy)[:, 0].unique()) == 4
+
+
+def test_ordinary_draws_come_in_the_order_of_the_expression():
+    """Not in that of the scales' addresses: a seed gives the same numbers in every process."""
+    scales = [LocalScaleNormal(*normal(1)).rsample() for _ in range(8)]
+    drawn = []
+    for scale in scales:
+        scale._sample = lambda batch, scale=scale: drawn.append(scale) or torch.ones(1)
+    torch.clone(math.prod(scales, start=1.0))
+    assert [scales.index(scale) for scale in drawn] == list(range(8))
 
 
 @pytest.mark.parametrize("family", [LocalScaleNormal, LocalScaleLogNormal])
