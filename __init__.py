@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "ELBO": "guides.elbo",
+    "GraphNetwork": "graph.network",
     "METHODS": "methods",
     "Posterior": "posterior",
     "WeightPosterior": "posterior",
@@ -22,8 +23,11 @@ _PUBLIC = {
     "save_guide": "workbench.trained",
     "save_onnx": "compression.onnx_file",
     "to_integer": "compression.integer",
+    "trace": "graph.trace",
 }
-_FOLDERS = ("compression", "diagnostics", "distributions", "guides", "models", "workbench")
+_FOLDERS = (
+    "compression", "diagnostics", "distributions", "graph", "guides", "models", "workbench",
+)  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_FOLDERS]
 
