@@ -108,7 +108,7 @@ def test_in_a_fresh_process(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", BYTES)
 def test_bytes(name):
     size = len(describe(traced(name)[0]).to_bytes())
     assert size <= BYTES[name]

@@ -34,12 +34,15 @@ def test_the_same_bytes(place, small):
     assert data == file.encode(source) and data[3] == version
     again = file.network(file.decode(data))
     assert isinstance(again, nn.Sequential)
+    assert file.encode(Archive(describe(again, name), source.tensors)) == data
     x = inputs(name)
     assert torch.allclose(again(x), filled(graph, again)(x), atol=1e-5)
 
 
-def traced(net: nn.Sequential, x: torch.Tensor) -> GraphNetwork:
+def traced(net: nn.Module, x: torch.Tensor) -> GraphNetwork:
     """The network as a graph, a `pick` for each `Select`: traced without, then put in."""
+    if isinstance(net, GraphNetwork):
+        return net
     layers, picked, before = {}, {}, None
     for name, layer in net.named_children():
         if isinstance(layer, Select):
