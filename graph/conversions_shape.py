@@ -236,6 +236,8 @@ def _channel_shuffle(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["reshape"], {"input": swapped, "shape": rest})
 
 
+# What an empty tensor holds is undefined; who reads it before writing gets zeros.
+_ZEROS = ("zeros", "zeros_like", "new_zeros", "zero", "empty", "empty_like", "new_empty")
 SHAPE_CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(("view", "reshape", "unflatten", "view_as", "reshape_as", "ravel"), _reshape),
     "flatten": _flatten,
@@ -253,7 +255,7 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     "expand_as": _expand_as,
     "copy": _copy,
     "pad": _pad,
-    **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "zero"), _filled(0)),
+    **dict.fromkeys(_ZEROS, _filled(0)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled(1)),
     **dict.fromkeys(("full", "full_like", "new_full", "fill"), _filled(None)),
     "scalar_tensor": _scalar,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -56,12 +57,16 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any], other: Callable = l
 
 
 def of_batch(inputs: Any, old: int, new: int) -> Any:
-    """The inputs with `new` examples instead of `old`: the first ones, again and again."""
+    """The inputs with `new` examples instead of `old`: the first ones, again and again.
+
+    Each tensor begins with another example, so that no two inputs are the same.
+    """
+    first = itertools.count()
 
     def resized(leaf: Tensor) -> Tensor:
         if not leaf.dim() or len(leaf) != old:
             return leaf
-        index = torch.arange(new, device=leaf.device) % old
+        index = (torch.arange(new, device=leaf.device) + next(first)) % old
         return leaf.detach().index_select(0, index)
 
     return map_tensors(inputs, resized)

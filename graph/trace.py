@@ -76,9 +76,12 @@ def _prepared(net: nn.Module, example: Example) -> tuple[tuple, dict]:
     batch = batch_of((args, kwargs))
     if batch == 1:
         args, kwargs = of_batch((args, kwargs), 1, 2)
-    if any(tensor.is_meta for tensor in net.parameters()):
-        args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor.to("meta"))
-    return args, kwargs
+    meta = any(tensor.is_meta for tensor in net.parameters())
+
+    def own(tensor: Tensor) -> Tensor:  # export takes two uses of one tensor for one input
+        return tensor.detach().to("meta") if meta else tensor.detach().clone()
+
+    return map_tensors((args, kwargs), own)
 
 
 def _converted(

@@ -40,8 +40,8 @@ def _binary(name: str, scalar: float | None, *more: Callable, x: Tensor = V, y: 
 
 
 _NAMES = """
-    relu tanh sigmoid silu mish hardswish hardsigmoid relu6 selu exp abs neg sin cos erf square floor
-    round sign expm1 ceil tan atan isnan isinf erfc exp2 trunc frac sinh cosh asinh
+    relu tanh sigmoid silu mish hardswish hardsigmoid relu6 selu exp abs neg sin cos erf square
+    floor round sign expm1 ceil tan atan isnan isinf erfc exp2 trunc frac sinh cosh asinh
 """
 UNARY = {name: _unary(name) for name in _NAMES.split()}
 _POSITIVE = ("log", "sqrt", "rsqrt", "reciprocal", "log1p", "log2")
