@@ -19,11 +19,11 @@ class NormalJeffreys(NetworkGuide):
     """q = prod N(z; loc, scale^2) prod N(base; loc, scale^2), locally reparameterised.
 
     Parameters `loc` and `log_scale` of each site `<name>.scale` and `<name>.base` of the model,
-    those of scale relative to where z starts. Drawn lazily, each example gets group scales of its own
-    (see `ScaledWeight`).
+    those of scale relative to where z starts. Drawn lazily, each example gets group scales of its
+    own (see `ScaledWeight`).
 
     :param model: a `models.NormalJeffreys`; E_q[w] starts at its network's weights, z at the root
-        mean square of those of its group.
+        mean square of those of its group, over all weights that share it.
     :param init_scale: initial standard deviation of base, and of z relative to z (default 0.1).
     :param max_scale: upper bounds of the standard deviation of base, by the weight's name, or one
         for all; smooth: 1 / (1/scale + 1/bound). The authors clip that of the first layer of

@@ -19,13 +19,12 @@ class HardConcrete(GroupedModel):
     One gate for each group (input unit of a dense layer, output map of a convolution) or weight.
     Layers of a traced network (`graph.trace`) that have the same units share the units' gates. The
     price of an open gate is `cost` nats for each weight that it speaks for, in all these layers, so
-    that groups of many weights must be worth more. `distributions.GatePrior` says what kind of prior that is: it
-    is no density, so other guides than those of METHODS are refused.
+    that groups of many weights must be worth more. `distributions.GatePrior` says what kind of
+    prior that is: it is no density, so other guides than those of METHODS are refused.
 
     Sites, for each latent weight `<name>`: `<name>.gate`, shape `(groups,)` or the weight's (of
     weights that share gates under the name of the first), `<name>.base`, and `<name>` itself,
-    deterministic. The layer of the network's outputs loses
-    inputs, never outputs.
+    deterministic. The layer of the network's outputs loses inputs, never outputs.
 
     :param cost: nats for each open weight (the published lambda, there 0.1 / N on the mean loss).
     :param slab: prior standard deviation of base (default 1), L2 regularisation.

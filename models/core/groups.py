@@ -66,7 +66,8 @@ def groups_of(net: nn.Module, weights: Mapping[str, Tensor]) -> Groups:
 
     Weights share a scale if their units along the group axis are the same ones, position by
     position, and can be removed. Its owner is the first of them in the graph's order. Units that
-    overlap in part (concatenations, shortcuts padded with zeros) have scales of their own.
+    overlap in part (concatenations, shortcuts padded with zeros) have scales of their own, and so
+    have vectors.
 
     :param net: not changed.
     :param weights: the latent ones, by state_dict name.
@@ -76,7 +77,8 @@ def groups_of(net: nn.Module, weights: Mapping[str, Tensor]) -> Groups:
     if isinstance(net, GraphNetwork):
         axes |= {name: 1 for name in weights if _is_transposed(net.graph, name)}
         run = Evaluation(net)
-        owners = _owners(Axes(run), axes)
+        matrices = {name: axis for name, axis in axes.items() if weights[name].dim() > 1}
+        owners |= _owners(Axes(run), matrices)
         shared = {name for name, owner in owners.items() if name != owner}
         shared |= {owners[name] for name in shared}
         whole = frozenset(owners[name] for name in shared if not _is_local(run, name))
@@ -84,6 +86,7 @@ def groups_of(net: nn.Module, weights: Mapping[str, Tensor]) -> Groups:
 
 
 def _owners(axes: Axes, along: Mapping[str, int]) -> dict[str, str]:
+    """By weight the one whose scale it uses, given the axis of each weight's groups."""
     order = {node: place for place, node in enumerate(axes.graph.nodes)}
     nodes = {name: _node(axes.graph, name) for name in along}
     ids = {ref: axes.ids(ref) for ref in axes.refs()}  # all of them first: asking may freeze
@@ -118,8 +121,8 @@ def _is_local(run: Evaluation, name: str) -> bool:
     users = run.graph.users()[node]
     if len(users) != 1 or users[0].operator not in _LOCAL:
         return False
-    source = users[0].arguments["input"]
-    if source.node is node:
+    source, weight = (users[0].arguments[name] for name in ("input", "weight"))
+    if weight.node is not node or source.node is node:
         return False
     # A first axis of another size is examples and positions in one.
     return run.batch_axes(source) == [0] and run.shape(source)[0] == BATCH
