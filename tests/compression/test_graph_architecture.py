@@ -44,7 +44,8 @@ for name, (x, weights, outputs) in expected.items():
     state = net.state_dict()
     assert state.keys() == weights.keys(), name
     assert all(torch.equal(state[key], weights[key]) for key in weights), name
-    found = net(*x) if isinstance(x, tuple) else net(x)
+    args, kwargs = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
+    found = net(*args, **kwargs)
     assert pytree.tree_structure(found) == pytree.tree_structure(outputs), name
     for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(outputs), strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-6), name
@@ -61,6 +62,8 @@ def numbers(net: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def call(net: nn.Module, x: object) -> object:
+    if isinstance(x, dict):
+        return net(**x)
     return net(*x) if isinstance(x, tuple) else net(x)
 
 
