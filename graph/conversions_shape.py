@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from .errors import Untraceable
 from .exported import dtype_of, place_of, rank_of, shape_of, stem_of
 from .ir import Ref
@@ -206,9 +208,24 @@ def _eye(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["eye"], given | {"dtype": dtype_of(exported)})
 
 
+def _chooses_last(exported: Any) -> bool:
+    """Whether an index is a choice of entries of the last axis: flags, and nothing else."""
+    source, (*others, last) = exported.args
+    return (
+        all(other is None for other in others)
+        and isinstance(last, torch.fx.Node)
+        and last.meta["val"].dtype == torch.bool
+        and last.meta["val"].dim() == 1
+        and source.meta["val"].dim() == len(others) + 1
+    )
+
+
 def _index(self: Converter, exported: Any, arguments: dict) -> None:
     """Indexing by tensors; axes in front that are left whole are moved behind."""
     indices, source = arguments["indices"], arguments["self"]
+    if _chooses_last(exported):
+        self.emit(exported, OPERATORS["pick"], {"input": source, "kept": indices[-1]})
+        return
     first = next(i for i, index in enumerate(indices) if index is not None)
     used = indices[first:]
     if any(index is None for index in used):

@@ -71,6 +71,17 @@ class ChangedInPlace(Unknown):
 _SYMBOLIC = (torch.sym_max, torch.sym_min, torch.sym_float, torch.sym_int, torch.sym_not)
 
 
+_COMPARISONS = {python.ge, python.gt, python.le, python.lt, python.eq, python.ne}
+
+
+def _is_check(exported: Any) -> bool:
+    """Whether a node only checks sizes: an assertion, or a comparison for nothing else."""
+    if exported.target in _COMPARISONS:
+        return all(map(_is_check, exported.users))
+    stem = overload_of(exported.target).partition(".")[0]
+    return stem in _CHECKS or stem.startswith("_assert")
+
+
 class Converter:
     """Turns the nodes of an exported program into nodes of a graph, one after the other.
 
@@ -135,6 +146,8 @@ class Converter:
         if target in _ARITHMETIC:
             left, right = (self._value(part) for part in exported.args)
             self.emit(exported, OPERATORS[_ARITHMETIC[target]], {"left": left, "right": right})
+            return
+        if _is_check(exported):
             return
         if getattr(target, "__module__", "") in ("_operator", "math") or target in _SYMBOLIC:
             raise Untraceable(f"{place_of(exported)} needs a size that depends on its inputs")
