@@ -7,7 +7,7 @@ from bitsback.graph import trace, weight_names
 from bitsback.methods import METHODS
 from torch import nn
 
-from ..graph.networks import call, make
+from ..graph.networks import make
 
 
 @pytest.mark.parametrize("method", ["gaussian", "log-uniform", "rate"])
@@ -34,9 +34,9 @@ def test_all_weights_of_a_graph_are_latent(name):
     model, _ = METHODS["rate"].pair(network, 8)
     assert set(model.weight_names) == set(weight_names(network))
     weights = {k: v.clone() for k, v in model.initial_weights().items()}
-    torch.testing.assert_close(model.output(x, weights), call(net, x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.output(x, weights), net(x), rtol=1e-4, atol=1e-5)
     trained = model.trained()
-    torch.testing.assert_close(call(trained, x), call(net, x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(trained(x), net(x), rtol=1e-4, atol=1e-5)
 
 
 def test_names_that_methods_of_modules_have():

@@ -14,7 +14,7 @@ from bitsback.models import Rate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..graph.networks import call, make
+from ..graph.networks import make
 
 
 def widths(model: Rate) -> tuple[int, ...]:
@@ -122,7 +122,7 @@ def test_units_of_any_network(name, fold):
         model = Rate(network, 60, coarseness=0.02)
         pairs.append((model, Rounding(model)))
     (model, guide), whole = pairs
-    direction = torch.randn_like(call(net, x))
+    direction = torch.randn_like(net(x))
     guide.after_epoch()
     reduced = model.reduced()
     assert reduced is not None
