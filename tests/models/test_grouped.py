@@ -1,5 +1,6 @@
 """Scales that several weights share: sites, KL, moments, starts, and what pruning makes of them."""
 
+import functools
 import math
 
 import bitsback
@@ -46,6 +47,7 @@ class Mixed(Residual):
         self.second = nn.ConvTranspose2d(5, 4, 3, padding=1, bias=False)
 
 
+@functools.cache  # models copy it
 def traced(net: type[nn.Module] = Residual) -> GraphNetwork:
     torch.manual_seed(4)
     return trace(net().eval(), X[:2])
@@ -216,6 +218,25 @@ def test_an_open_gate_costs_all_weights_it_speaks_for():
     assert kl[f"{OWNER}.gate"].item() == pytest.approx(0.1 * count * inclusion, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_nothing_changes_where_nothing_is_shared(name):
+    """A LeNet trains the same with a graph as without one: sites, parameters, loss, bit by bit."""
+    torch.manual_seed(2)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(),
+        nn.Linear(5, 3),
+    )  # fmt: skip
+    model_class, model_options, guide_class, options = PAIRS[name]
+    found = []
+    for each in (net, trace(net.eval(), X[:2])):
+        model = model_class(each, len(X), **model_options)
+        guide = guide_class(model, **options)
+        pyro.set_rng_seed(3)
+        terms = ELBO().terms(model, guide, X, Y)
+        found.append(([*terms.kl], [k for k, _ in guide.named_parameters()], terms.loss.item()))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("net", [Residual, Mixed])
 @pytest.mark.parametrize("name", PAIRS)
 def test_trains(name, net):
@@ -225,7 +246,7 @@ def test_trains(name, net):
     assert sum(losses[-5:]) < sum(losses[:5])
 
 
-def test_importance_weights_take_shared_scales():
+def test_trace_elbo_takes_shared_scales():
     model, guide = make("horseshoe")
     assert math.isfinite(Trace_ELBO().loss(model, guide, X, Y))
 
