@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from bitsback.graph import GraphNetwork, Plan, remove_units, trace
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from bitsback.graph import GraphNetwork, Plan, remove_units, trace
 
 from .checks import assert_same, check_removal, weights_in
 
