@@ -33,6 +33,6 @@ def made_by(command: str | None = None) -> dict[str, str]:
 
 
 def _command(script: str, arguments: list[str]) -> str:
-    before = [None, *arguments[:-1]]
+    before = [None, *arguments][: len(arguments)]
     shown = [FOLDERS.get(b, a) for b, a in zip(before, arguments, strict=True)]
     return " ".join(["python", f"benchmarks/{script}", *shown])

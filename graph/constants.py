@@ -176,12 +176,27 @@ def _contract(facts: Facts, node: Node) -> None:
     """An output unit is a constant if it reads nothing but constants."""
     contraction = facts.contraction(node)
     if contraction is None:
+        if node.operator == "matmul":
+            _zero_products(facts, node)
         return
     shape = facts.shape(Ref(node))
     view = [1] * len(shape)
     view[contraction.output_axis] = -1
     known, value = contraction.constants()
     facts.put(Ref(node), known.reshape(view), value.reshape(view))
+
+
+def _zero_products(facts: Facts, node: Node) -> None:
+    """A product of two matrices is zero in rows or columns where one factor is."""
+    refs = [node.arguments[name] for name in ("input", "other")]
+    if min(len(facts.shape(ref)) for ref in refs) < 2:
+        return
+    known = torch.zeros([1] * len(facts.shape(Ref(node))), dtype=torch.bool)
+    for ref, inner in zip(refs, (-1, -2), strict=True):
+        fact = facts.fact(ref)
+        if fact is not None:
+            known = known | (fact.known & fact.value.eq(0)).all(inner, keepdim=True)
+    facts.put(Ref(node), known, torch.zeros_like(known, dtype=torch.float64))
 
 
 def _embedding(facts: Facts, node: Node) -> None:

@@ -92,17 +92,16 @@ def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 # --- Functions of each number ---------------------------------------------------------------------
-def _scaled(name: str) -> Conversion:
-    """add and sub, whose second operand may be scaled."""
+def _scaled(name: str, which: str = "other") -> Conversion:
+    """add, sub and rsub, one of whose operands may be scaled."""
 
     def convert(self: Converter, exported: Any, arguments: dict) -> None:
-        alpha, other = arguments.pop("alpha", 1), arguments["other"]
+        alpha, operand = arguments.pop("alpha", 1), arguments[which]
         if alpha != 1:
-            whole = not isinstance(other, Ref)
-            scaled = (
-                other * alpha if whole else self.insert(exported, "mul", input=other, other=alpha)
-            )
-            arguments["other"] = scaled
+            if isinstance(operand, Ref):
+                arguments[which] = self.insert(exported, "mul", input=operand, other=alpha)
+            else:
+                arguments[which] = operand * alpha
         self.emit(exported, OPERATORS[name], arguments)
 
     return convert
@@ -188,7 +187,7 @@ CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "add": _scaled("add"),
     "sub": _scaled("sub"),
-    "rsub": _scaled("rsub"),
+    "rsub": _scaled("rsub", "self"),
     **dict.fromkeys(("to", "_to_copy", "type_as"), _to),
     "div": _divide,
     "pow": _pow,

@@ -79,7 +79,7 @@ def _is_check(exported: Any) -> bool:
     if exported.target in _COMPARISONS:
         return all(map(_is_check, exported.users))
     stem = overload_of(exported.target).partition(".")[0]
-    return stem in _CHECKS or stem.startswith("_assert")
+    return stem.startswith(("_assert", "sym_constrain"))
 
 
 class Converter:

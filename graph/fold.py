@@ -34,7 +34,7 @@ def fold(
 
     It has no BatchNorm any more, so that training goes on with the statistics as they are.
 
-    :param network: not changed; the result shares tensors with it where they are the same.
+    :param network: used up: its weights change in place, and are those of the result.
     :param whole: names of parameters that must stay parameters: rule 1 leaves them alone.
     :param unscaled: names of weights whose numbers must stay: rules 2 and 3 leave them alone.
     """
@@ -212,50 +212,40 @@ class _Folder:
         return scale, value("bias", 0.0) - mean * scale
 
     def _into_before(self, node: Node, scale: Tensor, shift: Tensor) -> None:
-        weight = self._tensors[node.arguments["weight"].node.name]
-        wide = weight.detach().double()
+        weight = self._tensors[node.arguments["weight"].node.name].detach()
+        factor, ones = scale.to(weight.dtype), [1] * (weight.dim() - 2)
         if node.operator.startswith("conv_transpose"):
             groups = node.arguments["groups"]
-            blocks = wide.unflatten(0, (groups, -1))
-            factor = scale.reshape(groups, 1, -1, *[1] * (wide.dim() - 2))
-            wide = (blocks * factor).flatten(0, 1)
+            weight.unflatten(0, (groups, -1)).mul_(factor.reshape(groups, 1, -1, *ones))
         else:
-            wide = wide * scale.reshape(-1, *[1] * (wide.dim() - 1))
-        self._set(node, "weight", wide)
-        bias = self._bias(node, len(scale), wide)
-        self._set(node, "bias", bias * scale + shift)
+            weight.mul_(factor.reshape(-1, 1, *ones))
+        self._set_bias(node, self._bias(node, len(scale)) * scale + shift)
 
     def _into_after(self, node: Node, scale: Tensor, shift: Tensor) -> None:
-        weight = self._tensors[node.arguments["weight"].node.name].detach().double()
-        bias = self._bias(node, len(weight), weight)
-        self._set(
-            node,
-            "bias",
-            bias + weight.flatten(2).sum(2) @ shift if weight.dim() > 2 else bias + weight @ shift,
-        )
-        self._set(node, "weight", weight * scale.reshape(1, -1, *[1] * (weight.dim() - 2)))
+        weight = self._tensors[node.arguments["weight"].node.name].detach()
+        sums = weight.flatten(2).sum(2, dtype=torch.float64) if weight.dim() > 2 else weight
+        self._set_bias(node, self._bias(node, len(weight)) + sums.double() @ shift)
+        weight.mul_(scale.to(weight.dtype).reshape(1, -1, *[1] * (weight.dim() - 2)))
 
-    def _bias(self, node: Node, size: int, like: Tensor) -> Tensor:
-        ref = node.arguments["bias"]
-        return (
-            like.new_zeros(size) if ref is None else self._tensors[ref.node.name].detach().double()
-        )
-
-    def _set(self, node: Node, which: str, value: Tensor) -> None:
-        """Give a node's weight or bias another value; a new parameter where it had none."""
-        weight = self._tensors[node.arguments["weight"].node.name]
-        ref = node.arguments[which]
+    def _bias(self, node: Node, size: int) -> Tensor:
+        """The bias of a layer, float64; zeros where it has none."""
+        ref, weight = node.arguments["bias"], node.arguments["weight"]
         if ref is None:
-            created = Node(
-                PARAMETER, name=bias_name(node.arguments["weight"].node.name, self._tensors)
-            )
+            device = self._tensors[weight.node.name].device
+            return torch.zeros(size, dtype=torch.float64, device=device)
+        return self._tensors[ref.node.name].detach().double()
+
+    def _set_bias(self, node: Node, value: Tensor) -> None:
+        """Give a layer another bias; a new parameter where it had none."""
+        weight, ref = node.arguments["weight"], node.arguments["bias"]
+        like = self._tensors[weight.node.name]
+        if ref is None:
+            created = Node(PARAMETER, name=bias_name(weight.node.name, self._tensors))
             self._graph.nodes.insert(self._graph.nodes.index(node), created)
-            ref = node.arguments[which] = Ref(created)
+            ref = node.arguments["bias"] = Ref(created)
         name = ref.node.name
-        trains = (
-            self._tensors[name].requires_grad if name in self._tensors else weight.requires_grad
-        )
-        self._tensors[name] = nn.Parameter(value.to(weight.dtype), trains)
+        trains = self._tensors.get(name, like).requires_grad
+        self._tensors[name] = nn.Parameter(value.to(like.dtype), trains)
 
     def _as_affine(self, norm: Node, scale: Tensor, shift: Tensor) -> None:
         """Rule 4; a BatchNorm that is used twice becomes one pair of vectors."""

@@ -124,7 +124,10 @@ def _reads_picked(facts: Facts, node: Node) -> None:
 def _reads_contracted(facts: Facts, node: Node) -> None:
     contraction = facts.contraction(node)
     if contraction is None:
-        read_all(facts, node)
+        if node.operator == "matmul" and min(len(facts.shape(r)) for r in node.refs()) > 1:
+            _reads_product(facts, node)
+        else:
+            read_all(facts, node)
         return
     rows = facts.read_along(Ref(node), contraction.output_axis)
     read = (contraction.matrix & rows[:, None]).any(0)
@@ -133,15 +136,27 @@ def _reads_contracted(facts: Facts, node: Node) -> None:
     facts.read(contraction.source, read.reshape(view))
 
 
+def _reads_product(facts: Facts, node: Node) -> None:
+    """The left factor is read by rows, but not against columns of zeros; the right by columns."""
+    left, right = node.arguments["input"], node.arguments["other"]
+    read = facts.read_of(Ref(node))
+    facts.read(right, _fitted(read.any(-2, keepdim=True), facts.shape(right)))
+    fact = facts.fact(right)
+    if fact is not None:
+        read = read & ~(fact.known & fact.value.eq(0)).all(-2, keepdim=True)
+    facts.read(left, _fitted(read.any(-1, keepdim=True), facts.shape(left)))
+
+
 def _reads_attention(facts: Facts, node: Node) -> None:
     if node.arguments["enable_gqa"]:
         read_all(facts, node)
         return
-    read = facts.read_of(Ref(node)).any(-2, keepdim=True)
-    for name in ("value", "query", "key"):
-        ref = node.arguments[name]
-        whole = read if name == "value" else read.any(-1, keepdim=True)
-        facts.read(ref, _fitted(whole, facts.shape(ref)))
+    read, value = facts.read_of(Ref(node)).any(-2, keepdim=True), node.arguments["value"]
+    facts.read(value, _fitted(read, facts.shape(value)))
+    fact = facts.fact(Ref(node))  # means of one constant, whatever is looked at
+    moved = read if fact is None else (read & ~fact.known).any(-2, keepdim=True)
+    for ref in (node.arguments["query"], node.arguments["key"]):
+        facts.read(ref, _fitted(moved.any(-1, keepdim=True), facts.shape(ref)))
     mask = node.arguments["attn_mask"]
     if mask is not None:
         facts.read(mask, torch.ones([1] * len(facts.shape(mask)), dtype=torch.bool))

@@ -24,7 +24,6 @@ def split_recurrent(self: Converter, exported: Any, arguments: dict) -> bool:
     zeros = all(ref.node.operator == "full" and ref.node.arguments["value"] == 0 for ref in states)
     if directions * layers == 1 or each != expected or not zeros:
         return False
-    starts = tuple(_one_state(self, exported, ref) for ref in states)
     time = 1 if arguments["batch_first"] else 0
     value, params, last = arguments["input"], iter(_chunks(arguments["params"], each)), []
     for layer in range(layers):
@@ -33,6 +32,7 @@ def split_recurrent(self: Converter, exported: Any, arguments: dict) -> bool:
         outputs = []
         for direction in range(directions):
             source = _turned(self, exported, value, time) if direction else value
+            starts = tuple(_one_state(self, exported, ref) for ref in states)
             node = _one_layer(self, exported, arguments, source, starts, next(params))
             output = Ref(node)
             outputs.append(_turned(self, exported, output, time) if direction else output)
@@ -40,9 +40,8 @@ def split_recurrent(self: Converter, exported: Any, arguments: dict) -> bool:
         value = outputs[0]
         if directions == 2:
             value = self.insert(exported, "cat", tensors=tuple(outputs), dim=2)
-    self.stand_for(
-        exported, value, *(_joined(self, exported, parts) for parts in zip(*last, strict=True))
-    )
+    ends = [_joined(self, exported, parts) for parts in zip(*last, strict=True)]
+    self.stand_for(exported, value, *ends)
     return True
 
 
@@ -51,7 +50,7 @@ def _chunks(params: tuple[Ref, ...], each: int) -> list[tuple[Ref, ...]]:
 
 
 def _one_state(self: Converter, exported: Any, ref: Ref) -> Ref:
-    """Zeros for one layer and direction."""
+    """Zeros for one layer and direction; a node of its own, so that units stay apart."""
     given = dict(ref.node.arguments)
     given["size"] = (1, *given["size"][1:])
     return self.insert(exported, "full", **given)

@@ -49,11 +49,10 @@ def remove_units(network: GraphNetwork, zeros_only: bool = False) -> Reduction:
     :param zeros_only: remove only units that are zero or not read, so that no bias changes.
     """
     whole = Plan(network, zeros_only).reduced(network)
-    while True:  # a single attention head that is left can lose parts, say
-        more = Plan(whole.network, zeros_only).reduced(whole.network)
-        if not more.units:
-            return whole
-        whole = _both(whole, more)
+    # A single attention head that is left can lose parts, say.
+    while (plan := Plan(whole.network, zeros_only)).units:
+        whole = _both(whole, plan.reduced(whole.network))
+    return whole
 
 
 def _both(first: Reduction, second: Reduction) -> Reduction:
@@ -92,6 +91,12 @@ class Plan:
             if (found := self.facts.contraction(node)) is not None
         ]
         self.dead = self._find_dead(zeros_only)
+
+    @property
+    def units(self) -> int:
+        """How many units can go."""
+        every = np.arange(len(self.dead))
+        return int((self.dead & (self.axes.units.find(every) == every)).sum())
 
     def kept(self, ref: Ref) -> list[np.ndarray | None]:
         """For each axis of a value which positions stay, bool; None for all."""
@@ -183,11 +188,9 @@ class Plan:
         for node, added in biases.items():
             _add_bias(self, node, renamed[node], added, graph, tensors)
         graph.prune()
-        every = np.arange(len(self.dead))
-        units = int((self.dead & (self.axes.units.find(every) == every)).sum())
         names = {node.name for node in graph.parameters}
         kept = {name: places for name, places in kept.items() if name in names}
-        return Reduction(network.edited(graph, tensors), kept, units)
+        return Reduction(network.edited(graph, tensors), kept, self.units)
 
     def _taken_in(self) -> dict[Node, Tensor]:
         """What dead constant inputs add to the outputs of contractions, float64, by node."""

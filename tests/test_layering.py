@@ -75,7 +75,7 @@ def test_imports_inside_are_relative(path):
             assert (node.module or "").split(".")[0] != "bitsback"
 
 
-@pytest.mark.parametrize("part", ["common", "compression", "posterior"])
+@pytest.mark.parametrize("part", ["common", "compression", "graph", "posterior"])
 def test_no_pyro(part):
     """In the sources, and in a process that has loaded them all."""
     mine = [path for path in sources() if part_of(path) == part]
