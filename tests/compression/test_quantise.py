@@ -130,6 +130,23 @@ def test_the_objective_never_rises_from_round_to_round(shape, alive, rate, monke
     assert totals[-1] < totals[0]
 
 
+@pytest.mark.parametrize("shape", [(7, 9), (4, 3, 2, 2)])
+def test_the_nats_of_symbols_and_codebook_are_those_of_the_oracle(shape):
+    """By a weight of harm so small that nothing else is left of the objective."""
+    weights = sample(3, shape, 0.6)
+    found = quantise.shared(weights, 3)
+    free = Weights(weights.values, np.full(shape, 1e9), weights.kept)
+    symbols = quantise.table_of(found)[0][weights.kept]
+    low, high = found.grid.bounds()
+    place = np.array([0 if k == 0 else k - low + (k < 0) for k in range(low, high + 1)])
+    symbols = place[symbols]
+    nats = quantise._nats(symbols, high - low)
+    dense = quantise._density(weights.kept, symbols > 0)
+    expected = stated(free, found, 1.0)
+    got = quantise._description(weights.kept, symbols, nats, dense)
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("rate", "known", "of_another"), [(1.0, 6_597, 6_951), (4.0, 19_480, 24_789)]
 )
