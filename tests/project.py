@@ -5,7 +5,15 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("compression", "diagnostics", "distributions", "guides", "models", "workbench")
+PACKAGES = (
+    "compression",
+    "diagnostics",
+    "distributions",
+    "graph",
+    "guides",
+    "models",
+    "workbench",
+)
 NOT_OURS = {"__pycache__", "build", "dist", "venv"}  # and all whose names begin with a dot
 
 
