@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 from bitsback.graph import GraphNetwork, roles, trace, weight_names
+from bitsback.graph.examples import map_tensors
 from bitsback.graph.fold import fold
 
 from .checks import assert_same, call, check_facts, check_removal, kill, leaves, weights_in
@@ -66,6 +67,25 @@ def test_removal(name, folded, zeros_only):
     assert weights_in(reduction.network) < weights_in(network)
     if folded and zeros_only:
         assert reduction.units == REMOVED[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_everything_is_on_the_device_of_the_inputs(name):
+    """The meta device refuses to compute with tensors of any other."""
+    network, x = traced(name, True).to("meta"), make(name)[1]
+    for leaf in leaves(call(network, map_tensors(x, lambda tensor: tensor.to("meta")))):
+        assert leaf.is_meta
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit", "two-inputs"])
+def test_compiles(name):
+    """Without a break, and for another batch."""
+    network, x = traced(name, True), make(name)[1]
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert_same(call(network, x), call(compiled, x))
+        x = map_tensors(x, lambda tensor: tensor[:3])
+        assert_same(call(network, x), call(compiled, x))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
