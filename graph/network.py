@@ -213,7 +213,7 @@ def _check_input(number: int, kind: TensorType, given: Any) -> None:
     """
     shape = tuple(given.shape)
     fits = len(shape) == len(kind.shape) and all(
-        size in (None, n) for size, n in zip(kind.shape, shape, strict=True)
+        size is None or size == n for size, n in zip(kind.shape, shape, strict=True)
     )
     if not fits:
         sizes = ", ".join("batch" if size is None else str(size) for size in kind.shape)

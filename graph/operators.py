@@ -100,7 +100,8 @@ class Operator:
     :param vectors: arguments that hold a vector of weights' scale: biases, scales of norms.
     :param zero: whether it gives zeros where all of its tensors are zeros, whatever its attributes.
     :param shifts: whether it commutes with adding a constant: f(x + c) = f(x) + f(c), where c is
-        the same at all places of a channel. Pooling that pads does not at the border.
+        the same at all places that one result looks at: for a maximum over channels, in all of
+        them. Pooling that pads does not at the border.
     :param jumps: whether it is discontinuous, so that a rounding error may change its result.
     :param trains: whether it computes something else while the network trains.
     :param onnx: the ONNX operator of the same meaning, if that takes the arguments as they are, in
