@@ -136,9 +136,30 @@ BINARY: dict[str, Sample] = {
         name: _binary(name, None, x=FLAGS, y=PAIR > 0)
         for name in ("logical_and", "logical_or", "logical_xor")
     },
-    "bitwise_and": _binary("bitwise_and", 3, lambda a, b: a & b, x=WHOLE, y=WHOLE.flip(0)),
-    "bitwise_or": _binary("bitwise_or", 3, lambda a, b: a | b, x=WHOLE, y=WHOLE.flip(0)),
-    "bitwise_xor": _binary("bitwise_xor", 3, lambda a, b: a ^ b, x=WHOLE, y=WHOLE.flip(0)),
+    "bitwise_and": _binary(
+        "bitwise_and",
+        3,
+        lambda a, b: a & b,
+        ("scalar", lambda a, b: a & 3),
+        x=WHOLE,
+        y=WHOLE.flip(0),
+    ),
+    "bitwise_or": _binary(
+        "bitwise_or",
+        3,
+        lambda a, b: a | b,
+        ("scalar", lambda a, b: a | 3),
+        x=WHOLE,
+        y=WHOLE.flip(0),
+    ),
+    "bitwise_xor": _binary(
+        "bitwise_xor",
+        3,
+        lambda a, b: a ^ b,
+        ("scalar", lambda a, b: a ^ 3),
+        x=WHOLE,
+        y=WHOLE.flip(0),
+    ),
     "remainder": _binary("remainder", 0.7, y=POSITIVE),
     "floor_divide": _binary("floor_divide", 0.7, y=POSITIVE),
     "fmod": _binary("fmod", 0.7, y=POSITIVE),
