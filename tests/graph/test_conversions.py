@@ -196,7 +196,6 @@ def test_windows():
 
 MODULES = {
     "rnn cell": (nn.RNNCell(6, 4), V),
-    "lstm cell": (nn.LSTMCell(6, 4), V),
     "gru cell": (nn.GRUCell(6, 4), V),
     "tracked instance norm": (nn.InstanceNorm2d(4, track_running_stats=True), IMAGE),
     "dropouts": (nn.Sequential(nn.Dropout2d(), nn.AlphaDropout(), nn.FeatureAlphaDropout()), IMAGE),
