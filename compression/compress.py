@@ -163,7 +163,7 @@ def compress(
     report["latent_share"] = latent_share(net, posterior)
     report["clusters"] = max(layer["values"] for layer in report["layers"])
     for line in report["warnings"]:
-        warnings.warn(line, WorseNetwork, stacklevel=2)
+        warnings.warn(line, WorseNetwork, stacklevel=3)
     return Compressed(data, decoded, archive, report)
 
 

@@ -208,12 +208,13 @@ def _eye(self: Converter, exported: Any, arguments: dict) -> None:
     self.emit(exported, OPERATORS["eye"], given | {"dtype": dtype_of(exported)})
 
 
-def _chooses_last(exported: Any) -> bool:
-    """Whether an index is a choice of entries of the last axis: flags, and nothing else."""
+def _chooses_last(self: Converter, exported: Any) -> bool:
+    """Whether an index is a choice of entries of the last axis: known flags, and nothing else."""
     source, (*others, last) = exported.args
     return (
         all(other is None for other in others)
         and isinstance(last, torch.fx.Node)
+        and self.is_constant(last)
         and last.meta["val"].dtype == torch.bool
         and last.meta["val"].dim() == 1
         and source.meta["val"].dim() == len(others) + 1
@@ -223,13 +224,16 @@ def _chooses_last(exported: Any) -> bool:
 def _index(self: Converter, exported: Any, arguments: dict) -> None:
     """Indexing by tensors; axes in front that are left whole are moved behind."""
     indices, source = arguments["indices"], arguments["self"]
-    if _chooses_last(exported):
+    if _chooses_last(self, exported):
         self.emit(exported, OPERATORS["pick"], {"input": source, "kept": indices[-1]})
         return
     first = next(i for i, index in enumerate(indices) if index is not None)
     used = indices[first:]
     if any(index is None for index in used):
         raise Untraceable(f"{place_of(exported)}: an index by tensors that leaves out axes between")
+    flags = [n for n in exported.args[1][first:] if n.meta["val"].dtype == torch.bool]
+    if not all(map(self.is_constant, flags)):
+        raise Untraceable(f"{place_of(exported)} needs a size that depends on its inputs")
     if exported.args[1][first].meta["val"].dtype.is_floating_point:
         raise Untraceable(f"{place_of(exported)}: an index of floating-point numbers")
     if not first:

@@ -177,19 +177,19 @@ class Converter:
             special(self, exported, arguments)
         elif row is not None:
             self.emit(exported, row, arguments)
-        elif self.computes_constants and self._is_constant(exported):
+        elif self.computes_constants and self.is_constant(exported):
             self._add_constant(exported)
         else:
             raise Unknown(f"operator {name} of {place_of(exported)} is not in the table")
 
-    def _is_constant(self, exported: Any) -> bool:
+    def is_constant(self, exported: Any) -> bool:
         """Whether a value depends on parameters alone, and not on chance."""
         if exported.op == "placeholder":
             ref = self._refs.get(exported)
             return isinstance(ref, Ref) and ref.node.operator == PARAMETER
         if torch.Tag.nondeterministic_seeded in getattr(exported.target, "tags", ()):
             return False
-        return all(self._is_constant(source) for source in exported.all_input_nodes)
+        return all(self.is_constant(source) for source in exported.all_input_nodes)
 
     def _add_constant(self, exported: Any) -> None:
         """A value that depends on parameters alone, as a parameter itself."""

@@ -213,10 +213,17 @@ def _free_name(target: str) -> str:
 
 
 def _canonical_names(net: nn.Module) -> dict[str, str]:
-    """Each name of a parameter or buffer, and the first name of the same tensor."""
+    """Each name of a parameter or buffer, and the first name of the same memory."""
     first: dict[int, str] = {}
     named = [
         *net.named_parameters(remove_duplicate=False),
         *net.named_buffers(remove_duplicate=False),
     ]
-    return {name: first.setdefault(id(value), name) for name, value in named}
+    return {name: first.setdefault(_memory(value), name) for name, value in named}
+
+
+def _memory(value: Tensor) -> tuple:
+    """The same for two tensors that are one memory seen alike."""
+    if value.device.type == "meta" or not value.numel():
+        return (id(value),)
+    return (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())

@@ -160,7 +160,7 @@ class _LocalGate(HardConcrete):
     :param per_example: see `LocalScaleNormal`.
     """
 
-    def __init__(self, log_alpha: Tensor, relaxation: str, lazy: bool, per_example: bool):
+    def __init__(self, log_alpha: Tensor, relaxation: str, lazy: bool, per_example: bool = True):
         super().__init__(log_alpha, relaxation, noise=standard_normal)
         self.lazy, self.per_example = lazy, per_example
 

@@ -83,8 +83,9 @@ class NetworkModel(nn.Module):
         self.weight_names = tuple(self._places.names)
         self._fan_in = {name: fan_in(own, names) for name, names in self._places.names.items()}
         self._padding = padding_rows(own, self._places.names)
+        own_parameters = dict(own.named_parameters(remove_duplicate=False))
         for name in self.weight_names:
-            value = own.get_parameter(name).detach().clone()
+            value = own_parameters[name].detach().clone()
             self.register_buffer(_buffer(name), value, persistent=False)
         self.mixture = None
         if mixture is not None:

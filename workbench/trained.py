@@ -116,7 +116,7 @@ def load_weights(path: str | Path, net: nn.Module) -> None:
     """
     tensors, state = _read(path), net.state_dict()
     counters = {name: value for name, value in state.items() if name.endswith(COUNTER)}
-    tensors = counters | tensors
+    tensors |= {name: value for name, value in counters.items() if name not in tensors}
     _check_same(path, tensors, state)
     net.load_state_dict(tensors)
 

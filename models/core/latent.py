@@ -91,8 +91,11 @@ def fan_in(net: nn.Module, names: list[str]) -> int:
 def padding_rows(net: nn.Module, names: dict[str, list[str]]) -> dict[str, int]:
     """The row of each latent embedding that stands for padding, which training leaves as it is.
 
-    An embedding that is another layer's weight as well has none: there the row is trained.
+    An embedding that is another layer's weight as well has none: there the row is trained. Nor has
+    that of a traced network, whose graph says nothing of padding.
     """
+    if isinstance(net, GraphNetwork):
+        return {}
     owners = {
         name: net.get_submodule(name.rpartition(".")[0])
         for name, all_of in names.items()

@@ -37,7 +37,7 @@ class Places:
     def _refresh(self, net: nn.Module) -> None:
         """Recurrent layers keep a list of their weights beside them."""
         for path in {n.rpartition(".")[0] for names in self.names.values() for n in names}:
-            layer = net.get_submodule(path)
+            layer = _module(net, path)
             if isinstance(layer, nn.RNNBase):
                 layer._flat_weights = [getattr(layer, n, None) for n in layer._flat_weights_names]
                 # References tell the layer that its weights have changed; here they have not.
@@ -47,4 +47,11 @@ class Places:
 def _put(net: nn.Module, name: str, value: Tensor | None) -> None:
     """Written directly: an ordinary assignment of what is no `nn.Parameter` is refused."""
     path, _, leaf = name.rpartition(".")
-    net.get_submodule(path)._parameters[leaf] = value
+    _module(net, path)._parameters[leaf] = value
+
+
+def _module(net: nn.Module, path: str) -> nn.Module:
+    """As `get_submodule`, which an attribute of the same name would hide."""
+    for part in path.split(".") if path else ():
+        net = net._modules[part]
+    return net

@@ -22,8 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from tests.graph.networks import NETWORKS
-
+from ..graph.networks import NETWORKS
 from .samples import archive
 from .traced import graph_of, linear, parameter, quantised, traced
 

@@ -208,11 +208,11 @@ def test_all_alive_and_one_dimension():
 def test_selecting_units_drops_unused_values():
     found = quantise.shared(sample(4), 8)
     outputs, inputs = np.array([1, 5]), np.array([0, 3, 9])
-    part = quantise.select(found, outputs, inputs)
+    part = quantise.select(found, (outputs, inputs))
     assert np.array_equal(part.values(), found.values()[outputs][:, inputs])
     low, high = part.grid.bounds()
     assert len(np.unique(part.codes[part.codes != 0])) == high - low
-    part = quantise.select(uniform.uniform(sample(4)), outputs, inputs)
+    part = quantise.select(uniform.uniform(sample(4)), (outputs, inputs))
     assert part.codes.shape == (2, 3)
 
 

@@ -7,6 +7,8 @@ from bitsback.compression import refine
 from bitsback.posterior import Posterior, WeightPosterior
 from torch import nn
 
+pytestmark = pytest.mark.filterwarnings("ignore::bitsback.compression.verdict.WorseNetwork")
+
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
 Y = X[:, :3].argmax(1)
 WIDE = {"margin_nll": 9.0, "margin_error": 99.0, "clusters": 2}

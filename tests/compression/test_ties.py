@@ -8,6 +8,8 @@ from bitsback.compression.ties import find_ties, with_common_roles
 from bitsback.posterior import Posterior, WeightPosterior
 from torch import nn
 
+pytestmark = pytest.mark.filterwarnings("ignore::bitsback.compression.verdict.WorseNetwork")
+
 X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
 
 
@@ -70,7 +72,7 @@ def test_an_untied_file_and_a_tied_network(tie, tmp_path):
 def test_a_network_without_values(tied_file):
     with torch.device("meta"):
         into = Net("parameter")
-    with pytest.raises(ValueError, match="on the meta device and can hold no values"):
+    with pytest.raises(ValueError, match="on the meta device, which holds no values"):
         bitsback.load(tied_file[0], into=into)
 
 
@@ -95,8 +97,9 @@ def test_an_embedding_that_is_its_head(head_first, tmp_path):
     net, tokens = Words(head_first), torch.randint(0, 9, (40, 4))
     result = compressed(net, ["head.weight" if head_first else "table.weight"], tokens)
     result.save(tmp_path / "net.bb")
-    loaded = bitsback.load(tmp_path / "net.bb", into=Words(head_first))
-    assert loaded.head.weight is loaded.table.weight
+    loaded = bitsback.load(tmp_path / "net.bb")
+    state = loaded.state_dict()
+    assert state["head.weight"].data_ptr() == state["table.weight"].data_ptr()
     assert torch.equal(loaded(tokens), result.network(tokens))
     assert result.report["latent_share"] == 1.0
 

@@ -512,3 +512,10 @@ def make(name: str, seed: int = 0) -> tuple[nn.Module, Any]:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.3)
     return net.eval(), inputs()
+
+
+def call(net: nn.Module, x: Any) -> Any:
+    """The output of a network for inputs as `make` gives them."""
+    if isinstance(x, dict):
+        return net(**x)
+    return net(*x) if isinstance(x, tuple) else net(x)

@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..graph.networks import make
 
+pytestmark = pytest.mark.filterwarnings("ignore::bitsback.compression.verdict.WorseNetwork")
+
 
 def widths(model: Rate) -> tuple[int, ...]:
     """How many units of each weight are left."""

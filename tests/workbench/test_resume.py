@@ -228,7 +228,7 @@ def test_forced(tmp_path):
 
 
 def test_leftovers_of_killed_writers_go(tmp_path):
-    leftover, other = tmp_path / ".c.123.part", tmp_path / ".d.123.part"
+    leftover, other = tmp_path / ".c.0123456789abcdef.part", tmp_path / ".d.0123456789abcdef.part"
     for path in (leftover, other):
         path.write_bytes(b"half")
     whole(pair, Options(1, 16, 0.02, step="eager"), tmp_path / "c")
