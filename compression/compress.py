@@ -30,6 +30,7 @@ from .rewrites import rewrite
 from .scores import check_data, check_inputs
 from .search import CALIBRATION, Pruned, Trial
 from .settings import MOST_EFFORT, check_options, settings_for
+from .statistics import Settled
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 
@@ -129,13 +130,16 @@ def compress(
     origin = net.origin if isinstance(net, GraphNetwork) else None
     net, posterior = rewrite(net, posterior.cpu())
     check_posterior(posterior, net.state_dict())
-    means, posterior, obstacle = as_graph(net, posterior, x)
+    settled = Settled(training, x, y, likelihood)
+    means, posterior, obstacle = as_graph(net, posterior, x, settled)
     if obstacle is not None:
         say(f"no graph, so units stay and the file needs the network's class: {obstacle}")
     check_head(means, x, likelihood)
     trial = reference_of(
         means, posterior, x, y, likelihood, margin_nll, margin_error, training, effort
     )
+    if settled.rise is not None:
+        trial.batch_norm, trial.recalibrates = settled.rise, settled.taken
     if trial.batch_norm is not None:
         done = "re-estimated" if trial.recalibrates else "kept as trained: others were worse"
         say(f"BatchNorm statistics {done}, NLL {trial.batch_norm.nll:+.4f} if re-estimated")

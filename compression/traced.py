@@ -1,11 +1,12 @@
 """The network to compress as a graph, and its posterior in the graph's terms."""
 
-import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from ..common.modules import copied
 from ..graph import GraphNetwork, Untraceable, fold, parameters_of, trace
 from ..posterior import Posterior, WeightPosterior
 
@@ -14,7 +15,10 @@ EXAMPLES = 64
 
 
 def as_graph(
-    net: nn.Module, posterior: Posterior, x: Tensor
+    net: nn.Module,
+    posterior: Posterior,
+    x: Tensor,
+    settle: Callable[[nn.Module], nn.Module] = lambda means: means,
 ) -> tuple[nn.Module, Posterior, str | None]:
     """The network of posterior means as a graph, its posterior, and why there is no graph.
 
@@ -25,6 +29,8 @@ def as_graph(
 
     :param net: the trained network; not changed.
     :param x: inputs of at least one example.
+    :param settle: gives the traced network's BatchNorm statistics, before they are taken into
+        layers: from the network of posterior means, one with statistics to use instead.
     :returns: where the network cannot be traced, a copy of it with the posterior means, the
         posterior as it came, and the reason; else the last is None.
     """
@@ -37,18 +43,25 @@ def as_graph(
         return means, posterior, str(error)
     if not agree(means, traced, x[:EXAMPLES]):
         return means, posterior, "the graph gives other outputs: does the network draw noise?"
+    traced = _with_buffers(traced, settle(means))
     gridded = [name for name, w in posterior.weights.items() if w.grid is not None]
     folded = fold(traced, whole=posterior.weights, unscaled=gridded)
     return folded, _scaled(posterior, traced, folded, gridded), None
 
 
 def _with_means(net: nn.Module, posterior: Posterior) -> nn.Module:
-    means = copy.deepcopy(net).cpu().eval().requires_grad_(False)
+    means = copied(net).cpu().eval().requires_grad_(False)
     state = means.state_dict()
     for name, weight in posterior.weights.items():
         if name in state:
             state[name].copy_(weight.loc)
     return means
+
+
+def _with_buffers(traced: GraphNetwork, net: nn.Module) -> GraphNetwork:
+    """The traced network with the buffers of another of the same names."""
+    tensors, buffers = dict(parameters_of(traced)), dict(net.named_buffers())
+    return traced.with_tensors({name: buffers.get(name, t) for name, t in tensors.items()})
 
 
 def _scaled(

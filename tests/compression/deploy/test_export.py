@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bitsback.common.examples import take, tensors
 from bitsback.compression.deploy.check import ExportMismatch
 from bitsback.compression.deploy.forms import FORMS
 from bitsback.compression.onnx_file import integer_weights, save_onnx, to_onnx
@@ -49,7 +50,7 @@ def test_rows(name, tmp_path):
 
 
 def outputs(model: onnx.ModelProto, inputs) -> list[np.ndarray]:
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    inputs = tensors(inputs)
     names = [value.name for value in model.graph.input]
     given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
     return session(model).run(None, given)
@@ -62,7 +63,7 @@ def test_networks(name, tmp_path):
     model = save_onnx(net, tmp_path / "a.onnx", example=x)
     onnx.checker.check_model(model, full_check=True)
     for batch in (1, 3):
-        some = tuple(part[:batch] for part in x) if isinstance(x, tuple) else x[:batch]
+        some = take(x, slice(batch))
         with torch.no_grad():
             expected = call(net, some)
         expected = list(expected.values()) if isinstance(expected, dict) else [expected]
