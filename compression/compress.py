@@ -20,6 +20,7 @@ from ..graph import GraphNetwork
 from ..posterior import Posterior
 from .architecture import describe
 from .archive import Archive
+from .batch_norm import CALIBRATION, Chooser
 from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
 from .masks import candidates, check_posterior, masks
@@ -28,9 +29,8 @@ from .reference import check_head, check_tensors, extra_weights, latent_share, r
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import check_data, check_inputs
-from .search import CALIBRATION, Pruned, Trial
+from .search import Pruned, Trial
 from .settings import MOST_EFFORT, check_options, settings_for
-from .statistics import Settled
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 
@@ -102,9 +102,11 @@ def compress(
         The report says as `allowed_nll` and `allowed_error` what both margins came to.
     :param coder: "range", or "huffman" for the published CSR + Huffman.
     :param training: inputs of the training data; no labels are needed. With them what is left
-        is retrained to predict as the posterior means do, and BatchNorm statistics are
-        re-estimated, unless that takes the posterior means beyond the margins; without them
-        neither is done.
+        is retrained to predict as the posterior means do, and BatchNorm statistics may be
+        re-estimated. Without them neither is done. A traced network gets the re-estimated
+        statistics if they lower its validation NLL; they then become part of its layers. A
+        network that cannot be traced keeps its BatchNorms. Each candidate then has its
+        statistics re-estimated, unless that takes the posterior means beyond the margins.
     :param given: the network before its posterior was trained, which the file is compared with
         beside the posterior means; default: `net` as it is passed, with BatchNorm statistics
         re-estimated if that lowers its NLL.
@@ -130,16 +132,17 @@ def compress(
     origin = net.origin if isinstance(net, GraphNetwork) else None
     net, posterior = rewrite(net, posterior.cpu())
     check_posterior(posterior, net.state_dict())
-    settled = Settled(training, x, y, likelihood)
-    means, posterior, obstacle = as_graph(net, posterior, x, settled)
+    chooser = Chooser(training, x, y, likelihood)
+    means, posterior, obstacle = as_graph(net, posterior, x, chooser)
     if obstacle is not None:
         say(f"no graph, so units stay and the file needs the network's class: {obstacle}")
     check_head(means, x, likelihood)
     trial = reference_of(
         means, posterior, x, y, likelihood, margin_nll, margin_error, training, effort
     )
-    if settled.rise is not None:
-        trial.batch_norm, trial.recalibrates = settled.rise, settled.taken
+    if obstacle is None and chooser.choice is not None:
+        trial.batch_norm = chooser.choice.rise
+        trial.recalibrates = chooser.choice.re_estimated
     if trial.batch_norm is not None:
         done = "re-estimated" if trial.recalibrates else "kept as trained: others were worse"
         say(f"BatchNorm statistics {done}, NLL {trial.batch_norm.nll:+.4f} if re-estimated")

@@ -182,35 +182,3 @@ def rise(after: Scores, before: Scores) -> Rise:
         stderr = float(difference.std()) / math.sqrt(n) if n > 1 else math.inf
         result += [float(difference.mean()), stderr]
     return Rise(*result)
-
-
-def batch_norms(net: nn.Module) -> list[nn.Module]:
-    """The BatchNorm layers of a network that keep running statistics."""
-    return [
-        module
-        for module in net.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
-
-
-@torch.no_grad()
-def calibrate(net: nn.Module, x: Tensor) -> None:
-    """Re-estimate the running statistics of a network's BatchNorms on inputs x, in place.
-
-    The mean over chunks of equal weight, as the layers' own cumulative average; nothing else
-    of the network changes, momentum and counters included.
-    """
-    norms = batch_norms(net)
-    if not norms:
-        return
-    state = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    for chunk in x.tensor_split(max(1, len(x) // CHUNK)):
-        net(chunk)
-    for norm, (momentum, count) in zip(norms, state, strict=True):
-        norm.eval()
-        norm.momentum = momentum
-        norm.num_batches_tracked.copy_(count)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..graph import GraphNetwork
 from .architecture import Architecture
 from .archive import Quantised
+from .batch_norm import CALIBRATION, batch_norms, calibrate, choose
 from .matching import Matching
 from .quantise import estimated_bits, on_table, select, shared
 from .reduce import Places, reduce
@@ -23,8 +24,6 @@ from .rounding import biases_of, round_biases, with_weights
 from .scores import (
     Rise,
     Scores,
-    batch_norms,
-    calibrate,
     chunks,
     least_rise,
     rise,
@@ -44,7 +43,6 @@ MOST = 5.0  # margins in NLL that a standard error may stretch one to
 DOUBT = 5.0  # standard errors beyond a margin on some examples: not worth more of them
 # What retraining may make good of pruning and quantisation, whatever the margins: nats, points.
 RECOVERED_NLL, RECOVERED_ERROR = 0.021, 1.4
-CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Trial:
         self.spread = spread_of(self.y, self.likelihood)
         self.reference = scores(self.net, self.x, self.y, self.likelihood)
         if self.training is not None and batch_norms(self.net):
-            self._choose_statistics(self.training[:CALIBRATION])
+            self._choose_statistics(self.training)
         if not (self.reference.nll.isfinite().all() and self.reference.error.isfinite().all()):
             raise ValueError("the network of posterior means gives NaN or infinity on validation")
         if self.training is not None:
@@ -110,14 +108,10 @@ class Trial:
 
     def _choose_statistics(self, inputs: Tensor) -> None:
         """The reference with the BatchNorm statistics, as given or re-estimated, of lower NLL."""
-        again = copy.deepcopy(self.net)
-        calibrate(again, inputs)
-        found = scores(again, self.x, self.y, self.likelihood)
-        self.batch_norm = rise(found, self.reference)
-        given = bool(self.reference.nll.isfinite().all())
-        self.recalibrates = not given or self.fits(self.batch_norm)
-        if not given or self.batch_norm.nll < 0:
-            self.net, self.reference = again, found
+        choice = choose(self.net, inputs, self.x, self.y, self.likelihood)
+        self.batch_norm = choice.rise
+        self.recalibrates = not choice.given_is_finite or self.fits(choice.rise)
+        self.net, self.reference = choice.net, choice.scores
 
     @property
     def allowed_error(self) -> float:

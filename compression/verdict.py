@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.special import entr
 
-from .scores import Rise, Scores, batch_norms, calibrate, rise, scores
+from .batch_norm import batch_norms, calibrate
+from .scores import Rise, Scores, rise, scores
 
 CLEAR = 2.0  # standard errors beyond which a rise is not chance
 

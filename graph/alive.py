@@ -109,16 +109,13 @@ class _Later(Plan):
         super().__init__(network, zeros_only=True)
 
     def _keep_one(self, dead: np.ndarray) -> None:
-        """As in `Plan`, but what was removed earlier is not what stays."""
         dead |= self._before
-        changed = True
-        while changed:
-            changed = False
-            for axes in self._ids.values():
-                for ids in axes:
-                    if ids is not None and len(ids) and dead[ids].all():
-                        dead[ids[np.argmin(self._before[ids])]] = False
-                        changed = self._ran_out = True
+        super()._keep_one(dead)
+
+    def _survivor(self, ids: np.ndarray) -> int:
+        """As in `Plan`, but a unit that was removed earlier does not come back if others can."""
+        self._ran_out = True
+        return ids[np.argmin(self._before[ids])]
 
     def is_dead(self) -> bool:
         """Whether an axis would have lost all its units, and the outputs with it."""

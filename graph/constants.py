@@ -31,16 +31,22 @@ def _elementwise(facts: Facts, node: Node) -> None:
     known = torch.ones([1] * rank, dtype=torch.bool)
     for fact in found.values():
         known = known & fact.known
-    if row.jumps and not _keeps_numbers(node):
+    if row.jumps and not _jumps_little(node):
         for fact in found.values():
             known = known & fact.value.eq(fact.value.round())
     arguments = [found[v].value if isinstance(v, Ref) else v for v in node.arguments.values()]
     facts.put(Ref(node), known, row.call(*arguments))
 
 
-def _keeps_numbers(node: Node) -> bool:
-    """Whether an operator changes the dtype between floating-point numbers only."""
-    return node.operator == "to" and "float" in node.arguments["dtype"]
+def _jumps_little(node: Node) -> bool:
+    """Whether a rounding error changes the result by one step of the numbers' own rounding.
+
+    Those are a change between floating-point dtypes, and a quantised ReLU. Without the latter no
+    unit behind closed gates could be removed, because its bias is no whole number.
+    """
+    return node.operator == "quantised_relu" or (
+        node.operator == "to" and "float" in node.arguments["dtype"]
+    )
 
 
 def _product(facts: Facts, node: Node, found: dict[Ref, Fact | None]) -> None:

@@ -166,8 +166,12 @@ class Plan:
             for axes in self._ids.values():
                 for ids in axes:
                     if ids is not None and len(ids) and dead[ids].all():
-                        dead[ids[0]] = False
+                        dead[self._survivor(ids)] = False
                         changed = True
+
+    def _survivor(self, ids: np.ndarray) -> int:
+        """The unit that stays of an axis that would lose all of them."""
+        return ids[0]
 
     def reduced(self, network: GraphNetwork) -> Reduction:
         """The network without the dead units."""

@@ -142,7 +142,7 @@ _row(81, "dropout", calls.dropout, "input p:real=0.5", _EACH, "dropout.default",
 _row(82, "feature_dropout", calls.feature_dropout, "input p:real=0.5", _EACH, "feature_dropout.default", trains=True, zero=True)
 _row(83, "alpha_dropout", calls.alpha_dropout, "input p:real=0.5", _EACH, "alpha_dropout.default", trains=True)
 #: A ReLU whose outputs are multiples of a step: `step * clamp(round(x / step), 0, 2^bits - 1)`.
-_row(84, "quantised_relu", calls.quantised_relu, "input step:real bits:int", _EACH, zero=True)
+_row(84, "quantised_relu", calls.quantised_relu, "input step:real bits:int", _EACH, zero=True, jumps=True)
 _row(85, "to", calls.to, "input dtype:dtype", _EACH, zero=True, jumps=True)
 _row(86, "nan_to_num", torch.nan_to_num, "input nan:real?=None posinf:real?=None neginf:real?=None", _EACH, "nan_to_num.default", zero=True)
 _row(90, "add", torch.add, _BOTH, _EACH, "add.Tensor", zero=True, onnx="Add")

@@ -8,8 +8,6 @@ from bitsback.compression import scores as module
 from bitsback.compression.scores import (
     Rise,
     Scores,
-    batch_norms,
-    calibrate,
     check_data,
     chunks,
     least_rise,
@@ -136,34 +134,3 @@ def test_unusable_data_is_refused(x, y, likelihood, message):
 def test_labels_that_do_not_fit_the_network(y, likelihood, message):
     with pytest.raises(ValueError, match=message):
         scores(nn.Linear(3, 2), torch.zeros(2, 3), y, likelihood)
-
-
-def test_calibrate_finds_the_statistics_of_the_inputs():
-    net = nn.Sequential(nn.BatchNorm1d(3, momentum=0.3), nn.Linear(3, 2), nn.Dropout(0.9)).eval()
-    x = 2 * torch.randn(500, 3) + 1
-    calibrate(net, x)
-    torch.testing.assert_close(net[0].running_mean, x.mean(0))
-    torch.testing.assert_close(net[0].running_var, x.var(0))
-    assert net[0].momentum == 0.3 and net[0].num_batches_tracked == 0
-    assert not any(module.training for module in net.modules())
-
-
-def test_batch_norms_are_those_with_running_statistics():
-    kept, none = nn.BatchNorm1d(3), nn.BatchNorm1d(3, track_running_stats=False)
-    assert batch_norms(nn.Sequential(kept, nn.Linear(3, 3), none)) == [kept]
-
-
-def test_calibration_weighs_chunks_alike(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 4)
-    seen = []
-
-    class Seen(nn.BatchNorm1d):
-        def forward(self, x):
-            seen.append(len(x))
-            return super().forward(x)
-
-    net, x = nn.Sequential(Seen(2)).eval(), torch.randn(11, 2)
-    calibrate(net, x)
-    assert seen == [6, 5]
-    expected = (x[:6].mean(0) + x[6:].mean(0)) / 2
-    torch.testing.assert_close(net[0].running_mean, expected)
