@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -189,11 +189,14 @@ class Archive:
 
     :param tensors: `Quantised` for the roles weight and bias; plain arrays, stored bit-exactly,
         for raw and mask (boolean).
+    :param sorted: weights whose rows are sorted, and in how many groups of rows that follow each
+        other (a power of 2; see `sorted_rows`): the file is shorter by what their order says.
     :raises ValueError: a tensor is missing, unknown, or not as its spec says.
     """
 
     architecture: Architecture
     tensors: Mapping[str, Quantised | np.ndarray]
+    sorted: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         specs = {spec.name: spec for spec in self.architecture.tensors()}

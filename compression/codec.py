@@ -8,7 +8,7 @@ wrong raises `CorruptFile`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 4  # the newest; a file has the first version that has all that is in it
+VERSION = 9  # the newest; a file has the first version that has all that is in it
 GRAPHS = 4  # the version whose architectures are graphs
+SORTED = 5  # versions 6 to 9 are 1 to 4 with weights whose rows may be sorted
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
@@ -41,7 +42,8 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
     """The file of an archive: a function of the archive and the coder alone.
 
     :param coder: "range" (ours, adaptive) or "huffman" (published, for comparison).
-    :raises ValueError: unknown coder, or an archive beyond the format's limits.
+    :raises ValueError: unknown coder, rows that are not sorted as the archive says, or an archive
+        beyond the format's limits.
     """
     if coder not in CODERS:
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
@@ -49,8 +51,9 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
     if len(architecture) > MAX_ARCHITECTURE:
         raise ValueError(f"the architecture takes more than {MAX_ARCHITECTURE} bytes")
     stream_class, model_class = CODERS[coder]
-    stream = stream_class()
-    model = _model(archive.architecture, model_class, stream)
+    if archive.sorted and coder != "range":
+        raise ValueError(f"the coder {coder!r} has no sorted rows; use 'range'")
+    model = _model(archive.architecture, model_class, stream_class(), groups=_groups(archive))
     plain = []
     for spec in archive.architecture.tensors():
         tensor = archive.tensors[spec.name]
@@ -58,9 +61,10 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
             plain.append(_to_bytes(tensor))
         else:
             _code(model, spec, tensor)
-    body = b"".join(plain) + stream.finish()
+    body = b"".join(plain) + model.finish()
     number = len(architecture) * len(CODERS) + list(CODERS).index(coder)
-    data = MAGIC + bytes([archive.architecture.version()]) + varint(number) + architecture + body
+    version = archive.architecture.version() + (SORTED if archive.sorted else 0)
+    data = MAGIC + bytes([version]) + varint(number) + architecture + body
     check_decisions(_decisions(archive.architecture), len(data) + CHECKSUM)
     return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
 
@@ -142,7 +146,8 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
     shapes = bytes(body[place : place + length])
-    architecture = _architecture(shapes, body[len(MAGIC)])
+    version, is_sorted = _versions(body[len(MAGIC)])
+    architecture = _architecture(shapes, version)
     try:
         check_decisions(_decisions(architecture), len(data))
     except ValueError:
@@ -157,9 +162,28 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
         charge(spec.name, "raw", 8.0 * size)
         body = body[size:]
     coder = list(CODERS)[which]
-    tensors |= _decode_stream(coder, body, architecture, charge)
+    if is_sorted and coder != "range":
+        raise CorruptFile(f"the coder {coder!r} in the file has no sorted rows")
+    streamed, groups = _decode_stream(coder, body, architecture, charge, is_sorted)
+    tensors |= streamed
     architecture.check(tensors)
-    return Archive(architecture, tensors), {"coder": coder, "shapes": length}
+    return Archive(architecture, tensors, groups), {"coder": coder, "shapes": length}
+
+
+def _groups(archive: Archive) -> list[int] | None:
+    """Of each weight tensor in how many groups its rows are sorted; None if none are."""
+    if not archive.sorted:
+        return None
+    return [archive.sorted.get(name, 0) for name in _sortable(archive.architecture)]
+
+
+def _sortable(architecture: Architecture) -> list[str]:
+    return [spec.name for spec in architecture.tensors() if spec.role == "weight"]
+
+
+def _versions(number: int) -> tuple[int, bool]:
+    """The version of the architecture, and whether rows may be sorted."""
+    return (number - SORTED, True) if number > SORTED else (number, False)
 
 
 def _architecture(data: bytes, version: int) -> Architecture:
@@ -177,7 +201,9 @@ def _decode_stream(
     data: memoryview,
     architecture: Architecture,
     charge: Callable[[str, str, float], None],
-) -> dict[str, Quantised | np.ndarray]:
+    is_sorted: bool,
+) -> tuple[dict[str, Quantised | np.ndarray], dict[str, int]]:
+    """The tensors of a stream, and the number of groups of those whose rows are sorted."""
     stream_class, model_class = CODERS[coder]
     stream = stream_class(data)
     name, before = "", 0.0
@@ -187,23 +213,34 @@ def _decode_stream(
         charge(name, part, stream.bits() - before)
         before = stream.bits()
 
-    model = _model(architecture, model_class, stream, spent)
+    model = _model(architecture, model_class, stream, spent, () if is_sorted else None)
     tensors = {}
     for spec in architecture.tensors():
         name = spec.name
         if not _is_plain(spec):
             tensors[name] = _code(model, spec)
     stream.check_end()
-    return tensors
+    if not is_sorted:
+        return tensors, {}
+    groups = zip(_sortable(architecture), model.groups, strict=True)
+    return tensors, {name: count for name, count in groups if count}
 
 
-def _model(architecture: Architecture, model_class: type, *arguments: object) -> Model | Published:
+def _model(
+    architecture: Architecture,
+    model_class: type,
+    stream: Stream | BitStream,
+    charge: Callable[[str], None] = lambda part: None,
+    groups: Iterable[int] | None = None,
+) -> Model | Published:
     """What codes the tensors: of a graph it knows which tensors lend each other their units."""
-    if model_class is Model and architecture.version() == GRAPHS:
+    if model_class is not Model:
+        return model_class(stream, charge)
+    if architecture.version() == GRAPHS:
         from .graph_lenders import LendingModel
 
-        return LendingModel(architecture.described, *arguments)
-    return model_class(*arguments)
+        return LendingModel(architecture.described, stream, charge, groups)
+    return Model(stream, charge, groups)
 
 
 def _verified(data: bytes) -> memoryview:
@@ -221,7 +258,7 @@ def _verified(data: bytes) -> memoryview:
         raise UnsupportedVersion(
             f"the file has format version {version}, this bitsback reads up to {VERSION}: update it"
         )
-    if version < 1:
+    if version < 1 or version == SORTED:
         raise CorruptFile(f"there is no format version {version}")
     return body
 

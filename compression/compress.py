@@ -31,6 +31,7 @@ from .rewrites import rewrite
 from .scores import check_data, check_inputs
 from .search import Pruned, Trial
 from .settings import MOST_EFFORT, check_options, settings_for
+from .sorting import by_rows
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 
@@ -219,14 +220,31 @@ def _shortest_order(
 ) -> tuple[bytes, Archive]:
     """The file with its units in the order that makes it smallest, and its archive.
 
+    Sorted units, whose order the file does not pay for, are smaller in all but tiny networks.
+
     :param small: the network of the archive.
     """
     best = data, archive
+    if not isinstance(small, GraphNetwork):
+        return best
     before = network(archive, copy.deepcopy(small))
-    for other in by_density(archive, small) if isinstance(small, GraphNetwork) else ():
+
+    def better(other: Archive) -> bool:
+        nonlocal best
         again = encode(other)
-        if len(again) < len(best[0]) and trial.agree(before, network(other, copy.deepcopy(small))):
-            best = again, other
+        if len(again) >= len(best[0]):
+            return False
+        agrees = trial.agree(before, network(other, copy.deepcopy(small)))
+        best = (again, other) if agrees else best
+        return agrees
+
+    by_falling = None
+    for other in by_density(archive, small):
+        by_falling = by_falling or other
+        better(other)
+    for other in by_rows(by_falling, small) if by_falling else ():
+        if not better(other) and best[1].sorted:
+            break
     return best
 
 

@@ -7,7 +7,7 @@ the stream holds instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from math import prod
 
@@ -20,6 +20,7 @@ from .geometry import Geometry, flat_geometry, kernel_geometry
 from .grids import GridCoder
 from .kernels import CROWD_STATES, FAR_STATES, LEAVES, LIKE_STATES, NEAR_STATES, SIGN_STATES
 from .range_coder import SQUASH, Stream
+from .sorter import Sorter
 
 # Priors, tuned on networks pruned by sparse variational dropout: log odds in nats, stiffness in
 # units of information p (1 - p). They are part of the format: a change is a new version.
@@ -62,14 +63,32 @@ class Model:
     """Codes the tensors of one archive, in order, through one stream.
 
     :param charge: called with the name of each part when it is done, for reports.
+    :param groups: for a stream in which rows of weights may be sorted, being written: of each
+        weight tensor in how many groups they are, 0 if they are not. Empty for one being read.
+        None: in this stream none are.
     """
 
-    def __init__(self, stream: Stream, charge: Callable[[str], None] = lambda part: None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        charge: Callable[[str], None] = lambda part: None,
+        groups: Iterable[int] | None = None,
+    ) -> None:
         self._stream = stream
         self._charge = charge
         self._units: np.ndarray = np.zeros(0, dtype=np.int32)  # weights of each unit of the
         self._kept: np.ndarray | None = None  # layer before; the choice made after it
         self._grids = GridCoder(stream)
+        self._sorter = None if groups is None else Sorter(stream, self._grids, groups)
+
+    def finish(self) -> bytes:
+        """End the stream being written; return its bytes."""
+        return self._stream.finish() if self._sorter is None else self._sorter.finish()
+
+    @property
+    def groups(self) -> list[int]:
+        """Of each weight tensor coded in how many groups its rows are sorted, 0 if they are not."""
+        return [] if self._sorter is None else self._sorter.groups
 
     def mask(self, count: int, mask: np.ndarray | None = None) -> np.ndarray:
         """A bool array, shape (count,)."""
@@ -114,14 +133,25 @@ class Model:
             geometry, degree = self._geometry(shape, role)
         else:  # the other axes may be large: nothing is taken for them
             geometry, degree = Geometry.of(0, 0, 0), None
-        flags = self._positions(role, rows, geometry, codes, degree)
-        self._charge("positions" if role == "weight" else "biases")
-        if role == "weight":
-            self._units = flags.reshape(rows, geometry.columns).sum(axis=1, dtype=np.int32)
-            self._kept = None
-        known = flags if codes is None else codes.reshape(-1)
-        codes = self._values(known.astype(np.int32), rows, bounds, geometry)
-        self._charge("values" if role == "weight" else "biases")
+
+        def run(codes: np.ndarray | None) -> np.ndarray:
+            flags = self._positions(role, rows, geometry, codes, degree)
+            self._charge("positions" if role == "weight" else "biases")
+            known = flags if codes is None else codes.reshape(-1)
+            codes = self._values(known.astype(np.int32), rows, bounds, geometry)
+            self._charge("values" if role == "weight" else "biases")
+            return codes
+
+        if role != "weight":
+            return run(codes)
+        if self._sorter is None:
+            codes = run(codes)
+        else:
+            codes = self._sorter.code(run, rows, geometry.columns, codes)
+            self._charge("positions")
+        table = codes.reshape(rows, geometry.columns)
+        self._units = np.count_nonzero(table, axis=1).astype(np.int32)
+        self._kept = None
         return codes
 
     def _geometry(self, shape: tuple[int, ...], role: str) -> tuple[Geometry, np.ndarray | None]:

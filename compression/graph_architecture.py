@@ -64,6 +64,10 @@ class GraphArchitecture:
         """The tensors that a file holds, in the order of the graph; tied ones once."""
         return [TensorSpec(e.node.name, e.shape, e.role, e.dtype) for e in self.described.entries]
 
+    def swapped(self) -> frozenset[str]:
+        """The tensors whose axis 1 the coder takes for the output units."""
+        return frozenset(e.node.name for e in self.described.entries if e.is_swapped)
+
     def build(self) -> GraphNetwork:
         """A new network on the CPU, in eval mode, all tensors zero."""
         tensors: dict[str, Tensor] = {}

@@ -115,6 +115,10 @@ class Published:
         self._stream = stream
         self._charge = charge
 
+    def finish(self) -> bytes:
+        """End the stream being written; return its bytes."""
+        return self._stream.finish()
+
     def mask(self, count: int, mask: np.ndarray | None = None) -> np.ndarray:
         """A bool array, shape (count,), a bit for each."""
         bits = np.zeros(count, dtype=bool) if mask is None else mask.reshape(-1)

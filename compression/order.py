@@ -6,7 +6,7 @@ before it, so that rows of like density side by side cost less. Which end is bet
 differs from file to file; the decoder need not know.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -38,12 +38,17 @@ def by_density(archive: Archive, net: GraphNetwork) -> Iterator[Archive]:
         def key(units: np.ndarray, sign: int = sign) -> np.ndarray:
             return sign * _density(archive, orders, units)
 
-        tensors = dict(archive.tensors)
-        for name, places in orders.moved(key).items():
-            tensor = tensors[name]
-            quantised = isinstance(tensor, Quantised)
-            tensors[name] = select(tensor, places) if quantised else taken(tensor, places)
-        yield replace(archive, tensors=tensors)
+        yield moved(archive, orders, key)
+
+
+def moved(archive: Archive, orders: Orders, key: Callable[[np.ndarray], np.ndarray]) -> Archive:
+    """The archive with every set of units sorted by a key; see `graph.Orders.moved`."""
+    tensors = dict(archive.tensors)
+    for name, places in orders.moved(key).items():
+        tensor = tensors[name]
+        quantised = isinstance(tensor, Quantised)
+        tensors[name] = select(tensor, places) if quantised else taken(tensor, places)
+    return replace(archive, tensors=tensors)
 
 
 def _density(archive: Archive, orders: Orders, units: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ or finds another multiple there, reads a corrupt stream.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from math import log2
 
@@ -71,20 +72,31 @@ class Stream:
     def __init__(self, data: bytes | None = None, compiled: bool | None = None) -> None:
         self.decoding = data is not None
         self._compiled = compiled
-        self._buffer = bytearray(data or b"")
+        self._moved = 0  # bytes by which places in the buffer are behind those in the stream
+        self._padded = 0  # where bytes end behind which nothing may be in the file but zeros
+        self._begin(bytearray(data or b""))
+        if self.decoding:
+            self._state[LEFT] = decision_budget(len(self._buffer))
+            self._read_from(0)
+
+    def _begin(self, buffer: bytearray) -> None:
+        self._buffer = buffer
         self._state = [0] * 8
         self._state[RANGE] = 1 << TOP
         self._state[DECODING] = int(self.decoding)
-        self._state[END] = len(self._buffer)
-        self._state[LEFT] = decision_budget(len(self._buffer)) if self.decoding else _UNLIMITED
-        if self.decoding:
-            head = bytes(self._buffer[:5]).ljust(5, b"\0")
-            self._state[CODE] = int.from_bytes(head, "big")
-            self._state[POS] = 5
+        self._state[END] = len(buffer)
+        self._state[LEFT] = _UNLIMITED
+
+    def _read_from(self, place: int) -> None:
+        """Begin to read the bytes of the buffer from a place on."""
+        head = bytes(self._buffer[place : place + 5]).ljust(5, b"\0")
+        self._state[CODE] = int.from_bytes(head, "big")
+        self._state[POS] = place + 5
+        self._state[RANGE] = 1 << TOP
 
     def bits(self) -> float:
         """Information coded so far, in bits. For reports only: a float."""
-        shifts = self._state[POS] - (5 if self.decoding else 0)
+        shifts = self._state[POS] + self._moved - (5 if self.decoding else 0)
         return 8 * shifts + TOP - log2(self._state[RANGE])
 
     def run(self, kernel: Callable, decisions: int, *arguments: np.ndarray | list | int) -> None:
@@ -146,21 +158,76 @@ class Stream:
 
         :raises ValueError: there are more decisions in them than a reader would take time for.
         """
+        if self.decisions() > decision_budget(self._state[POS] + 1):
+            raise ValueError("the network is too empty for its size: remove its dead units first")
+        return self.cut(last=True)
+
+    def cut(self, last: bool = False) -> bytes:
+        """End a part of the stream being written; return its bytes.
+
+        :param last: whether nothing follows but zeros; else any bytes may.
+        """
+        return self._ended(1 if last else self._tail())
+
+    def decisions(self) -> int:
+        """How many decisions have been written since the stream or its part began."""
+        return _UNLIMITED - self._state[LEFT]
+
+    def park(self) -> Stream:
+        """The stream as it is, to be resumed; this one goes on as a new one, to be written."""
+        parked = copy(self)
+        self._begin(bytearray())
+        return parked
+
+    def resume(self, parked: Stream) -> None:
+        """Go on where another stream was parked."""
+        self._buffer, self._state = parked._buffer, parked._state
+
+    def replace_next(self, count: int, make: Callable[[bytes], bytes]) -> None:
+        """End the part being read, which `cut` has ended; read what its next bytes stand for.
+
+        :param count: how many bytes are replaced.
+        :param make: from these bytes those to be read instead, and then whatever follows.
+        :raises CorruptFile: the stream ends before.
+        """
+        begin = self._state[POS] - 5 + self._tail()
+        end = begin + count
+        if end > self._state[END]:
+            raise CorruptFile("the coded stream ends before its symbols do")
+        new = make(bytes(self._buffer[begin:end]))
+        start = end - len(new)
+        if start < 0:  # there is no room in what has been read already
+            self._moved += start
+            self._buffer[:0] = bytes(-start)
+            self._state[END] -= start
+            start, end = 0, end - start
+        self._buffer[start:end] = new
+        self._padded = end
+        self._read_from(start)
+
+    def _tail(self) -> int:
+        """Bytes that end a part so that what follows does not matter: 1, or 2 near a byte's end."""
+        return 1 if self._state[RANGE] >= 1 << (TOP - 7) else 2
+
+    def _ended(self, tail: int) -> bytes:
+        """The bytes written, and `tail` more that name a number within the interval."""
         state = self._state
-        last = -(-state[LOW] // (1 << 32))  # the first multiple of 2^32 not below low
+        last = -(-state[LOW] // (1 << (TOP - 8 * tail)))  # the first such number not below low
         place = state[POS] - 1
-        if last >> 8:
+        if last >> 8 * tail:
             while self._buffer[place] == 255:
                 self._buffer[place] = 0
                 place -= 1
             self._buffer[place] += 1
-        if _UNLIMITED - state[LEFT] > decision_budget(state[POS] + 1):
-            raise ValueError("the network is too empty for its size: remove its dead units first")
-        return bytes(self._buffer[: state[POS]]) + bytes([last & 255])
+        return bytes(self._buffer[: state[POS]]) + (last & (1 << 8 * tail) - 1).to_bytes(
+            tail, "big"
+        )
 
     def check_end(self) -> None:
         """Raise CorruptFile unless the stream being read ends here, as `finish` would end it."""
-        if self._state[POS] != self._state[END] + SLACK or self._state[CODE] >> 32:
+        end = self._state[POS] - SLACK
+        padding = self._buffer[end:] if self._padded == self._state[END] else b""
+        if end + len(padding) != self._state[END] or any(padding) or self._state[CODE] >> 32:
             raise CorruptFile("the coded stream does not end where its symbols do")
 
 

@@ -7,6 +7,7 @@ import torch
 from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Codebook, Quantised, Uniform, storable
 from bitsback.compression.select import Select
+from bitsback.compression.sorted_rows import in_order
 from bitsback.graph import Graph, GraphNetwork, Node, Ref
 from bitsback.graph.ir import TensorType
 from torch import nn
@@ -51,6 +52,18 @@ def archive(net: nn.Module, percent: int = 30, label: str | None = None) -> Arch
         else:
             tensors[spec.name] = state[spec.name].numpy()
     return Archive(architecture, tensors)
+
+
+def with_sorted_rows(found: Archive) -> Archive:
+    """The same with the rows of every weight matrix and kernel sorted, in one group."""
+    tensors, groups = dict(found.tensors), {}
+    for spec in found.architecture.tensors():
+        if spec.role == "weight" and spec.shape[0] > 1:
+            tensor = tensors[spec.name]
+            places = in_order(tensor.codes.reshape(len(tensor.codes), -1), len(tensor.codes))
+            tensors[spec.name] = Quantised(tensor.codes[places], tensor.grid)
+            groups[spec.name] = 1
+    return Archive(found.architecture, tensors, groups)
 
 
 def dense_net() -> nn.Module:

@@ -25,7 +25,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from .forged import repaired
-from .samples import archive, codebook, conv_net, dense_net, folded_net, graph_net, short_net
+from .samples import (
+    archive,
+    codebook,
+    conv_net,
+    dense_net,
+    folded_net,
+    graph_net,
+    short_net,
+    with_sorted_rows,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 CODERS = list(file.CODERS)
@@ -68,7 +77,8 @@ def test_round_trip(make, percent, coder):
     ("name", "version"),
     [
         ("dense.range", 1), ("conv.range", 1), ("dense.huffman", 1), ("short.range", 2),
-        ("folded.range", 3), ("graph.range", 4),
+        ("folded.range", 3), ("graph.range", 4), ("conv-sorted.range", 6),
+        ("short-sorted.range", 7), ("folded-sorted.range", 8), ("graph-sorted.range", 9),
     ],
 )  # fmt: skip
 def test_golden(name, version):
@@ -85,8 +95,11 @@ def test_golden(name, version):
     makes = {"dense": dense_net, "conv": conv_net, "short": short_net, "folded": folded_net}
     makes["graph"] = graph_net
     labels = {2: "digits-mlp", 3: "lenet-5-caffe", 4: "a-name"}
-    make, label = makes[name.split(".")[0]], labels.get(version)
-    assert file.encode(archive(make(), label=label), name.split(".")[1]) == data
+    stem, coder = name.split(".")
+    make, label = makes[stem.removesuffix("-sorted")], labels.get(version % codec.SORTED)
+    source = archive(make(), label=label)
+    source = with_sorted_rows(source) if decoded.sorted else source
+    assert file.encode(source, coder) == data and decoded.sorted == source.sorted
 
 
 @pytest.mark.parametrize("coder", CODERS)

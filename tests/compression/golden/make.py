@@ -5,11 +5,28 @@ import json
 from pathlib import Path
 
 from bitsback.compression import file
-from bitsback.compression.archive import Quantised
+from bitsback.compression.archive import Archive, Quantised
 
-from tests.compression.samples import archive, conv_net, dense_net, folded_net, graph_net, short_net
+from tests.compression.samples import (
+    archive,
+    conv_net,
+    dense_net,
+    folded_net,
+    graph_net,
+    short_net,
+    with_sorted_rows,
+)
 
 FOLDER = Path(__file__).parent
+
+
+def digests(source: Archive) -> dict[str, str]:
+    """The SHA-256 of each tensor."""
+    arrays = {
+        key: value.values() if isinstance(value, Quantised) else value
+        for key, value in source.tensors.items()
+    }
+    return {key: hashlib.sha256(array.tobytes()).hexdigest() for key, array in arrays.items()}
 
 
 def main() -> None:
@@ -26,12 +43,12 @@ def main() -> None:
                 continue
             source = archive(make(), label=label)
             (FOLDER / f"{name}.{coder}.bb").write_bytes(file.encode(source, coder))
-            known[f"{name}.{coder}"] = {
-                key: hashlib.sha256(
-                    (value.values() if isinstance(value, Quantised) else value).tobytes()
-                ).hexdigest()
-                for key, value in source.tensors.items()
-            }
+            known[f"{name}.{coder}"] = digests(source)
+    networks += short
+    for name, make, label in (n for n in networks if n[0] != "dense"):
+        source = with_sorted_rows(archive(make(), label=label))
+        (FOLDER / f"{name}-sorted.range.bb").write_bytes(file.encode(source))
+        known[f"{name}-sorted.range"] = digests(source)
     (FOLDER / "sha256.json").write_text(json.dumps(known, indent=1) + "\n")
 
 
