@@ -106,9 +106,7 @@ def _check_tensor(name: Any, tensor: Any) -> None:
     if tensor.is_meta:
         raise ValueError(f"{name!r} is on the meta device and has no values: load it on the CPU")
     if _type_of(tensor) not in BY_NAME:
-        raise ValueError(
-            f"{name!r} has type {_type_of(tensor)}; known are {', '.join(BY_NAME)}"
-        )
+        raise ValueError(f"{name!r} has type {_type_of(tensor)}; known are {', '.join(BY_NAME)}")
 
 
 def _type_of(tensor: Tensor) -> str:
@@ -147,9 +145,7 @@ def _safetensors(path: str | os.PathLike) -> Checkpoint:
         with safe_open(path, framework="numpy"):
             pass  # the library has checked lengths, types and offsets
     except SafetensorError as error:
-        raise ValueError(
-            f"is neither a safetensors file nor one of torch.save ({error})"
-        ) from None
+        raise ValueError(f"is neither a safetensors file nor one of torch.save ({error})") from None
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         entries = json.loads(file.read(size))

@@ -16,6 +16,7 @@ from ..wire import MAX_COUNT, Reader, text, varint
 from .dtypes import KINDS, LOSSY, Kind
 
 COMMON, PLANES, INTEGERS = FORMS = range(3)
+RESERVED = "__metadata__"
 MAX_HEADER = 1 << 23  # bytes before deflating
 MAX_METADATA = 1 << 16  # bytes of all keys and values
 MAX_PACKED = 1 << 38  # bytes of all tensors together
@@ -99,6 +100,8 @@ class Header:
             )
         for name in self.order:
             check_name(name)
+            if name == RESERVED:
+                raise ValueError(f"{RESERVED!r} is no name for a tensor: safetensors files use it")
         for item in self.items:
             check_shape(item.name, item.shape)
             if item.form == INTEGERS and not (item.kind.name in LOSSY and is_matrix(item.shape)):

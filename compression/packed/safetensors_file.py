@@ -8,7 +8,7 @@ that the safetensors library wrote, packed and unpacked, is the same file bit fo
 import json
 from typing import BinaryIO
 
-from .header import Header, Item
+from .header import RESERVED, Header, Item
 from .reader import PackedReader
 from .writer import Progress
 
@@ -53,13 +53,11 @@ def _in_order(entries: list[tuple[str, Item]]) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _head(
-    header: Header, places: dict[str, tuple[int, int]], items: dict[str, Item]
-) -> bytes:
+def _head(header: Header, places: dict[str, tuple[int, int]], items: dict[str, Item]) -> bytes:
     first = dict(header.ties)
     entries: dict[str, object] = {}
     if header.metadata:
-        entries["__metadata__"] = dict(header.metadata)
+        entries[RESERVED] = dict(header.metadata)
     for name, place in places.items():
         item = items[first.get(name, name)]
         entries[name] = {

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ..atomic import write_atomic_by
-from ..errors import CorruptFile
 from .header import Item
 from .reader import PackedReader
 from .safetensors_file import write_safetensors
@@ -73,7 +72,9 @@ def fill(data: bytes, into: nn.Module) -> nn.Module:
         into.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"the network passed as into= is not the one in the file: {reason}") from None
+        raise ValueError(
+            f"the network passed as into= is not the one in the file: {reason}"
+        ) from None
     return into.eval()
 
 

@@ -148,6 +148,6 @@ def _check_finite(checkpoint: Checkpoint) -> None:
     for source in checkpoint.sources:
         if source.kind.name in LOSSY and not_finite(source.bits(), source.kind):
             raise ValueError(
-                f"{source.name!r} holds NaN or infinity, for which there is no error bound: pack "
-                "without max_error"
+                f"{source.name!r} holds NaN or infinity, for which there is no error bound: leave "
+                "out --max-error (max_error)"
             )
