@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -127,12 +126,14 @@ def _torch_load(path: str | os.PathLike) -> Any:
     try:
         mapped = zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            "holds more than tensors (code, which may be hostile, or unknown classes): load it "
-            "where you trust it, and save its state_dict alone"
-        ) from None
-    except (RuntimeError, EOFError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        if type(error).__name__ == "UnpicklingError":
+            raise ValueError(
+                "holds more than tensors (code, which may be hostile, or unknown classes): load "
+                "it where you trust it, and save its state_dict alone"
+            ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"is no file that torch.save wrote, or damaged ({reason})") from None
 

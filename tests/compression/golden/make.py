@@ -7,6 +7,7 @@ from pathlib import Path
 from bitsback.compression import file
 from bitsback.compression.archive import Quantised
 
+from tests.compression.packed.samples import golden, packed, read, weights
 from tests.compression.samples import archive, conv_net, dense_net, folded_net, graph_net, short_net
 
 FOLDER = Path(__file__).parent
@@ -32,6 +33,12 @@ def main() -> None:
                 ).hexdigest()
                 for key, value in source.tensors.items()
             }
+    for name, data in (
+        ("packed.lossless", packed(golden())),
+        ("packed.lossy", packed(weights(), 0.4)),
+    ):
+        (FOLDER / f"{name}.bb").write_bytes(data)
+        known[name] = {k: hashlib.sha256(bits).hexdigest() for k, bits in read(data).items()}
     (FOLDER / "sha256.json").write_text(json.dumps(known, indent=1) + "\n")
 
 
