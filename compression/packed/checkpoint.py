@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -125,9 +126,8 @@ def _torch_load(path: str | os.PathLike) -> Any:
 
     try:
         mapped = zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except OSError:
-        raise
+        with warnings.catch_warnings(action="ignore"):  # of the file's age, before the same error
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         if type(error).__name__ == "UnpicklingError":
             raise ValueError(
