@@ -56,18 +56,42 @@ def test_any_matrix_is_within_the_bound_or_kept(data):
     assert np.all(np.abs(found.astype(np.float64) - values) <= scale * size)
 
 
-def test_integers_are_the_best_of_all_choices():
-    """By trying every pair of integers within the bound for the objective at fixed lengths."""
-    values = np.random.default_rng(0).standard_normal(400)
-    step, error = float(storable(1.5 * 0.6)), 0.6
-    found = lossy.quantise(values, step, error).codes
-    lengths = lossy._code_lengths(found, int(np.abs(np.rint(values / step)).max()))
-    most = len(lengths) // 2
-    cost = lambda v, k: (v / step - k) ** 2 + lossy.LAMBDA * lengths[k + most]  # noqa: E731
-    for value, chosen in zip(values, found, strict=True):
-        allowed = [k for k in range(-most, most + 1) if abs(value - k * step) <= error]
-        # The table is that of the last round, which may differ by a hair from the choice's own.
-        assert cost(value, chosen) <= min(cost(value, k) for k in allowed) + 0.01
+def greedy(row: list[float], lengths: np.ndarray, limit: float) -> list[int]:
+    """The choice of the module's docstring, weight by weight, among all integers."""
+    most, carry, chosen = len(lengths) // 2, 0.0, []
+    for weight in row:
+        costs = {
+            (weight - k) ** 2
+            + lossy.MEAN * (carry + weight - k) ** 2
+            + lossy.LAMBDA * lengths[k + most]: k
+            for k in range(-most, most + 1)
+            if abs(weight - k) <= limit
+        }
+        chosen.append(costs[min(costs)])
+        carry += weight - chosen[-1]
+    return chosen
+
+
+def test_integers_are_the_greedy_choice_among_all():
+    rows = 2 * np.random.default_rng(0).standard_normal((7, 60))
+    lengths = lossy._code_lengths(np.rint(rows).astype(np.int32))
+    found = lossy._chosen(np.ascontiguousarray(rows.T), lengths, 0.7).T
+    assert found.tolist() == [greedy(row, lengths, 0.7) for row in rows.tolist()]
+
+
+def test_errors_of_a_row_cancel():
+    """Beside rounding to the nearest, the objective without bits falls, and by the sums alone."""
+    values = np.random.default_rng(0).standard_normal((20, 2500))
+    codes = lossy.quantise(values, 0.5, 0.5 / 1.5).codes
+    errors, nearest = (values / 0.5 - k for k in (codes, np.rint(values / 0.5)))
+    assert np.abs(errors.sum(axis=1)).max() < 6 < np.abs(nearest.sum(axis=1)).max()
+    assert np.square(errors).sum() < 1.4 * np.square(nearest).sum()
+
+
+def test_rows_longer_than_a_segment_keep_their_order():
+    values = np.random.default_rng(0).standard_normal((3, 2 * lossy.SEGMENT + 5))
+    codes = lossy.quantise(values, 0.25, 0.25 / 1.5).codes
+    assert np.abs(values / 0.25 - codes).max() <= 1 / 1.5
 
 
 def test_the_price_of_bits_makes_files_smaller(monkeypatch):
