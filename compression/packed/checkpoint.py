@@ -160,7 +160,12 @@ def _source(path: str | os.PathLike, name: str, entry: Mapping[str, Any], start:
     if entry["dtype"] not in BY_CODE:
         raise ValueError(f"{name!r} has type {entry['dtype']}; known are {', '.join(BY_CODE)}")
     kind, shape = BY_CODE[entry["dtype"]], tuple(entry["shape"])
-    place = start + entry["data_offsets"][0]
-    dtype = kind.unsigned.newbyteorder("<")
-    read = partial(np.fromfile, path, dtype, count=prod(shape), offset=place)
+    read = partial(_read, path, name, kind, prod(shape), start + entry["data_offsets"][0])
     return Source(name, shape, kind, read)
+
+
+def _read(path: str | os.PathLike, name: str, kind: Kind, count: int, place: int) -> np.ndarray:
+    bits = np.fromfile(path, kind.unsigned.newbyteorder("<"), count, offset=place)
+    if len(bits) != count:
+        raise ValueError(f"{os.fspath(path)!r}: ended within {name!r}; it changed while being read")
+    return bits.astype(kind.unsigned, copy=False)

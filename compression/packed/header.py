@@ -21,6 +21,7 @@ MAX_HEADER = 1 << 23  # bytes before deflating
 MAX_METADATA = 1 << 16  # bytes of all keys and values
 MAX_PACKED = 1 << 38  # bytes of all tensors together
 MAX_TENSOR = 1 << 34  # bytes of one
+MAX_COPIES = 64  # times the tensors' bytes that all names together may come to
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,12 @@ class Header:
                 raise ValueError(f"{item.name!r} is said to be integers on a step, and cannot be")
             if item.size > MAX_TENSOR or max(item.shape, default=0) > MAX_COUNT:
                 raise ValueError(f"{item.name!r} takes {item.size} bytes, more than {MAX_TENSOR}")
-        if sum(item.size for item in self.items) > MAX_PACKED:
+        sizes = {item.name: item.size for item in self.items}
+        total, copies = sum(sizes.values()), sum(sizes[first] for _, first in self.ties)
+        if total > MAX_PACKED:
             raise ValueError(f"the tensors take more than {MAX_PACKED} bytes")
+        if total + copies > MAX_COPIES * total:
+            raise ValueError(f"the names come to more than {MAX_COPIES} copies of the tensors")
 
 
 def read_header(data: bytes) -> Header:

@@ -57,6 +57,13 @@ def test_metadata_has_a_limit():
         of(metadata={"key": "x" * header.MAX_METADATA}).to_bytes()
 
 
+def test_tied_names_have_a_limit():
+    ties = tuple((f"a{k}", "a") for k in range(header.MAX_COPIES))
+    of(Item("a", (9,), FLOAT, PLANES), ties=ties[1:]).to_bytes()
+    with pytest.raises(ValueError, match="64 copies"):
+        of(Item("a", (9,), FLOAT, PLANES), ties=ties).to_bytes()
+
+
 A = b"\x00\x01a"  # a name that shares nothing and is called "a"
 
 

@@ -115,7 +115,8 @@ def test_smaller_tensors_have_tighter_bounds():
 @pytest.mark.parametrize("name", LOSSY)
 def test_vectors_keep_zeros_signs_and_relative_precision(name):
     kind = BY_NAME[name]
-    tensor = torch.tensor([0.0, -0.0, 1e-4, -1e-4, 1.0, 0.333, 7.77]).to(getattr(torch, name))
+    tensor = torch.cat([torch.tensor([0.0, -0.0, 1e-4, -1e-4]), torch.linspace(-2, 3, 999)])
+    tensor = tensor.to(getattr(torch, name))
     rms = lossy.rms_of(unsigned(tensor), kind)
     found = to_floats(lossy.lossy_vector(unsigned(tensor), kind, rms, 0.32), kind)
     values = to_floats(unsigned(tensor), kind)

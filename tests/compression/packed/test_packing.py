@@ -1,6 +1,7 @@
 """`pack` and `unpack` from end to end: files, ties, order, errors that leave nothing behind."""
 
 import errno
+import json
 
 import pytest
 import safetensors.torch
@@ -56,6 +57,9 @@ def test_tensors_of_safetensors_begin_at_multiples_of_their_width(tmp_path):
     tensors = {"a": torch.ones(3, dtype=torch.uint8), "b": torch.ones(2, dtype=torch.float64)}
     pack(tensors, tmp_path / "a.bb")
     unpack_to(tmp_path / "a.bb", tmp_path / "b.safetensors")
+    data = (tmp_path / "b.safetensors").read_bytes()
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert head["b"]["data_offsets"] == [0, 16] and head["a"]["data_offsets"] == [16, 19]
     found = safetensors.torch.load_file(tmp_path / "b.safetensors")
     assert same({name: found[name] for name in tensors}, tensors)
 

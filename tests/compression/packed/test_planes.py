@@ -1,6 +1,7 @@
 """Byte planes: exact, small where there is structure, refused where they are not whole."""
 
 import io
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -66,5 +67,9 @@ def test_damaged_planes_are_refused(plane):
 
 def test_a_deflate_stream_makes_no_more_than_it_may():
     bomb = zlib.compress(bytes(10_000_000), 9, -15)
+    tracemalloc.start()
     with pytest.raises(CorruptFile, match="does not hold"):
         decoded(varint(2 * len(bomb) + 1) + bomb, 10_000, BY_NAME["uint8"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
