@@ -19,11 +19,13 @@ _PUBLIC = {
     "load_data": "workbench.data",
     "load_guide": "workbench.trained",
     "network": "workbench.networks",
+    "pack": "compression.packed.packing",
     "posterior_of": "guides.posterior_of",
     "save_guide": "workbench.trained",
     "save_onnx": "compression.onnx_file",
     "to_integer": "compression.integer",
     "trace": "graph.trace",
+    "unpack": "compression.packed.unpacking",
 }
 _FOLDERS = (
     "compression", "diagnostics", "distributions", "graph", "guides", "models", "workbench",

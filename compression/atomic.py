@@ -5,11 +5,14 @@ takes the place of the old one. What a killed writer leaves is not locked: the n
 """
 
 import glob
+import io
 import os
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -28,13 +31,23 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     :raises OSError: of the kind that occurred, its message naming the path and what to do; no
         temporary file is left behind.
     """
+    write_atomic_by(path, lambda file: file.write(data))
+
+
+def write_atomic_by(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """As `write_atomic`, for content that is written piece by piece.
+
+    :param write: writes all of it to the file that it is given, in any order. What it raises
+        leaves the old content.
+    """
     try:
         target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():
-            target.write_bytes(data)
+            write(whole := io.BytesIO())  # a pipe has no places to go back to
+            target.write_bytes(whole.getvalue())
             return
         remove_leftovers(target)
-        _replace(target, data)
+        _replace(target, write)
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"cannot write {os.fspath(path)!r} ({reason}); make room or name another place"
@@ -86,11 +99,11 @@ def _open_temporary(target: Path) -> tuple[int, Path]:
         os.close(handle)
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
     handle, temporary = _open_temporary(target)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
             _keep_owner_and_mode(target, temporary)

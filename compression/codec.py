@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 MAGIC = b"\x9cbb"
 VERSION = 9  # the newest; a file has the first version that has all that is in it
 GRAPHS = 4  # the version whose architectures are graphs
-SORTED = 5  # versions 6 to 9 are 1 to 4 with weights whose rows may be sorted
+SORTED = 5  # between versions 1 to 4 and 6 to 9, in which the rows of weights may be sorted
+PACKED = 5  # the version of packed checkpoints, which are no networks: see the folder `packed`
 CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
@@ -74,6 +75,7 @@ def decode(data: bytes) -> Archive:
 
     :raises UnsupportedVersion: the file is of a newer format.
     :raises CorruptFile: anything else is wrong with it.
+    :raises ValueError: the file is a packed checkpoint, which holds no network.
     """
     archive, _ = _read(data, lambda name, part, bits: None)
     return archive
@@ -90,6 +92,10 @@ def inspect(data: bytes) -> dict:
 
     :raises CorruptFile: as `decode`.
     """
+    if is_packed(data):
+        from .packed.inspection import inspect_packed
+
+        return inspect_packed(data)
     spent: dict[tuple[str, str], float] = {}
 
     def charge(name: str, part: str, bits: float) -> None:
@@ -141,6 +147,11 @@ def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict
 def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archive, dict]:
     """The archive, and what the header says; `charge` is told the bits of each part."""
     body = _verified(data)
+    if is_packed(data):
+        from .packed.reader import PackedReader
+
+        PackedReader(bytes(data))  # a damaged one is said to be damaged
+        raise ValueError("is a packed checkpoint, not a network: use bitsback.unpack")
     number, place = _read_varint(body, len(MAGIC) + 1)
     length, which = divmod(number, len(CODERS))
     if length > min(MAX_ARCHITECTURE, len(body) - place):
@@ -253,14 +264,23 @@ def _verified(data: bytes) -> memoryview:
     body = memoryview(data)[:-CHECKSUM]
     if zlib.crc32(body) != int.from_bytes(data[-CHECKSUM:], "little"):
         raise CorruptFile("the checksum does not match: the file is damaged or incomplete")
-    version = data[len(MAGIC)]
+    verify_version(data[len(MAGIC)])
+    return body
+
+
+def verify_version(version: int) -> None:
+    """Raise UnsupportedVersion or CorruptFile for a format version that this code cannot read."""
     if version > VERSION:
         raise UnsupportedVersion(
             f"the file has format version {version}, this bitsback reads up to {VERSION}: update it"
         )
-    if version < 1 or version == SORTED:
+    if version < 1:
         raise CorruptFile(f"there is no format version {version}")
-    return body
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether the bytes begin as a packed checkpoint."""
+    return data[: len(MAGIC) + 1] == MAGIC + bytes([PACKED])
 
 
 def _code(

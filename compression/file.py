@@ -12,7 +12,7 @@ import numpy as np
 
 from .archive import Archive, Quantised
 from .atomic import write_atomic
-from .codec import CODERS, MAGIC, decode, encode, inspect
+from .codec import CODERS, MAGIC, decode, encode, inspect, is_packed
 from .errors import CorruptFile
 from .limits import MAX_FILE
 
@@ -115,12 +115,17 @@ def read(path: str | os.PathLike) -> bytes:
 
 
 def load(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
-    """The network in a file; see `network`.
+    """The network in a file; see `network`. A packed checkpoint fills the network passed as `into`.
 
     :raises CorruptFile: the file is damaged, or of a newer format (UnsupportedVersion).
     :raises ValueError: `into` is needed, or does not fit. Either message names the file.
     """
     try:
-        return network(decode(read(path)), into)
+        data = read(path)
+        if is_packed(data) and into is not None:
+            from .packed.unpacking import fill
+
+            return fill(data, into)
+        return network(decode(data), into)
     except ValueError as error:
         raise type(error)(f"{os.fspath(path)!r}: {error}") from None

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from . import commands
+from . import commands, pack_command
 from .one_line import one_line
 from .settings import Settings, number_or_validation, positive_integers, positive_numbers
 
@@ -394,3 +394,6 @@ def methods(json: Json = None) -> None:
 def env(json: Json = None) -> None:
     """Versions, cores, compiler and CUDA, for bug reports."""
     commands.env(json)
+
+
+pack_command.register(app)

@@ -7,6 +7,7 @@ from pathlib import Path
 from bitsback.compression import file
 from bitsback.compression.archive import Archive, Quantised
 
+from tests.compression.packed.samples import golden, packed, read, weights
 from tests.compression.samples import (
     archive,
     conv_net,
@@ -49,6 +50,12 @@ def main() -> None:
         source = with_sorted_rows(archive(make(), label=label))
         (FOLDER / f"{name}-sorted.range.bb").write_bytes(file.encode(source))
         known[f"{name}-sorted.range"] = digests(source)
+    for name, data in (
+        ("packed.lossless", packed(golden())),
+        ("packed.lossy", packed(weights(), 0.4)),
+    ):
+        (FOLDER / f"{name}.bb").write_bytes(data)
+        known[name] = {k: hashlib.sha256(bits).hexdigest() for k, bits in read(data).items()}
     (FOLDER / "sha256.json").write_text(json.dumps(known, indent=1) + "\n")
 
 

@@ -1,0 +1,1 @@
+"""Any checkpoint as one file: `pack` and `unpack`, without a network's class and without data."""

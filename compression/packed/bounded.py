@@ -1,0 +1,80 @@
+"""Reading a packed file piece by piece, never more than the file has or a limit allows."""
+
+import os
+import zlib
+from typing import BinaryIO
+
+from ..errors import CorruptFile
+
+PIECE = 1 << 20  # bytes read at a time for the checksum
+MAX_VARINT = (1 << 40) - 1
+
+
+class Body:
+    """The part of a file between two places, read from front to back.
+
+    :param file: open for reading in binary mode; its position belongs to this object.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self.left = file, end - start
+        file.seek(start)
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes.
+
+        :raises CorruptFile: there are fewer.
+        """
+        if size > self.left:
+            raise CorruptFile("the file ends within a tensor; it is damaged")
+        data = self._file.read(size)
+        if len(data) != size:
+            raise CorruptFile("the file became shorter while it was read")
+        self.left -= size
+        return data
+
+    def varint(self, limit: int = MAX_VARINT) -> int:
+        """A LEB128 number of at most `limit`, in its shortest form."""
+        value = 0
+        for shift in range(0, 42, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if (byte == 0 and shift) or value > limit:
+                    break
+                return value
+        raise CorruptFile(f"a length in the file is not within 0..{limit}")
+
+    def end(self) -> None:
+        """Raise CorruptFile unless every byte has been read."""
+        if self.left:
+            raise CorruptFile(f"{self.left} bytes too many behind the last tensor")
+
+
+def inflate(data: bytes, size: int) -> bytes:
+    """The content of a raw deflate stream: at most `size` bytes are ever made.
+
+    :raises CorruptFile: the stream is damaged, longer than `size`, or has bytes behind it.
+    """
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = unpacker.decompress(data, size + 1)
+    except zlib.error:
+        raise CorruptFile("a deflated part of the file is damaged") from None
+    if len(content) > size or not unpacker.eof or unpacker.unused_data:
+        raise CorruptFile(f"a deflated part of the file does not hold {size} bytes and no more")
+    return content
+
+
+def checksum(file: BinaryIO, size: int) -> int:
+    """CRC-32 of the first `size` bytes."""
+    file.seek(0)
+    value, left = 0, size
+    while left and (piece := file.read(min(left, PIECE))):
+        value, left = zlib.crc32(piece, value), left - len(piece)
+    return value
+
+
+def length(file: BinaryIO) -> int:
+    """Bytes of a file."""
+    return file.seek(0, os.SEEK_END)
