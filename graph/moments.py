@@ -26,7 +26,7 @@ from .ir import INPUT, PARAMETER, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .uses import Use, Uses
 
-_STRIP = 1024  # columns of a factor that are computed at a time
+_STRIP = 128  # columns of a factor that are computed at a time
 _MOST_PIECES = 16  # groups that slices of a weight's rows may make
 
 

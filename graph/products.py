@@ -207,11 +207,12 @@ def _windows(
         parts = views.unflatten(1, (groups, -1))
         # (n, groups, channels, *places, *kernel) -> (groups, n, *places, channels, *kernel)
         places, ends = range(3, 3 + rank), range(3 + rank, 3 + 2 * rank)
-        parts = parts.permute(1, 0, *places, 2, *ends)
-        for part in _pieces(parts, rank):
+        for part in _pieces(parts.permute(1, 0, *places, 2, *ends), rank):
             if flipped:
                 part = part.flip([*range(-rank, 0)])
-            yield part.reshape(groups, -1, math.prod(part.shape[2 + rank :]))
+            # Copied with the places last, as they are in memory, and then seen the other way.
+            columns = part.permute(0, *range(2 + rank, part.dim()), *range(1, 2 + rank))
+            yield columns.reshape(groups, math.prod(part.shape[2 + rank :]), -1).mT
 
     return blocks
 
