@@ -9,6 +9,7 @@ from .ir import Graph, Node, Ref
 from .moments import InputMoments, Moments, input_moments
 from .network import GraphNetwork, parameters_of
 from .order import Orders
+from .output_moments import output_moments
 from .picks import pick_inputs
 from .products import as_matrix, from_matrix
 from .removal import Plan, Reduction, remove_units
@@ -44,6 +45,7 @@ __all__ = [
     "from_matrix",
     "input_moments",
     "join_quantised_relus",
+    "output_moments",
     "parameters_of",
     "pick_inputs",
     "quantise_relus",

@@ -27,6 +27,7 @@ from .network import GraphNetwork, parameters_of
 from .uses import Use, Uses
 
 _STRIP = 128  # columns of a factor that are computed at a time
+WIDEST = 16_384  # columns of a full factor; of wider weights the diagonal is found
 _MOST_PIECES = 16  # groups that slices of a weight's rows may make
 
 
@@ -35,8 +36,8 @@ class InputMoments:
     """The second moment of the input vectors of one weight.
 
     :param inputs: A of the module's docstring, in the network's precision: shape
-        (groups, columns, columns), or its diagonal, (groups, columns), where it is diagonal
-        because the vectors are one-hot (embeddings: how often each row is looked up).
+        (groups, columns, columns). Or its diagonal, (groups, columns): of embeddings, whose
+        vectors are one-hot (how often each row is looked up), and of more columns than `WIDEST`.
     :param transposed: which axis of the weight holds the units: `as_matrix(weight, groups,
         transposed)` has the columns of `inputs`.
     """
@@ -136,12 +137,16 @@ def inputs_of(network: GraphNetwork, batch: Any) -> tuple[list[Tensor], int]:
 
 
 def walk(
-    network: GraphNetwork, inputs: list[Tensor], wanted: Collection[Node]
+    network: GraphNetwork,
+    inputs: list[Tensor],
+    wanted: Collection[Node],
+    compute: Callable[..., Any] = computed,
 ) -> Iterator[tuple[Node, Callable[[Any], Any]]]:
     """Compute a network in eval mode, stopping at each wanted node once it is computed.
 
     A value is dropped after its last reader. The run ends behind the last wanted node.
 
+    :param compute: what gives an operator's value, as `evaluate.computed` does.
     :returns: the node, and the values of it and of what it takes, by `Ref`; numbers as they are.
     """
     nodes = network.graph.nodes
@@ -163,7 +168,7 @@ def walk(
         elif node.operator == PARAMETER:
             values[node] = tensors[node.name].detach()
         else:
-            values[node] = computed(node, values, device)
+            values[node] = compute(node, values, device)
         if node in wanted:
             yield node, value
         for source in {ref.node for ref in node.refs()} | {node}:
@@ -192,9 +197,8 @@ class _Sum:
                 continue
             key, width = (product.groups, product.transposed, use.rows), block.shape[2]
             if key not in self._products:
-                zeros = block.new_zeros(product.groups, width, width, dtype=torch.float64)
-                self._products[key] = zeros
-            _add_squares(self._products[key], block, times)
+                self._products[key] = empty_factor(product.groups, width, block)
+            add_squares(self._products[key], block, times)
 
     def moments(self, examples: int, dtype: torch.dtype) -> InputMoments | None:
         """The mean over examples; None where the uses have no matrix in common."""
@@ -207,12 +211,12 @@ class _Sum:
         total = self._joined()
         if total is None:
             return None
-        diagonal = total.diagonal(dim1=1, dim2=2)
+        diagonal = total.diagonal(dim1=1, dim2=2) if total.dim() == 3 else total
         if self._counts is not None:
             if len(total) > 1:
                 return None
             diagonal += self._counts if transposed else self._counts.mean()
-        _mirror(total)
+        mirror(total)
         return InputMoments(total.div_(examples).to(dtype), transposed)
 
     def _joined(self) -> Tensor | None:
@@ -230,19 +234,28 @@ class _Sum:
         return total
 
 
-def _add_squares(total: Tensor, block: Tensor, times: int) -> None:
-    """Add x x^T of vectors (groups, n, columns), on and above the diagonal; in place."""
+def empty_factor(groups: int, width: int, like: Tensor) -> Tensor:
+    """Float64 zeros for the second moment of vectors of that width, or for its diagonal."""
+    sizes = (width, width) if width <= WIDEST else (width,)
+    return like.new_zeros(groups, *sizes, dtype=torch.float64)
+
+
+def add_squares(total: Tensor, block: Tensor, times: int = 1) -> None:
+    """Add x x^T of vectors (groups, n, width) to what is on and above the diagonal; in place."""
     block = block if block.dtype == torch.float64 else block.float()
     width = block.shape[2]
+    if total.dim() == 2:
+        total += block.square().sum(1).double() * times
+        return
     for start in range(0, width, _STRIP):
         end = min(start + _STRIP, width)
         product = block[:, :, start:end].mT @ block[:, :, start:]
         total[:, start:end, start:] += product * times if times > 1 else product
 
 
-def _mirror(total: Tensor) -> None:
+def mirror(total: Tensor) -> None:
     """Copy what is above the diagonal to below it; in place."""
-    width = total.shape[1]
+    width = total.shape[1] if total.dim() == 3 else 0
     for start in range(0, width, _STRIP):
         end = min(start + _STRIP, width)
         total[:, end:, start:end] = total[:, start:end, end:].mT
