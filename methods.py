@@ -128,7 +128,7 @@ _WITH_MIXTURE = "the groups of Louizos et al. 2017 with the mixture of Federici 
 # Guides that belong to no method: for models of one's own script (docs/guides.md). The factors of
 # RowNormal are too large for the reference networks, SWAG needs a training loop of its own, and
 # HorseshoeFamily has noisier gradients than Horseshoe.
-SWAP_ONLY = ("RowNormal", "SWAG", "HorseshoeFamily")
+SWAP_ONLY = ("RowNormal", "SWAG", "HorseshoeFamily", "KroneckerLaplace")
 
 METHODS: dict[str, Method] = {
     method.name: method

@@ -59,6 +59,38 @@ class Factorisation:
 
 
 @dataclass(frozen=True)
+class Curvature:
+    """The curvature of the loss in one weight, as a Kronecker product of two factors.
+
+    The weight is a matrix W of shape (groups, units, columns): `graph.as_matrix(weight, groups,
+    transposed)`. A change D of it raises the loss of an example by about
+
+        sum over groups of trace(G D A D^T) / 2   [nats],
+
+    where A is that group's `inputs` and G its `outputs`: the Hessian is A (x) G (Martens and
+    Grosse 2015, K-FAC). Of N examples it is N times that.
+
+    :param inputs: A = mean over examples of (sum over positions of x x^T), x the vectors that the
+        weight multiplies, shape (groups, columns, columns), or its diagonal (groups, columns).
+    :param outputs: G = mean over examples and positions of E_y g g^T, g the gradient of
+        log p(y | x, w) [nats] in the weight's output vector, y drawn from the network's own
+        predictions; shape (groups, units, units), or its diagonal (groups, units). None: unknown;
+        with the identity in its place the loss is half the squared change of the layer's outputs.
+    :param transposed: whether the weight's axis 1 holds the units (transposed convolutions,
+        embeddings, `x @ weight`); else axis 0 does.
+    """
+
+    inputs: Tensor
+    outputs: Tensor | None = None
+    transposed: bool = False
+
+    @property
+    def groups(self) -> int:
+        """Groups of the weight's matrix: 1 but for grouped convolutions and sliced weights."""
+        return self.inputs.shape[0]
+
+
+@dataclass(frozen=True)
 class WeightPosterior:
     """The approximate posterior of one weight tensor.
 
@@ -70,6 +102,8 @@ class WeightPosterior:
         by, the weight's shape; None where the method has none (Delta).
     :param groups: the axes whose units share a scale or a gate, with each unit's score.
     :param grid: the quantiser that the method has learned, if any.
+    :param curvature: the curvature of the loss, for quantizers that take correlations of weights
+        into account; None: the guide knows none.
     """
 
     loc: Tensor
@@ -78,6 +112,7 @@ class WeightPosterior:
     log_alpha: Tensor | None = None
     groups: tuple[Group, ...] = ()
     grid: Grid | None = None
+    curvature: Curvature | None = None
 
 
 @dataclass(frozen=True)

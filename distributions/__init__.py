@@ -6,6 +6,7 @@ from .gaussian_mixture import GaussianMixture
 from .half_cauchy import Gamma, InverseGamma
 from .half_cauchy_product import exceeds, product_log_prob, tau0_for_units
 from .hard_concrete import GatePrior, HardConcrete
+from .kronecker_normal import KroneckerNormal
 from .lattice import Lattice, Rounded
 from .log_uniform import LogUniform
 from .row_normal import RowMultivariateNormal
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianMixture",
     "HardConcrete",
     "InverseGamma",
+    "KroneckerNormal",
     "Lattice",
     "LogUniform",
     "Rounded",

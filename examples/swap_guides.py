@@ -101,6 +101,13 @@ def laplace(model):
     return guide, None
 
 
+def kronecker_laplace(model):
+    guide, _ = train(model, guides.KroneckerLaplace(model), bitsback.ELBO(), steps=100)
+    guide.after_training(x)
+    print(f"  log evidence by KroneckerLaplace {guide.log_evidence(x, y):.0f} nats")
+    return guide, None
+
+
 def swag(model, batch=32):
     """At a constant rate, which says how wide SWAG is: stddev about sqrt(rate N / (2 batch))."""
     guide = guides.SWAG(model)
@@ -153,8 +160,8 @@ def auto_normal_horseshoe(model):
 
 
 GAUSSIAN = (
-    mean_field, mean_field_honest, row_normal, auto_normal, auto_low_rank, auto_full, laplace, swag,
-    nuts, point, auto_delta,
+    mean_field, mean_field_honest, row_normal, auto_normal, auto_low_rank, auto_full, laplace,
+    kronecker_laplace, swag, nuts, point, auto_delta,
 )  # fmt: skip
 HORSESHOE = (log_normal, log_normal_for_batch, gamma, auto_normal_horseshoe)
 CENTRED = (log_normal_for_batch, gamma)

@@ -6,9 +6,12 @@ from .evaluate import Evaluation
 from .facts import Contraction, Facts, contraction_of
 from .fold import fold
 from .ir import Graph, Node, Ref
+from .moments import InputMoments, Moments, input_moments
 from .network import GraphNetwork, parameters_of
 from .order import Orders
+from .output_moments import output_moments
 from .picks import pick_inputs
+from .products import as_matrix, from_matrix
 from .removal import Plan, Reduction, remove_units
 from .rewrite import factorise, join_quantised_relus, quantise_relus, relu_names
 from .roles import fan_in, roles, weight_names
@@ -25,18 +28,24 @@ __all__ = [
     "Facts",
     "Graph",
     "GraphNetwork",
+    "InputMoments",
+    "Moments",
     "Node",
     "Orders",
     "Plan",
     "Reduction",
     "Ref",
     "Untraceable",
+    "as_matrix",
     "contraction_of",
     "factorise",
     "fan_in",
     "fold",
     "fold_shifts",
+    "from_matrix",
+    "input_moments",
     "join_quantised_relus",
+    "output_moments",
     "parameters_of",
     "pick_inputs",
     "quantise_relus",

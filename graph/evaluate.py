@@ -64,7 +64,7 @@ class Evaluation:
                 values[node] = self._tensors[node.name].detach()
             else:
                 here = self._device if node in self._static else device
-                values[node] = _computed(node, values, here)
+                values[node] = computed(node, values, here)
         return values
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
@@ -131,7 +131,7 @@ class Evaluation:
         return value[ref.index] if isinstance(value, tuple | list) else value
 
 
-def _computed(node: Node, values: Mapping[Node, Any], device: torch.device | str) -> Any:
+def computed(node: Node, values: Mapping[Node, Any], device: torch.device | str) -> Any:
     """What an operator gives, with all of its tensors on one device."""
 
     def given(value: Any) -> Any:

@@ -106,6 +106,8 @@ class Operator:
     :param trains: whether it computes something else while the network trains.
     :param onnx: the ONNX operator of the same meaning, if that takes the arguments as they are, in
         their order, and needs no attributes.
+    :param products: what the operator multiplies its weights by, a rule of `products`; None: no
+        weight of it is a matrix that multiplies vectors.
     """
 
     number: int
@@ -122,6 +124,7 @@ class Operator:
     jumps: bool = False
     trains: bool = False
     onnx: str | None = None
+    products: Callable[..., Any] | None = None
 
     def argument(self, name: str) -> Argument:
         """The argument of that name."""

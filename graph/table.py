@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from . import calls
+from . import calls, products
 from .operators import Family, Operator, parse_arguments
 
 _ROWS: list[Operator] = []
@@ -61,23 +61,31 @@ _REDUCED = "input dim:ints? keepdim:flag=False"
 
 # Traits that several rows share.
 _WB = {"weights": ("weight",), "vectors": ("bias",)}
+_DENSE = {**_WB, "products": products.dense}
+_KERNEL = {**_WB, "products": products.convolution}
+_KERNEL_UP = {**_WB, "products": products.transposed_convolution}
 _SCALES = {"vectors": ("weight", "bias")}
-_PARAMS = {"weights": ("params",), "vectors": ("params",), "trains": True}
+_PARAMS = {
+    "weights": ("params",),
+    "vectors": ("params",),
+    "trains": True,
+    "products": products.recurrent,
+}
 _MOVES = {"zero": True, "shifts": True}
 
 # fmt: off
 # --- Contractions: sums over an axis, weighted by a parameter ---------------------------------------
-_row(1, "linear", F.linear, "input weight bias?", _CONTRACT, "linear.default", **_WB)
-_row(2, "conv1d", torch.conv1d, _CONV.format(1), _CONTRACT, "conv1d.default conv1d.padding", **_WB)
-_row(3, "conv2d", torch.conv2d, _CONV.format(2), _CONTRACT, "conv2d.default conv2d.padding", **_WB)
-_row(4, "conv3d", torch.conv3d, _CONV.format(3), _CONTRACT, "conv3d.default conv3d.padding", **_WB)
-_row(5, "conv_transpose1d", torch.conv_transpose1d, _CONV_UP.format(1), _CONTRACT, "conv_transpose1d.default", **_WB)
-_row(6, "conv_transpose2d", torch.conv_transpose2d, _CONV_UP.format(2), _CONTRACT, "conv_transpose2d.input", **_WB)
-_row(7, "conv_transpose3d", torch.conv_transpose3d, _CONV_UP.format(3), _CONTRACT, "conv_transpose3d.input", **_WB)
-_row(8, "embedding", calls.embedding, "weight indices", _CONTRACT, "embedding.default", weights=("weight",), onnx="Gather")
-_row(9, "matmul", torch.matmul, "input other", _CONTRACT, "matmul.default", zero=True, onnx="MatMul")
-_row(10, "addmm", torch.addmm, "input mat1 mat2", _CONTRACT, "addmm.default", vectors=("input",), zero=True)
-_row(11, "bilinear", F.bilinear, "input1 input2 weight bias?", _OTHER, "bilinear.default", **_WB)
+_row(1, "linear", F.linear, "input weight bias?", _CONTRACT, "linear.default", **_DENSE)
+_row(2, "conv1d", torch.conv1d, _CONV.format(1), _CONTRACT, "conv1d.default conv1d.padding", **_KERNEL)
+_row(3, "conv2d", torch.conv2d, _CONV.format(2), _CONTRACT, "conv2d.default conv2d.padding", **_KERNEL)
+_row(4, "conv3d", torch.conv3d, _CONV.format(3), _CONTRACT, "conv3d.default conv3d.padding", **_KERNEL)
+_row(5, "conv_transpose1d", torch.conv_transpose1d, _CONV_UP.format(1), _CONTRACT, "conv_transpose1d.default", **_KERNEL_UP)
+_row(6, "conv_transpose2d", torch.conv_transpose2d, _CONV_UP.format(2), _CONTRACT, "conv_transpose2d.input", **_KERNEL_UP)
+_row(7, "conv_transpose3d", torch.conv_transpose3d, _CONV_UP.format(3), _CONTRACT, "conv_transpose3d.input", **_KERNEL_UP)
+_row(8, "embedding", calls.embedding, "weight indices", _CONTRACT, "embedding.default", weights=("weight",), onnx="Gather", products=products.embedding)
+_row(9, "matmul", torch.matmul, "input other", _CONTRACT, "matmul.default", zero=True, onnx="MatMul", products=products.matmul)
+_row(10, "addmm", torch.addmm, "input mat1 mat2", _CONTRACT, "addmm.default", vectors=("input",), zero=True, products=products.addmm)
+_row(11, "bilinear", F.bilinear, "input1 input2 weight bias?", _OTHER, "bilinear.default", **_WB, products=products.bilinear)
 
 # --- Recurrent layers --------------------------------------------------------------------------------
 _row(12, "lstm", calls.lstm, _LSTM, _RECURRENT, "lstm.input", results=3, **_PARAMS)

@@ -8,6 +8,7 @@ from .gate_chain import GateChain
 from .hard_concrete import HardConcreteGates
 from .horseshoe import Horseshoe
 from .horseshoe_family import HorseshoeFamily
+from .kronecker_laplace import KroneckerLaplace
 from .laplace import DiagonalLaplace
 from .magnitude import MagnitudePruned
 from .mean_field import MeanFieldNormal, PointMass
@@ -27,6 +28,7 @@ __all__ = [
     "HardConcreteGates",
     "Horseshoe",
     "HorseshoeFamily",
+    "KroneckerLaplace",
     "LowRank",
     "MagnitudePruned",
     "MeanFieldNormal",

@@ -46,13 +46,13 @@ def fisher_diagonal(
         torch.manual_seed(0)
         for part in x.split(chunk):
             output = functional_call(net, dict(weights), (part,)).detach()
-            for y, share in _labels(likelihood, output):
+            for y, share in labels_and_shares(likelihood, output):
                 for name, score in scores(weights, part, y).items():
                     total[name] += torch.tensordot(share, score.square(), dims=1)
     return {name: value / len(x) for name, value in total.items()}
 
 
-def _labels(likelihood: Callable, output: Tensor) -> list[tuple[Tensor, Tensor]]:
+def labels_and_shares(likelihood: Callable, output: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Labels `(n, ...)` and their shares `(n,)`: E (score)^2 is the sum of share * score^2."""
     p = likelihood(output.requires_grad_())
     base, ones = getattr(p, "base_dist", p), torch.ones_like(output.detach().flatten(1)[:, 0])
