@@ -97,7 +97,13 @@ def read(path: str | os.PathLike) -> bytes:
     :raises CorruptFile: it does not begin as a compressed file, or is too large for one; the
         message does not name the path.
     :raises OSError: it cannot be read.
+    :raises TypeError: `path` is no path, but the bytes of a file, say.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"expected the path of a compressed file, got {type(path).__name__}; the network in "
+            "the bytes of a file is network(decode(data)), both from bitsback.compression.file"
+        )
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         start = file.read(len(MAGIC) + 1)
@@ -119,6 +125,7 @@ def load(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
 
     :raises CorruptFile: the file is damaged, or of a newer format (UnsupportedVersion).
     :raises ValueError: `into` is needed, or does not fit. Either message names the file.
+    :raises TypeError: `path` is no path; the message says what to do with the bytes of a file.
     """
     try:
         return network(decode(read(path)), into)

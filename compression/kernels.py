@@ -104,7 +104,7 @@ def smoothed(theta, first, cols, around, smooth):
         smooth[col] = total >> 3
 
 
-def copied(matrix, start, cols, line):
+def copy_row(matrix, start, cols, line):
     """Copy a row to where its neighbours are looked at."""
     for col in range(cols):
         line[col] = matrix[start + col]
@@ -148,7 +148,7 @@ def positions(
             seen[the_row] = row_stiffness
         if spatial:
             smoothed(theta, first_col, cols, around, smooth)
-            copied(flags, start, cols, line)
+            copy_row(flags, start, cols, line)
         for col in range(cols):
             if one_line:
                 theta[first_col] = 0
@@ -268,7 +268,7 @@ def values(
         theta[the_row] = 0
         seen[the_row] = row_stiffness
         if spatial:
-            copied(codes, start, cols, line)
+            copy_row(codes, start, cols, line)
         for col in range(cols):
             code = codes[start + col]
             if code == 0:
@@ -312,4 +312,4 @@ def octets(rc, buf, data, stride, theta, seen, active, squash):
 
 
 # Called by those that loop.
-SHARED = (bit, learned_bit, learned, smoothed, copied, rank, surroundings)
+SHARED = (bit, learned_bit, learned, smoothed, copy_row, rank, surroundings)
