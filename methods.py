@@ -31,6 +31,9 @@ class Method:
         training takes the default `start_epochs`. None: it starts from the trained network.
     :param model_options: arguments of the model.
     :param guide_options: arguments of the guide.
+    :param l1: the weight of sum |w| on the mean loss [nats per unit of w]; the scale of the model's
+        Laplace prior is then 1 / (num_data * l1). A scale that is the same for all data sets leaves
+        a network of zeros where there are few examples. None: the model's own scale.
     :param closed_form: whether KL(q || p) is exact; else it is an unbiased Monte-Carlo estimate,
         another one at each call.
     """
@@ -46,6 +49,7 @@ class Method:
     start: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     guide_options: Mapping[str, Any] = field(default_factory=dict)
+    l1: float | None = None
     closed_form: bool = True
 
     def pair(
@@ -64,6 +68,8 @@ class Method:
         models, guides = (import_module(f".{m}", __package__) for m in ("models", "guides"))
         model_class = getattr(models, self.model)
         options = dict(self.model_options)
+        if self.l1 is not None:
+            options["scale"] = 1 / (num_data * self.l1)
         if example is not None and hasattr(model_class, "remove_dead"):
             options["example"] = example
         model = model_class(net, num_data, likelihood=likelihood, **options)
@@ -300,13 +306,13 @@ METHODS: dict[str, Method] = {
             name="magnitude-l1",
             model="Laplace",
             guide="MagnitudePruned",
-            prior="p(w) = Laplace(0, 0.1): L1 regularisation",
+            prior="p(w) = Laplace(0, 5500 / num_data): L1 regularisation",
             paper="Han et al. 2015, Learning both Weights and Connections",
             proper=True,
             defaults=_training(30, 3e-3),
             networks=_POINTS_DIGITS,
-            model_options={"scale": 0.1},
             guide_options={"kept": 0.1, "per_layer": False},
+            l1=1 / 5500,  # a scale of 0.1 for the 55,000 training images of MNIST
         ),
         Method(
             name="obd",

@@ -2,7 +2,7 @@
 
 Half are made from files that a writer made (bytes changed, headers on other streams, layers and
 sizes changed with all lengths and the checksum right), half from descriptions that no writer
-makes, with any stream behind them.
+makes, with any stream behind them. A share are files of traced networks (`hostile_graphs`).
 """
 
 import zlib
@@ -19,8 +19,9 @@ from bitsback.compression.options import Axis, Choice, Flag, Padding, Real, Shap
 from bitsback.compression.short_form import TABLE
 from bitsback.compression.wire import varint
 
-BLOCK = 500  # inputs that share the files they are made from
-SOURCES = 10  # such files
+BLOCK = 5_000  # inputs that share the files they are made from
+SOURCES = 40  # such files
+GRAPHS = 0.015  # the share of inputs made from files of traced networks
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 10, 64, 255, 1000, 1025, 5000, 1 << 16, 1 << 20, 1 << 24, 1 << 31)
 WORDS = ("", "fc", "conv1", "a.b", "forward", "__class__", "to", "\x1b[2J", "[/red]", "é" * 300)
 
@@ -36,6 +37,21 @@ class File(NamedTuple):
     def data(self) -> bytes:
         number = varint(2 * len(self.shapes) + self.coder)
         return repaired(codec.MAGIC + bytes([self.version]) + number + self.shapes + self.body)
+
+
+class Files(NamedTuple):
+    """What the inputs of a block are made from."""
+
+    written: list[File]
+    graphs: list[File]
+    references: list[File]
+
+
+def files(seed: int, block: int) -> Files:
+    """The files of a block, the same each time."""
+    import hostile_graphs
+
+    return Files(sources(seed, block), hostile_graphs.sources(seed, block), references())
 
 
 def repaired(data: bytes) -> bytes:
@@ -56,19 +72,26 @@ def sources(seed: int, block: int) -> list[File]:
             data = codec.encode(archive, list(codec.CODERS)[coder])
         except ValueError:
             continue
-        shapes = archive.architecture.to_bytes()
-        head = len(codec.MAGIC) + 1 + len(varint(2 * len(shapes) + coder)) + len(shapes)
-        found.append(File(data[3], coder, shapes, data[head : -codec.CHECKSUM]))
+        found.append(parts(data, archive.architecture.to_bytes(), coder))
     return found
 
 
-def hostile(seed: int, number: int, files: list[File]) -> tuple[str, bytes]:
+def parts(data: bytes, shapes: bytes, coder: int) -> File:
+    """A file in parts, given the bytes of its architecture and the coder's number."""
+    head = len(codec.MAGIC) + 1 + len(varint(2 * len(shapes) + coder)) + len(shapes)
+    return File(data[len(codec.MAGIC)], coder, shapes, data[head : -codec.CHECKSUM])
+
+
+def hostile(seed: int, number: int, files: Files) -> tuple[str, bytes]:
     """What kind of input it is, and its bytes."""
     chance = Random(f"{seed} input {number}")
-    file, other = chance.choice(files), chance.choice(files)
+    if chance.random() < GRAPHS:
+        return hostile_graph(chance, files.graphs)
+    any_of = files.written + files.references
+    file, other = chance.choice(any_of), chance.choice(any_of)
     kind = chance.random()
     if kind < 0.02:
-        return "unchanged", chance.choice(files[:SOURCES]).data()
+        return "unchanged", chance.choice(files.written).data()
     if kind < 0.25:
         data = changed(file.data()[: -codec.CHECKSUM], chance)
         return "bytes", repaired(data)
@@ -85,6 +108,27 @@ def hostile(seed: int, number: int, files: list[File]) -> tuple[str, bytes]:
     except (ValueError, OverflowError):
         shapes = file.shapes
     return "described", File(1, chance.randrange(2), shapes, stream(chance)).data()
+
+
+def hostile_graph(chance: Random, graphs: list[File]) -> tuple[str, bytes]:
+    """The same of a traced network, whose description is a coded stream of its own.
+
+    Any bytes behind the beginning of such a stream decode to operators and sizes that the decoder
+    thinks likely, so that cutting and going on at random changes the structure.
+    """
+    file, other = chance.choice(graphs), chance.choice(graphs)
+    kind, cut = chance.random(), chance.randrange(len(file.shapes) + 1)
+    if kind < 0.05:
+        return "graph unchanged", file.data()
+    if kind < 0.35:
+        return "graph bytes", repaired(changed(file.data()[: -codec.CHECKSUM], chance))
+    if kind < 0.6:
+        return "graph cut", file._replace(shapes=file.shapes[:cut] + stream(chance)[:40]).data()
+    if kind < 0.8:
+        return "graph shapes", file._replace(shapes=changed(file.shapes, chance)).data()
+    if kind < 0.9:
+        return "graph spliced", file._replace(body=other.body, coder=chance.randrange(2)).data()
+    return "graph stream", file._replace(body=stream(chance)).data()
 
 
 def changed(data: bytes, chance: Random) -> bytes:

@@ -1,13 +1,15 @@
 """The soak: millions of hostile files, each refused with a typed error or read within its limits.
 
-    python benchmarks/soak.py --inputs 10000000 --seed 0 --json FILE [--seconds S]
+    python benchmarks/soak.py --inputs 10000000 --seed 0 --json FILE [--seconds S] [--jobs N]
+    python benchmarks/soak.py --seed 0 --input K
 
-Goes on from FILE if it is there; if that is of another commit, the slowest input so far is read
-again, and `commits` has both. Each input is decoded and itemised; what is accepted becomes a
-network, which predicts one input. Every `BOTH`-th input is read through compiled and plain loops,
-which must agree. FILE counts inputs by kind and by outcome, and names the slowest input, the one
-that took the most memory, and every crash, by number and in hex. The exit code is 1 if there is
-any crash.
+Each input is decoded by compiled loops. Every `BOTH`-th is read by plain loops too, which must
+agree. Of those accepted, every `USE`-th is itemised and becomes a network, which predicts one
+input. An input is a function of the seed and its number: the second form reads one input again.
+
+Goes on from FILE if it is there, block by block; `commits` has all commits that took part. FILE
+counts inputs by kind and by outcome, and names the slowest input, the one that took the most
+memory, and every crash, by number and in hex. The exit code is 1 if there is any crash.
 """
 
 import argparse
@@ -17,20 +19,28 @@ import resource
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import hostile
 import torch
 from bitsback.compression import codec, file, range_coder
-from bitsback.compression.architecture import Architecture
 from bitsback.compression.errors import CorruptFile
+from bitsback.graph import GraphNetwork
 from record import made_by
 from torch import nn
 
-BOTH = 40  # inputs of which one is read in both ways
+BOTH = 100  # inputs of which one is read in both ways
+USE = 5  # inputs of which one is used, if it is accepted
 SAVE = 60.0  # seconds between looks at the disk
-START = {"inputs": 0, "repaired": 0, "seconds": 0.0, "read_both_ways": 0}
+BATCH = 2  # of the input that a network predicts
+COUNTS = ("inputs", "repaired", "read_both_ways", "used")
+LISTS = ("kinds", "outcomes")
+WORST = {"slowest": "seconds", "largest": "mebibytes"}
 
 
 class Compiled(range_coder.Stream):
@@ -47,56 +57,69 @@ class Plain(range_coder.Stream):
         super().__init__(data, compiled=False)
 
 
-def read(data: bytes, stream: type = range_coder.Stream) -> tuple[str, Any]:
+def read(data: bytes, stream: type = Compiled) -> tuple[str, Any]:
     """How reading ends: "accepted" and the archive, or the error without its numbers and names."""
     usual = codec.CODERS["range"]
     codec.CODERS["range"] = (stream, usual[1])
     try:
         return "accepted", file.decode(data)
     except CorruptFile as error:
-        words = re.sub(r"'.*'|\".*\"|-?[\d.e+]*\d|inf", "N", str(error))
-        return f"{type(error).__name__}: {words}"[:100], None
+        return outcome(type(error).__name__, str(error)), None
     finally:
         codec.CODERS["range"] = usual
+
+
+@lru_cache(maxsize=10_000)
+def outcome(kind: str, said: str) -> str:
+    """An error's message without what differs from input to input."""
+    return f"{kind}: {re.sub(_PARTS, 'N', said)}"[:100]
+
+
+_PARTS = re.compile(r"'.*'|\".*\"|\(.*\)|-?[\d.e+]*\d|inf")
 
 
 def used(archive: Any, data: bytes) -> str:
     """What becomes of an accepted file."""
     file.inspect(data)
-    architecture: Architecture = archive.architecture
-    if architecture.root is None:
-        return "accepted, by its tensors"
+    architecture = archive.architecture
+    if architecture.version() != codec.GRAPHS and architecture.root is None:
+        return "accepted and used, by its tensors"
     net = file.network(archive)
     try:
         with torch.no_grad():
-            net(example(net))
+            net(*examples(net))
     except Exception:  # whatever torch raises for an input that does not fit
-        return "accepted, for other inputs"
-    return "accepted, and predicts"
+        return "accepted and used, for other inputs"
+    return "accepted and used, and predicts"
 
 
-def example(net: nn.Module) -> torch.Tensor:
-    """An input that the first layer takes, if a guess is good enough."""
+def examples(net: nn.Module) -> list[torch.Tensor]:
+    """Inputs that the network takes, if a guess is good enough."""
+    if isinstance(net, GraphNetwork):
+        return [
+            torch.zeros([BATCH if n is None else n for n in t.shape], dtype=getattr(torch, t.dtype))
+            for t in net.graph.inputs
+        ]
     for module in net.modules():
         if isinstance(module, nn.Linear):
-            return torch.zeros(1, module.in_features)
+            return [torch.zeros(BATCH, module.in_features)]
         if isinstance(module, nn.Conv1d):
-            return torch.zeros(1, module.in_channels, 28)
+            return [torch.zeros(BATCH, module.in_channels, 28)]
         if isinstance(module, nn.Conv2d):
-            return torch.zeros(1, module.in_channels, 28, 28)
-    return torch.zeros(1, 1, 28, 28)
+            return [torch.zeros(BATCH, module.in_channels, 28, 28)]
+    return [torch.zeros(BATCH, 1, 28, 28)]
 
 
-def one(state: dict[str, Any], seed: int, number: int, files: list[hostile.File]) -> None:
+def one(state: dict[str, Any], number: int, kind: str, data: bytes) -> None:
     """Read one input and count it."""
-    kind, data = hostile.hostile(seed, number, files)
     before, start = memory(), time.process_time()
     try:
-        outcome, archive = read(data)
-        if archive is not None:
-            outcome = used(archive, data)
-        if kind == "unchanged" and archive is None:
-            raise AssertionError(f"a good file is refused: {outcome}")
+        ended, archive = read(data)
+        if archive is not None and number % USE == 0:
+            ended = used(archive, data)
+            state["used"] += 1
+        if kind.endswith("unchanged") and archive is None:
+            raise AssertionError(f"a good file is refused: {ended}")
         seconds, more = time.process_time() - start, memory() - before
         if number % BOTH == 0:
             state["read_both_ways"] += 1
@@ -104,19 +127,18 @@ def one(state: dict[str, Any], seed: int, number: int, files: list[hostile.File]
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        outcome = "crash"
+        ended = "crash"
         said = f"{type(error).__name__}: {error}"
         state["crashes"].append({"input": number, "error": said, "hex": data.hex()})
         seconds, more = time.process_time() - start, memory() - before
-    state["kinds"][kind] = state["kinds"].get(kind, 0) + 1
-    state["outcomes"][outcome] = state["outcomes"].get(outcome, 0) + 1
+    state["kinds"][kind] += 1
+    state["outcomes"][ended] += 1
     state["repaired"] += kind != "checksum"
-    if seconds > state["slowest"]["seconds"]:
-        state["slowest"] = {"input": number, "seconds": seconds, "bytes": len(data)}
-        state["slowest"]["hex"] = data.hex()
-    if more > state["largest"]["mebibytes"]:
-        state["largest"] = {"input": number, "mebibytes": more, "bytes": len(data)}
-        state["largest"]["hex"] = data.hex()
+    state["inputs"] += 1
+    for name, value in (("slowest", seconds), ("largest", more)):
+        if value > state[name][WORST[name]]:
+            state[name] = {"input": number, WORST[name]: value, "bytes": len(data)}
+            state[name]["hex"] = data.hex()
 
 
 def agree(data: bytes) -> None:
@@ -135,43 +157,73 @@ def memory() -> float:
 
 def load_everything() -> None:
     """Import and compile what reading needs, so that no input is charged with it."""
-    for source in hostile.sources(0, 0):
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    files = hostile.files(0, 0)
+    for source in files.written + files.graphs:
         for stream in (Compiled, Plain):
             archive = read(source.data(), stream)[1]
-            if archive.architecture.root is not None:
-                used(archive, source.data())
+            used(archive, source.data())
 
 
-def again(slowest: dict[str, Any]) -> None:
-    """Read the slowest input of another commit, as `one` does."""
-    data = bytes.fromhex(slowest["hex"])
-    start = time.process_time()
-    archive = read(data)[1]
-    if archive is not None:
-        used(archive, data)
-    slowest["seconds"] = time.process_time() - start
+def nothing() -> dict[str, Any]:
+    """The counts before the first input."""
+    worst = {name: {"input": None, unit: 0.0} for name, unit in WORST.items()}
+    return {
+        **dict.fromkeys(COUNTS, 0), **{name: Counter() for name in LISTS}, "crashes": [], **worst,
+    }  # fmt: skip
+
+
+def block(seed: int, number: int) -> dict[str, Any]:
+    """Read the inputs of one block and count them."""
+    state, files = nothing(), hostile.files(seed, number)
+    for place in range(number * hostile.BLOCK, (number + 1) * hostile.BLOCK):
+        one(state, place, *hostile.hostile(seed, place, files))
+    return {**state, "peak_mebibytes": memory()}
+
+
+def blocks(seed: int, first: int, jobs: int) -> Iterator[dict[str, Any]]:
+    """The counts of one block after the other, from the `first` one on."""
+    if jobs == 1:
+        load_everything()
+        yield from map(partial(block, seed), count(first))
+    with ProcessPoolExecutor(jobs, initializer=load_everything) as pool:
+        waiting = [pool.submit(block, seed, first + place) for place in range(2 * jobs)]
+        for more in count(first + len(waiting)):
+            waiting.append(pool.submit(block, seed, more))
+            try:
+                yield waiting.pop(0).result()
+            except GeneratorExit:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def add(state: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add the counts of a block."""
+    for name in COUNTS:
+        state[name] += more[name]
+    for name in LISTS:
+        state[name] = dict((Counter(state[name]) + more[name]).most_common())
+    state["crashes"] += more["crashes"]
+    for name, unit in WORST.items():
+        state[name] = max(state[name], more[name], key=lambda worst: worst[unit])
+    state["peak_mebibytes"] = max(state["peak_mebibytes"], more["peak_mebibytes"])
+    state["share_repaired"] = state["repaired"] / state["inputs"]
 
 
 def begin(path: Path, seed: int) -> dict[str, Any]:
-    if path.exists():
-        state = json.loads(path.read_text())
-        if state["seed"] != seed:
-            raise SystemExit(f"{path} is of seed {state['seed']}")
-        state.setdefault("commits", [state["commit"]])
-        if made_by()["commit"] not in state["commits"]:
-            state["commits"].append(made_by()["commit"])
-            again(state["slowest"])
-        return state
-    least = {"input": None, "seconds": 0.0, "mebibytes": 0.0}
-    lists = {"kinds": {}, "outcomes": {}, "crashes": [], "slowest": least, "largest": least}
-    return {**made_by(), "seed": seed, **START, **lists}
-
-
-def save(state: dict[str, Any], path: Path) -> None:
-    state["outcomes"] = dict(Counter(state["outcomes"]).most_common())
-    state["share_repaired"] = state["repaired"] / max(state["inputs"], 1)
-    state["peak_mebibytes"] = max(memory(), state.get("peak_mebibytes", 0.0))
-    path.write_text(json.dumps(state, indent=2) + "\n")
+    """The counts of a file, or of nothing."""
+    here = made_by()
+    if not path.exists():
+        read_as = {"both_ways_each": BOTH, "accepted_used_each": USE}
+        return {**here, "commits": [here["commit"]], "seed": seed, **read_as, "seconds": 0.0,
+                "peak_mebibytes": 0.0, **nothing()}  # fmt: skip
+    state = json.loads(path.read_text())
+    if state["seed"] != seed:
+        raise SystemExit(f"{path} is of seed {state['seed']}")
+    if here["commit"] not in state["commits"]:
+        state["commits"].append(here["commit"])
+    return state
 
 
 def main() -> None:
@@ -179,27 +231,32 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=10_000_000, help="in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--input", type=int, metavar="K", help="read only this one")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    load_everything()
+    if given.input is not None:
+        files = hostile.files(given.seed, given.input // hostile.BLOCK)
+        kind, data = hostile.hostile(given.seed, given.input, files)
+        print(kind, data.hex())
+        archive = file.decode(data)
+        print(used(archive, data))
+        return
+    if given.json is None:
+        parser.error("--json is needed")
     state = begin(given.json, given.seed)
     start = saved = time.monotonic()
-    earlier, block, files = state["seconds"], -1, []
-    state.setdefault("mebibytes_at_the_start", memory())
-    while state["inputs"] < given.inputs and time.monotonic() - start < given.seconds:
-        number = state["inputs"]
-        if number // hostile.BLOCK != block:
-            block = number // hostile.BLOCK
-            files = hostile.sources(given.seed, block) + hostile.references()
-        one(state, given.seed, number, files)
-        state["inputs"] += 1
-        state["seconds"] = earlier + time.monotonic() - start
-        if time.monotonic() - saved > SAVE:
-            save(state, given.json)
-            saved = time.monotonic()
-    save(state, given.json)
+    earlier = state["seconds"]
+    for counts in blocks(given.seed, state["inputs"] // hostile.BLOCK, given.jobs):
+        add(state, counts)
+        now = time.monotonic()
+        state["seconds"] = earlier + now - start
+        over = state["inputs"] >= given.inputs or now - start > given.seconds
+        if over or now - saved > SAVE:
+            given.json.write_text(json.dumps(state, indent=2) + "\n")
+            saved = now
+        if over:
+            break
     raise SystemExit(1 if state["crashes"] else 0)
 
 

@@ -1,11 +1,11 @@
 """BatchNorm statistics: re-estimating them, and choosing between those and the given ones."""
 
-import copy
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from ..common.modules import copied
 from .scores import CHUNK, Rise, Scores, rise, scores
 
 CALIBRATION = 5_000  # training inputs that BatchNorm statistics are re-estimated on
@@ -68,7 +68,7 @@ def choose(net: nn.Module, inputs: Tensor, x: Tensor, y: Tensor, likelihood: str
     :param inputs: training inputs, of which the first `CALIBRATION` are used.
     :param x: validation inputs, of labels y.
     """
-    again = copy.deepcopy(net)
+    again = copied(net)
     calibrate(again, inputs[:CALIBRATION])
     given = scores(net, x, y, likelihood)
     found = scores(again, x, y, likelihood)

@@ -20,7 +20,7 @@ from ..graph import GraphNetwork
 from ..posterior import Posterior
 from .architecture import describe
 from .archive import Archive
-from .batch_norm import CALIBRATION, Chooser
+from .batch_norm import Chooser
 from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
 from .masks import candidates, check_posterior, masks
@@ -126,7 +126,7 @@ def compress(
     say = progress or (lambda line: None)
     if given is None:
         inputs = x if training is None else check_inputs(training, x)
-        before = start_scores(net, x, y, likelihood, inputs[:CALIBRATION])
+        before = start_scores(net, x, y, likelihood, inputs)
     else:
         before = given_scores(given, x, y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))

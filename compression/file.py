@@ -6,13 +6,14 @@ A file is written whole or not at all. Torch is imported only where a network is
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .archive import Archive, Quantised
 from .atomic import write_atomic
-from .codec import CODERS, MAGIC, decode, encode, inspect, is_packed
+from .codec import CODERS, GRAPHS, MAGIC, decode, encode, inspect, is_packed
 from .errors import CorruptFile
 from .limits import MAX_FILE
 
@@ -30,11 +31,21 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     :param into: a network of the same tensors to fill (in place, and returned), for archives of
         modules that cannot be rebuilt from a description.
     :raises ValueError: `into` is needed, has other tensors, or has them on the meta device.
+    :warns UserWarning: the archive describes its network, and `into` is that before compression
+        removed units or folded BatchNorms. The archive's is returned; `into` is not changed.
     """
     import torch
 
     from .ties import check_into
 
+    if into is not None and _is_what_is_left(archive.architecture, into.state_dict()):
+        warnings.warn(
+            "the network in the file has other tensors than the one passed as into=, because "
+            "compression removed units or folded BatchNorms; that of the file is returned, and "
+            "the other is not changed: leave out into=",
+            stacklevel=2,
+        )
+        into = None
     net = archive.architecture.build() if into is None else into
     state = net.state_dict()
     if into is not None:
@@ -56,6 +67,23 @@ def _fill(target: Tensor, tensor: Quantised | np.ndarray) -> None:
             return
         tensor = tensor.values()
     target.copy_(torch.from_numpy(np.array(tensor)))
+
+
+def _is_what_is_left(architecture: Architecture, state: dict) -> bool:
+    """Whether a network that a file describes is what compression left of one of other tensors."""
+    if architecture.root is None and architecture.version() != GRAPHS:
+        return False
+    shapes = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
+    whole = {name: tuple(tensor.shape) for name, tensor in state.items() if name in shapes}
+    added = {name.rpartition(".")[2] for name in shapes.keys() - whole.keys()}
+    fits = all(
+        len(shapes[name]) == len(shape)
+        and all(a <= b for a, b in zip(shapes[name], shape, strict=True))
+        for name, shape in whole.items()
+    )
+    tied = {name for name, _ in architecture.ties}
+    same = shapes == whole and state.keys() <= shapes.keys() | tied
+    return bool(whole) and fits and added <= {"bias", "kept"} and not same
 
 
 def _check_same(architecture: Architecture, state: dict) -> None:
@@ -97,7 +125,13 @@ def read(path: str | os.PathLike) -> bytes:
     :raises CorruptFile: it does not begin as a compressed file, or is too large for one; the
         message does not name the path.
     :raises OSError: it cannot be read.
+    :raises TypeError: `path` is no path, but the bytes of a file, say.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"expected the path of a compressed file, got {type(path).__name__}; the network in "
+            "the bytes of a file is network(decode(data)), both from bitsback.compression.file"
+        )
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         start = file.read(len(MAGIC) + 1)
@@ -119,6 +153,7 @@ def load(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
 
     :raises CorruptFile: the file is damaged, or of a newer format (UnsupportedVersion).
     :raises ValueError: `into` is needed, or does not fit. Either message names the file.
+    :raises TypeError: `path` is no path; the message says what to do with the bytes of a file.
     """
     try:
         data = read(path)

@@ -210,6 +210,7 @@ def _primed() -> Symbols:
     symbols = Symbols(stream, None, len(PRIMER))
     while symbols.flag(False, ["primer"]):
         _code(symbols, None)
+    symbols.forget()
     return symbols
 
 

@@ -32,7 +32,7 @@ class Symbols:
     """Codes symbols through one stream.
 
     :param stream: written or read.
-    :param after: symbols of another stream, whose statistics these begin with.
+    :param after: symbols of a primer, whose statistics these begin with (see `forget`).
     :param size: bytes of the stream being read.
     """
 
@@ -42,9 +42,13 @@ class Symbols:
         self._contexts: dict[Hashable, int] = dict(after._contexts) if after else {}
         self._places: dict[int, int] = dict(after._places) if after else {}
         self._theta = list(after._theta) if after else []
-        self._seen = [min(n, REMEMBERED) for n in after._seen] if after else []
+        self._seen = list(after._seen) if after else []
         self.words: list[str] = list(after.words) if after else []
         self._count, self._most = 0, _budget(size) if stream.decoding else 1 << 62
+
+    def forget(self) -> None:
+        """Lower the information of all statistics to what a primer may bring at most."""
+        self._seen = [min(n, REMEMBERED) for n in self._seen]
 
     def _open(self, contexts: Contexts) -> list[int]:
         """The numbers of contexts, from which those of their statistics follow."""

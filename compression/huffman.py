@@ -49,6 +49,12 @@ class BitStream:
         octets = self._data[(self._place - width) // 8 : (self._place + 7) // 8]
         return int.from_bytes(octets, "big") >> -self._place % 8 & (1 << width) - 1
 
+    def flags(self, values: Sequence[bool]) -> list[bool]:
+        """Code a bit for each of `values` and return them."""
+        number = int("".join("01"[value] for value in values) or "0", 2)
+        digits = f"{self.number(number, len(values)):0{len(values)}b}" if values else ""
+        return [digit == "1" for digit in digits]
+
     def left(self) -> int:
         """Bits still to be read."""
         return 8 * len(self._data) - self._place
@@ -194,7 +200,7 @@ class Published:
         self._admit(alphabet)
         lengths = code_lengths(np.bincount(symbols, minlength=alphabet)) if len(symbols) else []
         lengths = lengths or [0] * alphabet
-        used = [self._stream.number(int(length > 0), 1) for length in lengths]
+        used = self._stream.flags([length > 0 for length in lengths])
         lengths = [
             self._stream.number(length, LENGTH_BITS) if there else 0
             for length, there in zip(lengths, used, strict=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from .layers import Layer, read_layer
 from .limits import MAX_DEPTH, MAX_DIMS, MAX_LAYERS, MAX_NAME, MAX_TENSORS, check_name, check_shape
-from .wire import Reader, text, varint
+from .wire import Reader, decoded, text, varint
 
 ROLES = ("weight", "bias", "raw", "mask")
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -171,7 +171,7 @@ def read_specs(reader: Reader) -> Iterator[TensorSpec]:
     name = b""
     for _ in range(reader.varint(MAX_TENSORS)):
         name = name[: reader.varint(len(name))] + reader.take(reader.varint(MAX_NAME))
-        check_name(name.decode())
+        check_name(decoded(name))
         role, dtype = divmod(reader.varint(len(ROLES) * len(DTYPES) - 1), len(DTYPES))
         shape = tuple(reader.varint() for _ in range(reader.varint(MAX_DIMS)))
         check_shape(name.decode(), shape)

@@ -35,7 +35,7 @@ from .limits import decision_budget
 
 MIN_PROBABILITY = 16  # of 2^16: no decision costs less than 3.5e-4 bits
 COMPILE_FROM = 1 << 18  # decisions in this process from which importing numba pays
-COMPILED_FROM = 1 << 10  # decisions in a loop from which its arrays pay, once numba is there
+COMPILED_FROM = 1 << 7  # decisions in a loop from which its arrays pay, once numba is there
 LISTED = 1 << 16  # integers up to which a list is worth its memory, being faster
 GRID_DECISION = 16  # one outside the loops takes the time of so many within
 _UNLIMITED = 1 << 62
@@ -57,6 +57,7 @@ def _squash_table() -> tuple[int, ...]:
 
 
 SQUASH = _squash_table()
+_SQUASH_ARRAY = np.array(SQUASH, dtype=np.int64)  # for compiled loops, converted once
 
 
 class Stream:
@@ -112,12 +113,15 @@ class Stream:
 
     def decide(self, symbol: int, theta: list[int], seen: list[int], *places: int) -> int:
         """Code one decision with the statistics at `places`; see `kernels.learned_bit`."""
-        self._reserve(1)
-        self._state[LEFT] -= GRID_DECISION - 1
+        state = self._state
+        if not self.decoding:
+            self._reserve(1)
+        state[LEFT] -= GRID_DECISION - 1
         outcome = kernels.learned_bit(
-            self._state, self._buffer, symbol, theta, seen, places, len(places), 0, SQUASH
+            state, self._buffer, symbol, theta, seen, places, len(places), 0, SQUASH
         )
-        self._check()
+        if state[STATUS]:
+            self._check()
         return outcome & 1
 
     def _check(self) -> None:
@@ -144,7 +148,10 @@ class Stream:
         kernel(self._state, self._buffer, *ready)
 
     def _run_compiled(self, kernel: Callable, arguments: tuple) -> None:
-        ready = [a if isinstance(a, int) else np.asarray(a) for a in arguments]
+        ready = [
+            a if isinstance(a, int) else _SQUASH_ARRAY if a is SQUASH else np.asarray(a)
+            for a in arguments
+        ]
         state = np.array(self._state, dtype=np.int64)
         buffer = np.frombuffer(self._buffer, dtype=np.uint8)
         try:

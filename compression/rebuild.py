@@ -1,11 +1,12 @@
 """Whether a described network can be rebuilt, and its modules without memory or random numbers."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import nn
 
-from .layers import BY_CLASS, Layer
+from .layers import BY_CLASS, BY_NUMBER, Layer
 from .limits import check_growth
 from .nodes import Chain, build_node
 from .option_limits import growth_of
@@ -21,11 +22,19 @@ def check_builds(root: Layer | Chain) -> None:
     :raises ValueError: names the layer.
     """
     for path, layer in _leaves(root, ""):
-        try:
-            with torch.device("meta"):  # one at a time: thousands would take megabytes
-                layer.build()
-        except Exception as error:  # torch's constructors raise what they like
-            raise ValueError(f"layer {path!r}: {error or type(error).__name__}") from None
+        if wrong := _wrong(layer.kind.number, tuple(layer.options.items())):
+            raise ValueError(f"layer {path!r}: {wrong}")
+
+
+@lru_cache(maxsize=1024)  # networks repeat their layers, and torch takes its time to make one
+def _wrong(kind: int, options: tuple) -> str:
+    """Why torch does not make a layer of these options; "" if it does."""
+    try:
+        with torch.device("meta"):  # one at a time: thousands would take megabytes
+            Layer(BY_NUMBER[kind], dict(options)).build()
+    except Exception as error:  # torch's constructors raise what they like
+        return str(error) or type(error).__name__
+    return ""
 
 
 def check_fit(root: Layer | Chain) -> None:

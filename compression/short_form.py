@@ -8,6 +8,7 @@ are the canonical ones.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import repeat
 
 from torch import nn
@@ -75,9 +76,14 @@ def read_short_form(reader: Reader, number: int) -> tuple[Chain, str]:
 
 
 def _reduced(place: int, selects: int, sizes: Iterator[int]) -> Chain:
-    whole = read_node(Reader(bytes.fromhex(TABLE[place][1])))
-    layers = tuple(_layers(whole.children, selects, sizes))
+    layers = tuple(_layers(_whole(place).children, selects, sizes))
     return Chain(canonical_names(layers), layers)
+
+
+@cache
+def _whole(place: int) -> Chain:
+    """A network of the table at its own widths."""
+    return read_node(Reader(bytes.fromhex(TABLE[place][1])))
 
 
 def _layers(whole: Iterable[Layer], selects: int, sizes: Iterator[int]) -> Iterator[Layer]:

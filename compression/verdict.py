@@ -4,13 +4,12 @@ The search holds its margins against the posterior means. They may themselves be
 network that the user brought, and then a file within the margins is worse too.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.special import entr
 
-from .batch_norm import batch_norms, calibrate
+from ..common.modules import copied
+from .batch_norm import batch_norms, choose
 from .scores import Rise, Scores, rise, scores
 
 CLEAR = 2.0  # standard errors beyond which a rise is not chance
@@ -22,9 +21,7 @@ class WorseNetwork(UserWarning):
 
 def given_scores(net: nn.Module, x: Tensor, y: Tensor, likelihood: str) -> Scores | None:
     """The scores of the network given, in eval mode on the CPU; None if they are not finite."""
-    found = scores(copy.deepcopy(net).cpu().eval(), x, y, likelihood)
-    finite = found.nll.isfinite().all() and found.error.isfinite().all()
-    return found if finite else None
+    return _if_finite(scores(copied(net).cpu().eval(), x, y, likelihood))
 
 
 def start_scores(
@@ -33,16 +30,16 @@ def start_scores(
     """As `given_scores`, of a network whose BatchNorm statistics may have been trained since.
 
     Those belong to the weights of the posterior, with which training went on. So the scores are
-    those with statistics re-estimated on `inputs`, if their NLL is lower.
+    those with statistics re-estimated on `inputs`, if their NLL is lower (`batch_norm.choose`).
     """
-    found = given_scores(net, x, y, likelihood)
     if not batch_norms(net):
-        return found
-    again = copy.deepcopy(net).cpu().eval()
-    calibrate(again, inputs)
-    other = given_scores(again, x, y, likelihood)
-    known = [part for part in (found, other) if part is not None]
-    return min(known, key=lambda part: _mean(part.nll), default=None)
+        return given_scores(net, x, y, likelihood)
+    return _if_finite(choose(copied(net).cpu().eval(), inputs, x, y, likelihood).scores)
+
+
+def _if_finite(found: Scores) -> Scores | None:
+    finite = found.nll.isfinite().all() and found.error.isfinite().all()
+    return found if finite else None
 
 
 def constant_scores(y: Tensor, likelihood: str) -> tuple[float, float]:

@@ -34,6 +34,14 @@ def real(value: float) -> bytes:
     return struct.pack("<d", value)
 
 
+def decoded(data: bytes) -> str:
+    """The name in bytes of UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise CorruptFile("a name in the architecture is not UTF-8") from None
+
+
 class Reader:
     """Reads what the functions above wrote, from untrusted bytes."""
 
@@ -62,11 +70,7 @@ class Reader:
 
     def text(self, limit: int) -> str:
         """A string of at most `limit` bytes."""
-        data = self.take(self.varint(limit))
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise CorruptFile("a name in the architecture is not UTF-8") from None
+        return decoded(self.take(self.varint(limit)))
 
     def real(self) -> float:
         """A float64."""

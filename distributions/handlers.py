@@ -1,6 +1,7 @@
 """What of Pyro's machinery a network cannot run under, refused before it gives wrong numbers."""
 
 import torch
+from pyro.infer.autoguide.initialization import InitMessenger
 from pyro.infer.inspect import TrackProvenance
 from pyro.poutine.indep_messenger import IndepMessenger
 from pyro.poutine.messenger import Messenger
@@ -28,6 +29,20 @@ def refuse_handlers() -> None:
             "torch.jit cannot trace a network whose weights are sampled (JitTrace_ELBO, "
             "jit_compile=True): use the objective without Jit in its name, or bitsback's fit(), "
             "which compiles its step"
+        )
+
+
+def refuse_free_centers() -> None:
+    """Raise where each latent site is to get a value of its own, the centers of a mixture too.
+
+    :raises NotImplementedError: while an autoguide or MCMC initializes its sites.
+    """
+    if any(isinstance(h, InitMessenger) for h in _PYRO_STACK):
+        raise NotImplementedError(
+            "mixture= draws the mean of each weight to the mixture, by a center that guides of "
+            "bitsback put at that mean; Pyro's autoguides and MCMC would draw centers apart from "
+            "their weights: use guides.MeanFieldNormal (or another of `bitsback methods`), or "
+            "models.SoftSharing, whose weights themselves have the mixture as prior"
         )
 
 

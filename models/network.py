@@ -16,6 +16,7 @@ from ..common.heads import check_output
 from ..common.labels import check_labels, classes_last
 from ..common.modes import gradients
 from ..common.modules import copied, float32_if_less, float_numbers, frozen_norms, shared_names
+from ..distributions.handlers import refuse_free_centers
 from ..distributions.parameters import state_parameters, take_loaded
 from .core.latent import check_network, fan_in, latent_names, padding_rows
 from .core.names import key
@@ -50,7 +51,8 @@ class NetworkModel(nn.Module):
         `graph.weight_names`), not biases and normalization layers.
     :param mixture: options of a `Mixture` that the weights' centers are drawn to, by name; None
         (default): no mixture. Adds the sites `mixture.precision` and, for each weight,
-        `<name>.center`, which guides of this project put at E_q[w].
+        `<name>.center`, which guides of this project put at E_q[w]. Autoguides of Pyro and MCMC
+        do not, and are refused with `NotImplementedError`.
     :raises ValueError: for an unknown likelihood, a name that is no parameter, a network without
         a weight to compress, or with parameters that cannot be trained.
     """
@@ -102,6 +104,8 @@ class NetworkModel(nn.Module):
 
     def sample_weights(self) -> dict[str, Tensor]:
         """The effective latent weights by state_dict name: the prior's part of the program."""
+        if self.mixture is not None:
+            refuse_free_centers()
         initial = self.initial_weights()
         weights = self.weights(initial)
         if self.mixture is not None:

@@ -11,7 +11,9 @@ from bitsback.guides import ELBO
 from bitsback.methods import METHODS, SWAP_ONLY
 from bitsback.posterior import Posterior
 from bitsback.workbench.networks import NETWORKS
+from bitsback.workbench.options import Options
 from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
+from sklearn.datasets import load_wine
 from torch import nn
 
 from .project import ROOT
@@ -228,3 +230,38 @@ def test_predictive_of_the_pair(name):
     model, guide = trained(name)
     found = Predictive(model, guide=guide, num_samples=3, return_sites=("y", "5.weight"))(X)
     assert found["y"].shape == (3, 20) and found["5.weight"].shape[-2:] == (3, 5)
+
+
+def test_the_l1_penalty_on_the_mean_loss_does_not_depend_on_the_number_of_examples():
+    """Minus log of the Laplace density is |w| / scale: |w| / (num_data scale) on the mean loss."""
+    for num_data in (100, 55_000):
+        model, _ = METHODS["magnitude-l1"].pair(net(), num_data)
+        assert 1 / (num_data * model.scale) == pytest.approx(1 / 5500)
+    assert model.scale == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "magnitude-l1"])
+def test_a_fixed_share_fits_a_network_of_few_examples(name):
+    """A Laplace prior of scale 0.1 left zeros here, and 58 % of validation errors."""
+    torch.manual_seed(0)
+    table = load_wine()
+    x, order = torch.tensor(table.data, dtype=torch.float32), torch.randperm(178)
+    x, y = ((x - x.mean(0)) / x.std(0))[order], torch.tensor(table.target)[order]
+    given = nn.Sequential(nn.Linear(13, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU())
+    given.append(nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(given.parameters(), 3e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(given(x[:100]), y[:100]).backward()
+        optimizer.step()
+    model, guide = METHODS[name].pair(given, 100)
+    guide.before_round(0)
+    bitsback.fit(model, guide, (x[:100], y[:100]), options=Options(60, 50, 1e-2))
+    weights = guide.posterior().weights
+    assert all(
+        w.loc.count_nonzero() >= min(w.loc.numel(), sum(w.loc.shape)) for w in weights.values()
+    )
+    means = model.trained()
+    means.load_state_dict({k: w.loc for k, w in weights.items()}, strict=False)
+    before, after = ((n(x[100:]).argmax(1) != y[100:]).float().mean() for n in (given, means))
+    assert after <= before + 0.04

@@ -238,7 +238,7 @@ def test_altered_bytes_are_refused_or_mean_something(data, changes):
         ("00" "000a" "0a" "0a" "0161" "0161", "unique"),
         ("00" "82" "030402" "10" "05", "groups"),  # 5 groups of 3 channels
         ("00" "01" "8400" "05", "not within"),  # an overlong varint
-        ("01" "01" "0001ff" "00" "00", "UTF-8|utf-8"),
+        ("01" "01" "0001ff" "00" "00", "a name in the architecture is not UTF-8"),
         ("00" "8b" "01" "7b14ae47e17a843f", "shortest"),  # LeakyReLU's default, written out
         ("04" "01" "0203" "01" "0100", "same tensor"),  # a bias tied to a weight
     ],

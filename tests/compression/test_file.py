@@ -291,6 +291,13 @@ def test_what_cannot_be_a_file_is_not_read(tmp_path, monkeypatch):
         file.read("/dev/zero")
 
 
+@pytest.mark.parametrize("data", [b"\x9cbb", bytearray(b"\x9cbb"), nn.Linear(2, 2)])
+def test_bytes_in_place_of_a_path_are_told_where_to_go(data):
+    """`open` takes bytes for a path, and would say that there is no such file."""
+    with pytest.raises(TypeError, match=r"the path of a compressed file, got \w+; .*decode\(data"):
+        file.load(data)
+
+
 def test_a_network_without_memory_is_not_filled():
     source = archive(Own())
     with torch.device("meta"):

@@ -112,3 +112,39 @@ def test_three_names():
     specs = [TensorSpec(s.name, s.shape, roles[s.role], s.dtype) for s in specs]
     common = with_common_roles(specs, [("c", "a"), ("d", "a")])
     assert [spec.role for spec in common] == ["weight"] * 3
+
+
+class Normed(nn.Module):
+    """An embedding that is the output layer too."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(9, 6), nn.Linear(6, 6)
+        self.norm, self.head = nn.BatchNorm1d(6), nn.Linear(6, 9, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.norm(self.mix(self.embed(x).mean(1)))))
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_what_is_left_of_a_network_is_loaded_in_its_place(removes, tmp_path):
+    """Without some units, or with a BatchNorm folded. The tie survives; others are refused."""
+    net, x = Normed().eval(), torch.randint(9, (40, 3))
+    if removes:
+        with torch.no_grad():
+            for tensor in (net.embed.weight.T, net.mix.weight, net.mix.weight.T, net.mix.bias):
+                tensor[3:] = 0
+    result = compressed(net, ["embed.weight", "mix.weight"], x)
+    result.save(tmp_path / "net.bb")
+    whole = Normed()
+    before = {name: value.clone() for name, value in whole.state_dict().items()}
+    with pytest.warns(UserWarning, match=r"removed units or folded BatchNorms.* leave out into="):
+        loaded = bitsback.load(tmp_path / "net.bb", into=whole)
+    assert loaded.head.weight is loaded.embed.weight
+    assert loaded.mix.weight.shape == ((3, 3) if removes else (6, 6))
+    assert torch.equal(loaded(x), result.network(x))
+    assert all(value.equal(before[name]) for name, value in whole.state_dict().items())
+    for other in (nn.Sequential(nn.Linear(6, 3)), nn.ModuleDict({"mix": nn.Linear(6, 6)})):
+        with pytest.raises(ValueError, match="not the one in the file"):
+            bitsback.load(tmp_path / "net.bb", into=other)

@@ -7,6 +7,7 @@ import torch
 from bitsback.compression.scores import Scores, scores, spread_of
 from bitsback.compression.verdict import constant_scores, given_scores, start_scores, verdict
 from torch import nn
+from torch.nn.utils import prune
 
 Y = torch.tensor([0, 0, 0, 1, 2, 0])
 MARGINS = (0.01, 1.0)
@@ -71,6 +72,16 @@ def test_the_network_given_is_scored_in_eval_mode_and_left_alone():
     with torch.no_grad():
         net[1].bias[0] = math.nan
     assert given_scores(net, x, Y, "categorical") is None
+
+
+def test_a_network_pruned_by_torch_is_scored_as_it_is():
+    """Its weight is computed by a hook, which `copy.deepcopy` does not take."""
+    net, x = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), torch.randn(6, 3)
+    prune.random_unstructured(net[0], "weight", 0.5)
+    expected = scores(net.eval(), x, Y, "categorical")
+    net(x)  # with a gradient
+    assert given_scores(net, x, Y, "categorical").nll.equal(expected.nll)
+    assert start_scores(net, x, Y, "categorical", x).nll.mean() <= expected.nll.mean()
 
 
 def test_statistics_of_the_training_since_are_not_held_against_the_network_given():

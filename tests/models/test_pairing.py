@@ -6,7 +6,7 @@ import pytest
 import torch
 from pyro.distributions import Normal
 from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
-from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal
 from torch import nn
 
 LOSSES = (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO, bitsback.ELBO)
@@ -54,6 +54,31 @@ def test_integers_have_no_density_for_pyros_guides(auto):
     model = bitsback.models.Rate(net(), 40)
     with pytest.raises(ValueError, match=r"use guides\.Rounding"):
         step(model, auto(model), Trace_ELBO)
+
+
+@pytest.mark.parametrize(
+    "auto", [AutoNormal, AutoDiagonalNormal, AutoMultivariateNormal, AutoDelta]
+)
+@pytest.mark.parametrize("prior", ["Gaussian", "Horseshoe"])
+def test_centers_of_a_mixture_are_not_free_for_pyros_guides(prior, auto):
+    """Centers of their own would leave the weights without the mixture, and without a grid."""
+    model = getattr(bitsback.models, prior)(net(), 40, mixture={"components": 3})
+    with pytest.raises(
+        NotImplementedError, match=r"use guides\.MeanFieldNormal .*models\.SoftSharing"
+    ):
+        step(model, auto(model), Trace_ELBO)
+
+
+def test_nuts_does_not_sample_centers():
+    model, x = bitsback.models.Gaussian(net(), 40, mixture={"components": 3}), torch.randn(40, 4)
+    mcmc = pyro.infer.MCMC(pyro.infer.NUTS(model), 2, warmup_steps=2, disable_progbar=True)
+    with pytest.raises(NotImplementedError, match=r"use guides\.MeanFieldNormal"):
+        mcmc.run(x, x[:, :3].argmax(1))
+
+
+def test_soft_sharing_takes_pyros_guides():
+    model = bitsback.models.SoftSharing(net(), 40)
+    step(model, AutoNormal(model), Trace_ELBO)
 
 
 def test_nuts_does_not_sample_integers():
