@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,26 @@ def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
         raise Untraceable(f"{place_of(exported)}: packed sequences are not in the table")
     if not split_recurrent(self, exported, arguments):
         self.emit(exported, OPERATORS[stem_of(exported)], arguments)
+
+
+def _einsum(self: Converter, exported: Any, arguments: dict) -> None:
+    """The equation with letters for "...", and with a result."""
+    refs, equation = arguments["tensors"], arguments["equation"].replace(" ", "")
+    operands, arrow, result = equation.partition("->")
+    free_letters = [c for c in string.ascii_letters if c not in equation]
+    ranks = [rank_of(node) for node in exported.args[1]]
+    parts, most = operands.split(","), 0
+    for i, (part, rank) in enumerate(zip(parts, ranks, strict=True)):
+        extra = rank - len(part) + 3
+        if "..." in part:
+            most = max(most, extra)
+            parts[i] = part.replace("...", "".join(free_letters[:extra][::-1]))
+    rest = "".join(free_letters[:most][::-1])
+    if not arrow:
+        once = [c for c in operands if c.isalpha() and operands.count(c) == 1]
+        result = "..." + "".join(sorted(once))
+    given = {"equation": f"{','.join(parts)}->{result.replace('...', rest)}", "tensors": refs}
+    self.emit(exported, OPERATORS["einsum"], given)
 
 
 # --- Functions of each number ---------------------------------------------------------------------
@@ -184,6 +205,7 @@ CONVERSIONS: dict[str, Conversion] = {
     "instance_norm": _instance_norm,
     **dict.fromkeys(_DROPOUTS, _dropout),
     "scaled_dot_product_attention": _attention,
+    "einsum": _einsum,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "add": _scaled("add"),
     "sub": _scaled("sub"),
