@@ -80,4 +80,9 @@ def _shared_heads(axes: Axes, queries: Axis, keys: Axis) -> Axis:
     return queries
 
 
-PRODUCT_RULES: dict[str, Rule] = {"matmul": _matmul, "einsum": _einsum, "attention": _attention}
+PRODUCT_RULES: dict[str, Rule] = {
+    "matmul": _matmul,
+    "einsum": _einsum,
+    "attention": _attention,
+    "attention_dropout": _attention,
+}

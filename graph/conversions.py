@@ -67,7 +67,7 @@ def _instance_norm(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 def _dropout(self: Converter, exported: Any, arguments: dict) -> None:
-    if arguments.pop("train"):
+    if arguments.pop("train") and not self.noisy:
         raise Untraceable(
             f"{place_of(exported)} drops at random in eval mode: pass training=self.training"
         )
@@ -75,12 +75,16 @@ def _dropout(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 def _attention(self: Converter, exported: Any, arguments: dict) -> None:
-    if arguments.pop("dropout_p"):
+    p = arguments.pop("dropout_p")
+    if p and not self.noisy:
         raise Untraceable(
             f"{place_of(exported)}: attention that drops at random in eval mode: pass "
             "dropout_p=0 there"
         )
-    self.emit(exported, OPERATORS["attention"], arguments)
+    if p:
+        self.emit(exported, OPERATORS["attention_dropout"], {**arguments, "p": p})
+    else:
+        self.emit(exported, OPERATORS["attention"], arguments)
 
 
 def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
@@ -164,12 +168,10 @@ def _elu(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 def _rrelu(self: Converter, exported: Any, arguments: dict) -> None:
-    """In eval mode the slope is the middle of its range."""
-    if arguments["training"]:
+    if arguments["training"] and not self.noisy:
         raise Untraceable(f"{place_of(exported)} draws slopes at random in eval mode")
-    slope = (arguments["lower"] + arguments["upper"]) / 2
-    given = {"input": arguments["self"], "negative_slope": slope}
-    self.emit(exported, OPERATORS["leaky_relu"], given)
+    given = {"input": arguments["self"], "lower": arguments["lower"], "upper": arguments["upper"]}
+    self.emit(exported, OPERATORS["rrelu"], given)
 
 
 def _clamp(self: Converter, exported: Any, arguments: dict) -> None:

@@ -96,6 +96,7 @@ def _resize_attention(plan: Plan, old: Node, new: Node) -> None:
 
 _RESIZE = {
     "attention": _resize_attention,
+    "attention_dropout": _resize_attention,
     "reshape": _resize_shape("shape"),
     "full": _resize_shape("size"),
     "expand": _resize_shape("size"),

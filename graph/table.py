@@ -292,6 +292,8 @@ _row(302, "linspace", calls.linspace, "start:number end:number steps:int dtype:d
 _row(303, "eye", calls.eye, "rows:int columns:int dtype:dtype", Family.FACTORY)
 _row(304, "linalg_cross", calls.cross, "input other dim:int=-1", _OTHER, "linalg_cross.default", zero=True)
 _row(305, "feature_alpha_dropout", calls.feature_alpha_dropout, "input p:real=0.5", _EACH, trains=True)
+_row(306, "attention_dropout", calls.attention_dropout, "query key value attn_mask? is_causal:flag=False scale:real?=None enable_gqa:flag=False p:real=0.5", Family.ATTENTION, trains=True)
+_row(307, "rrelu", calls.rrelu, "input lower:real=0.125 upper:real=0.3333333333333333", _EACH, zero=True, trains=True)
 # fmt: on
 
 OPERATORS: dict[str, Operator] = {row.name: row for row in _ROWS}
