@@ -6,6 +6,8 @@ A file is written whole or not at all. Torch is imported only where a network is
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +30,11 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     """The network of an archive, a plain module on the CPU in eval mode.
 
     :param into: a network of the same tensors to fill (in place, and returned), for archives of
-        modules that cannot be rebuilt from a description.
-    :raises ValueError: `into` is needed, has other tensors, or has them on the meta device.
+        modules that cannot be rebuilt from a description. A layer made without a bias gets one
+        where removal of units has left a constant there.
+    :raises ValueError: `into` is needed, has other tensors, or has them on the meta device. A file
+        does not say which units were removed, so that a network of the sizes before has no place
+        for what is left.
     """
     import torch
 
@@ -38,8 +43,12 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     net = archive.architecture.build() if into is None else into
     state = net.state_dict()
     if into is not None:
-        _check_same(archive.architecture, state)
+        slots = _empty_biases(archive.architecture, into)
+        _check_same(archive.architecture, state, slots)
         check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
+        for layer, leaf, shape in slots.values():
+            layer.register_parameter(leaf, torch.nn.Parameter(layer.weight.new_zeros(shape)))
+        state = net.state_dict()
     with torch.no_grad():
         for spec in archive.architecture.tensors():
             _fill(state[spec.name], archive.tensors[spec.name])
@@ -58,9 +67,26 @@ def _fill(target: Tensor, tensor: Quantised | np.ndarray) -> None:
     target.copy_(torch.from_numpy(np.array(tensor)))
 
 
-def _check_same(architecture: Architecture, state: dict) -> None:
-    """Raise ValueError unless a state_dict has exactly the described tensors."""
-    expected = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
+def _empty_biases(
+    architecture: Architecture, into: nn.Module
+) -> dict[str, tuple[nn.Module, str, tuple[int, ...]]]:
+    """Biases of a file whose layers were made without one, by name: layer, attribute and shape."""
+    modules, found = dict(into.named_modules(remove_duplicate=False)), {}
+    for spec in architecture.tensors():
+        path, _, leaf = spec.name.rpartition(".")
+        layer = modules.get(path)
+        if layer is None or leaf != "bias" or leaf not in layer._parameters:
+            continue
+        if layer._parameters[leaf] is None and "weight" in layer._parameters:
+            found[spec.name] = (layer, leaf, tuple(spec.shape))
+    return found
+
+
+def _check_same(architecture: Architecture, state: dict, slots: Collection[str]) -> None:
+    """Raise ValueError unless a state_dict has exactly the described tensors, `slots` aside."""
+    expected = {
+        spec.name: tuple(spec.shape) for spec in architecture.tensors() if spec.name not in slots
+    }
     tied = {name for name, _ in architecture.ties}
     missing = sorted(expected.keys() - state.keys())
     extra = sorted(state.keys() - expected.keys() - tied)
@@ -77,9 +103,16 @@ def _check_same(architecture: Architecture, state: dict) -> None:
         )
     for name, shape in expected.items():
         if tuple(state[name].shape) != shape:
+            fewer = prod(shape) < state[name].numel()
+            advice = (
+                "units were removed, and the file does not say which: load it without into=, or "
+                "make the network in the file's sizes"
+                if fewer
+                else "make it as it was made before compression"
+            )
             raise ValueError(
                 f"{name!r} of the network passed as into= has shape {tuple(state[name].shape)}, "
-                f"in the file it has {shape}; make it as it was made before compression"
+                f"in the file it has {shape}: {advice}"
             )
 
 
