@@ -21,28 +21,12 @@ from pathlib import Path
 import bitsback
 import torch
 from bitsback.graph import Plan, remove_units, trace
+from bitsback.workbench.resnets import Block
 from record import made_by
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 TARGET_SECONDS, TARGET_MEMORY, TARGET_PLAN = 5.0, 3.0, 0.1
-
-
-class Block(nn.Module):
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(after)
-        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(after)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or before != after:
-            conv = nn.Conv2d(before, after, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(after))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class ResNet18(nn.Module):
@@ -51,7 +35,7 @@ class ResNet18(nn.Module):
         self.conv, self.bn = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64)
         blocks, before = [], 64
         for i, width in enumerate((64, 128, 256, 512)):
-            blocks += [Block(before, width, 1 + (i > 0)), Block(width, width, 1)]
+            blocks += [Block(before, width, 1 + (i > 0), False), Block(width, width, 1, False)]
             before = width
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(512, 10)

@@ -60,6 +60,13 @@ def bounds(count: int, size: int) -> list[int]:
     return found
 
 
+def parts(x: Inputs, number: int) -> list[Inputs]:
+    """The examples in so many parts of nearly equal length, in order; the first are the longer."""
+    lengths = [len(part) for part in torch.arange(count(x)).tensor_split(number)]
+    edges = [0, *itertools.accumulate(lengths)]
+    return [take(x, slice(start, end)) for start, end in itertools.pairwise(edges)]
+
+
 def chunks(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and labels in the parts of `bounds`."""
     at = bounds(len(x), size)
@@ -73,8 +80,24 @@ def call(net: nn.Module, x: Inputs) -> Any:
     A tuple is passed as positional arguments and a dict as keyword arguments where `forward` has
     such parameters; where it has not, either is passed as one argument.
     """
+    return passed(net, arguments(net, x))
+
+
+def passed(net: Callable[..., Any], given: Inputs) -> Any:
+    """The result of a call with `arguments`."""
+    if isinstance(given, Tensor):
+        return net(given)
+    return net(**given) if isinstance(given, dict) else net(*given)
+
+
+def arguments(net: nn.Module, x: Inputs) -> Inputs:
+    """Inputs as a call of the network takes them; see `call`.
+
+    :returns: one tensor, a tuple of positional arguments, or a dict of named ones. The result is
+        inputs itself: `take`, `each` and `count` work on it.
+    """
     if isinstance(x, Tensor):
-        return net(x)
+        return x
     parameters = inspect.signature(net.forward).parameters.values()
     kinds = {p.kind for p in parameters}
     if isinstance(x, dict):
@@ -82,10 +105,10 @@ def call(net: nn.Module, x: Inputs) -> Any:
             p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
         }
         named = inspect.Parameter.VAR_KEYWORD in kinds or x.keys() <= by_name
-        return net(**x) if named else net(x)
+        return x if named else (x,)
     places = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
     many = inspect.Parameter.VAR_POSITIONAL in kinds or places >= len(x) > 1
-    return net(*x) if many else net(x)
+    return tuple(x) if many else (x,)
 
 
 def check_pair(data: Any, part: str) -> None:
@@ -107,24 +130,44 @@ def check_pair(data: Any, part: str) -> None:
         raise ValueError(f"{part} data: {inputs} inputs and {labels} labels; {advice}")
 
 
-def on_cpu(data: Any, part: str, net: nn.Module) -> tuple[Tensor, Tensor]:
-    """A checked pair of tensors, detached, on the CPU, inputs in a precision of the network's.
+def on_cpu(data: Any, part: str, net: nn.Module) -> tuple[Inputs, Tensor]:
+    """A checked pair of inputs and labels, detached, on the CPU; see `inputs_on_cpu`.
 
-    :raises ValueError: as `check_pair`, and for inputs that are several tensors.
+    :raises ValueError: as `check_pair`, and for labels that torch cannot make a tensor of.
     """
-    if isinstance(data, tuple | list) and len(data) == 2 and not isinstance(data[0], tuple | dict):
-        data = tuple(_tensor(given, part) for given in data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        data = inputs_on_cpu(data[0], part, net), _tensor(data[1], part)
     check_pair(data, part)
-    if not isinstance(data[0], Tensor):
-        raise ValueError(
-            f"{part} inputs must be one tensor, not a {type(data[0]).__name__}: wrap the network "
-            "in a module that takes one tensor and splits it"
-        )
-    x, y = data[0].detach().cpu(), data[1].detach().cpu()
-    low = x.is_floating_point() and x.element_size() < 4
-    if low and all(p.dtype != x.dtype for p in net.parameters()):
-        x = x.float()  # as models do, whose copy of the network is float32
-    return x, y
+    return data[0], data[1].detach().cpu()
+
+
+def inputs_on_cpu(x: Any, part: str, net: nn.Module) -> Inputs:
+    """Inputs as detached tensors on the CPU, in a precision of the network's.
+
+    :param x: a tensor, or nested tuples, lists and dicts of tensors; anything that torch makes a
+        tensor of may stand in a tensor's place. None, flags, numbers and text stay as they are.
+    :raises ValueError: for what torch cannot make a tensor of.
+    """
+    own = {p.dtype for p in net.parameters()}
+
+    def moved(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu()
+        low = tensor.is_floating_point() and tensor.element_size() < 4
+        # Models copy the network as float32, so that inputs of fewer bits must become float32 too.
+        return tensor.float() if low and tensor.dtype not in own else tensor
+
+    return each(_as_tensors(x, part), moved)
+
+
+def _as_tensors(given: Any, part: str) -> Any:
+    """The same nested inputs with arrays and lists of numbers as tensors."""
+    if isinstance(given, dict):
+        return {key: _as_tensors(value, part) for key, value in given.items()}
+    if isinstance(given, tuple) or (isinstance(given, list) and tensors(given)):
+        return tuple(_as_tensors(value, part) for value in given)
+    if given is None or isinstance(given, bool | int | float | str):
+        return given
+    return _tensor(given, part)
 
 
 def _tensor(given: Any, part: str) -> Tensor:
@@ -132,6 +175,6 @@ def _tensor(given: Any, part: str) -> Tensor:
         return torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"{part} data must be a pair (inputs, labels) of tensors; one of the two is a "
+            f"{part} data must be a pair (inputs, labels) of tensors; it holds a "
             f"{type(given).__name__}"
         ) from None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, count, parts, passed, take
 from ..common.modules import copied
 from .scores import CHUNK, Rise, Scores, rise, scores
 
@@ -21,7 +22,7 @@ def batch_norms(net: nn.Module) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def calibrate(net: nn.Module, x: Tensor) -> None:
+def calibrate(net: nn.Module, x: Inputs) -> None:
     """Re-estimate the running statistics of a network's BatchNorms on inputs x, in place.
 
     The mean over chunks of equal weight, as the layers' own cumulative average; nothing else
@@ -35,12 +36,12 @@ def calibrate(net: nn.Module, x: Tensor) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    for chunk in x.tensor_split(max(1, len(x) // CHUNK)):
-        net(chunk)
-    for norm, (momentum, count) in zip(norms, state, strict=True):
+    for chunk in parts(x, max(1, count(x) // CHUNK)):
+        passed(net, chunk)
+    for norm, (momentum, batches) in zip(norms, state, strict=True):
         norm.eval()
         norm.momentum = momentum
-        norm.num_batches_tracked.copy_(count)
+        norm.num_batches_tracked.copy_(batches)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Choice:
     given_is_finite: bool
 
 
-def choose(net: nn.Module, inputs: Tensor, x: Tensor, y: Tensor, likelihood: str) -> Choice:
+def choose(net: nn.Module, inputs: Inputs, x: Inputs, y: Tensor, likelihood: str) -> Choice:
     """Choose between a network's BatchNorm statistics and those of the training inputs.
 
     :param net: in eval mode; not changed.
@@ -69,7 +70,7 @@ def choose(net: nn.Module, inputs: Tensor, x: Tensor, y: Tensor, likelihood: str
     :param x: validation inputs, of labels y.
     """
     again = copied(net)
-    calibrate(again, inputs[:CALIBRATION])
+    calibrate(again, take(inputs, slice(CALIBRATION)))
     given = scores(net, x, y, likelihood)
     found = scores(again, x, y, likelihood)
     rose, finite = rise(found, given), bool(given.nll.isfinite().all())
@@ -86,8 +87,8 @@ class Chooser:
     :param choice: what was chosen; None without training inputs or BatchNorms.
     """
 
-    training: Tensor | None
-    x: Tensor
+    training: Inputs | None
+    x: Inputs
     y: Tensor
     likelihood: str
     choice: Choice | None = field(init=False, default=None)

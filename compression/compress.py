@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from ..common.examples import on_cpu
+from ..common.examples import Inputs, arguments, inputs_on_cpu, on_cpu
 from ..common.modes import gradients
 from ..common.modules import copied
 from ..graph import GraphNetwork
@@ -67,7 +67,7 @@ def compress(
     net: nn.Module,
     posterior: Posterior,
     *,
-    validation: tuple[Tensor, Tensor],
+    validation: tuple[Inputs, Tensor],
     likelihood: str = "categorical",
     threshold: float | str = "validation",
     prune: str = "weights",
@@ -76,7 +76,7 @@ def compress(
     margin_nll: float = MARGIN_NLL,
     margin_error: float = MARGIN_ERROR,
     coder: str = "range",
-    training: Tensor | None = None,
+    training: Inputs | None = None,
     given: nn.Module | None = None,
     label: str | None = None,
     effort: int = MOST_EFFORT,
@@ -85,7 +85,9 @@ def compress(
     """Compress a trained network to a file's bytes. `net` is not changed.
 
     :param net: the network as trained; the posterior's means replace the weights they are of.
-    :param validation: inputs and labels on which everything is chosen; never the test data.
+    :param validation: inputs and labels on which everything is chosen; never the test data. Inputs
+        are a tensor, or a tuple or dict of tensors of as many examples each. A network gets a tuple
+        as positional and a dict as named arguments where its `forward` takes such.
     :param likelihood: "categorical", "bernoulli" or "normal" (see `scores`).
     :param threshold: prune where log alpha is at least this; "validation" chooses it.
     :param prune: what the threshold is held against: log alpha of "weights", the scores of
@@ -102,12 +104,12 @@ def compress(
         likelihoods other than categorical). Any margin above 0 allows one wrong label.
         The report says as `allowed_nll` and `allowed_error` what both margins came to.
     :param coder: "range", or "huffman" for the published CSR + Huffman.
-    :param training: inputs of the training data; no labels are needed. With them what is left
-        is retrained to predict as the posterior means do, and BatchNorm statistics may be
-        re-estimated. Without them neither is done. A traced network gets the re-estimated
-        statistics if they lower its validation NLL; they then become part of its layers. A
-        network that cannot be traced keeps its BatchNorms. Each candidate then has its
-        statistics re-estimated, unless that takes the posterior means beyond the margins.
+    :param training: inputs of the training data, of the kind of those of `validation`; no labels
+        are needed. With them what is left is retrained to predict as the posterior means do, and
+        BatchNorm statistics may be re-estimated. Without them neither is done. A traced network
+        gets the re-estimated statistics if they lower its validation NLL; they then become part
+        of its layers. A network that cannot be traced keeps its BatchNorms. Each candidate then
+        has its statistics re-estimated, unless that takes the posterior means beyond the margins.
     :param given: the network before its posterior was trained, which the file is compared with
         beside the posterior means; default: `net` as it is passed, with BatchNorm statistics
         re-estimated if that lowers its NLL.
@@ -120,15 +122,19 @@ def compress(
         predicts no better than a constant. The same sentences are the report's `warnings`.
     """
     check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder, effort)
-    x, y = on_cpu(validation, "validation", net)
+    inputs, y = on_cpu(validation, "validation", net)
     check_tensors(net)
-    check_data(x, y, likelihood)
+    check_data(inputs, y, likelihood)
+    if training is not None:
+        training = inputs_on_cpu(training, "training", net)
+        check_inputs(training, inputs)
+        training = arguments(net, training)
     say = progress or (lambda line: None)
+    x = arguments(net, inputs)
     if given is None:
-        inputs = x if training is None else check_inputs(training, x)
-        before = start_scores(net, x, y, likelihood, inputs)
+        before = start_scores(net, x, y, likelihood, x if training is None else training)
     else:
-        before = given_scores(given, x, y, likelihood)
+        before = given_scores(given, arguments(given, inputs), y, likelihood)
     original = describe(net, weights=extra_weights(net, posterior))
     origin = net.origin if isinstance(net, GraphNetwork) else None
     net, posterior = rewrite(net, posterior.cpu())

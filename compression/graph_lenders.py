@@ -119,7 +119,7 @@ def _produced(
     parts = [producers.get(ref, ()) for ref in node.refs() if ref.node.operator != "parameter"]
     if node.operator == "cat":
         return tuple(n for part in parts for n in part)
-    if node.operator == "attention":
+    if row.family is Family.ATTENTION:
         return parts[2] if len(parts) > 2 else ()
     if node.operator == "matmul":
         return parts[-1] if parts else ()

@@ -13,11 +13,14 @@ consistent (mixtures).
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..common.examples import Inputs, count, each, passed, take
 from ..common.labels import classes_last
 from .scores import chunks
 
@@ -32,27 +35,29 @@ class Matching:
     """A pool of inputs and what the reference says of them.
 
     :param reference: the network to follow, in eval mode on the CPU; not changed.
-    :param inputs: training inputs, shape `(n, ...)`, on the CPU; only floating-point ones are
-        mixed.
+    :param inputs: training inputs of n examples, on the CPU, as `common.examples.arguments`
+        gives them. Only floating-point tensors are mixed; others are those of the first of a pair.
     :param likelihood: see `scores`.
     :param labels: the shape of labels, `(n, ...)`, which says where the outputs' classes are.
     :param share: of the updates asked for, how many are made.
     """
 
     def __init__(
-        self, reference: nn.Module, inputs: Tensor, likelihood: str, labels: torch.Size = (0,),
+        self, reference: nn.Module, inputs: Inputs, likelihood: str, labels: torch.Size = (0,),
         share: float = 1.0,
     ):  # fmt: skip
         self._share = share
         self._inputs, self._likelihood, self._labels = inputs, likelihood, labels
         with torch.no_grad():
-            outputs = reference(inputs[:1]).numel()
+            outputs = passed(reference, take(inputs, slice(1))).numel()
         size = max(min(POOL, self._updates(LONGEST) * BATCH, LARGEST // max(outputs, 1)), BATCH)
         generator = torch.Generator().manual_seed(0)
-        self._pairs = torch.randint(len(inputs), (2, size), generator=generator)
+        self._pairs = torch.randint(count(inputs), (2, size), generator=generator)
         self._shares = MIXED * torch.rand(size, generator=generator)
         with torch.no_grad():
-            parts = [reference(self._mixtures(chosen)) for chosen in chunks(torch.arange(size))]
+            parts = [
+                passed(reference, self._mixtures(chosen)) for chosen in chunks(torch.arange(size))
+            ]
         self._targets = self._means(torch.cat(parts))
 
     def _updates(self, steps: int) -> int:
@@ -81,17 +86,23 @@ class Matching:
                 order = torch.cat([order, torch.randperm(len(self._shares), generator=generator)])
             chosen, order = order[:BATCH], order[BATCH:]
             optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-            output = torch.func.functional_call(net, tensors(), (self._mixtures(chosen),))
+            call = partial(_call, net, tensors())
+            output = passed(call, self._mixtures(chosen))
             optimizer.zero_grad()
             self._loss(output, self._targets[chosen]).backward()
             optimizer.step()
 
-    def _mixtures(self, chosen: Tensor) -> Tensor:
-        first, second = (self._inputs[self._pairs[i][chosen]] for i in (0, 1))
-        if not first.is_floating_point():
-            return first
-        share = self._shares[chosen].to(first.dtype).view(-1, *[1] * (first.dim() - 1))
-        return torch.lerp(first, second, share)
+    def _mixtures(self, chosen: Tensor) -> Inputs:
+        one, other = (self._pairs[i][chosen] for i in (0, 1))
+
+        def mixed(tensor: Tensor) -> Tensor:
+            first = tensor[one]
+            if not first.is_floating_point():
+                return first
+            share = self._shares[chosen].to(first.dtype).view(-1, *[1] * (first.dim() - 1))
+            return torch.lerp(first, tensor[other], share)
+
+        return each(self._inputs, mixed)
 
     def _means(self, output: Tensor) -> Tensor:
         """What the likelihood's distribution expects of the labels, from the network's output."""
@@ -114,3 +125,8 @@ class Matching:
         else:
             loss = 0.5 * (output - means).square().sum()
         return loss / len(output)
+
+
+def _call(net: nn.Module, tensors: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    """The network's output with other tensors in the places of its own."""
+    return torch.func.functional_call(net, tensors, args, kwargs)

@@ -3,12 +3,12 @@
 import numpy as np
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, each, passed, take
 from ..common.heads import check_output
 from ..common.modes import gradients
 from ..common.modules import extra_states, float_numbers, shared_names
 from ..posterior import Posterior, WeightPosterior
 from .architecture import describe
-from .scores import check_inputs
 from .search import Trial
 from .settings import MOST_EFFORT
 from .weights import Weights, grid_of, usable_stddev
@@ -17,12 +17,12 @@ from .weights import Weights, grid_of, usable_stddev
 def reference_of(
     means: nn.Module,
     posterior: Posterior,
-    x: Tensor,
+    x: Inputs,
     y: Tensor,
     likelihood: str,
     margin_nll: float,
     margin_error: float,
-    training: Tensor | None,
+    training: Inputs | None,
     effort: int = MOST_EFFORT,
 ) -> Trial:
     """The network of posterior means, and its weight tensors, ready for trials.
@@ -54,8 +54,6 @@ def reference_of(
         )  # fmt: skip
     if not weights:
         raise ValueError("the network has no matrix or kernel to compress")
-    if training is not None:
-        training = check_inputs(training, x)
     return Trial(
         means, architecture, weights, frozenset(exact), x, y, likelihood,
         margin_nll, margin_error, training, effort=effort,
@@ -98,17 +96,18 @@ def latent_share(net: nn.Module, posterior: Posterior) -> float:
     return float_numbers(w.loc for w in posterior.weights.values()) / total
 
 
-def check_head(net: nn.Module, x: Tensor, likelihood: str) -> None:
+def check_head(net: nn.Module, x: Inputs, likelihood: str) -> None:
     """Refuse a network that ends in probabilities where the likelihood takes logits.
 
     :param net: in eval mode, with parameters that require gradients.
     :raises ValueError: names the operation.
     """
+
+    def fresh(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+
     with gradients():
-        some = x[:2].detach().clone()
-        if some.is_floating_point():
-            some.requires_grad_()
-        check_output(net(some), likelihood)
+        check_output(passed(net, each(take(x, slice(2)), fresh)), likelihood)
 
 
 def check_tensors(net: nn.Module) -> None:

@@ -67,7 +67,7 @@ def describe_result(
         **judged,
         "batch_norm": _statistics(trial),
         "validation": {
-            "examples": len(trial.x),
+            "examples": len(trial.y),
             "nll_given": None if given is None else float(given.nll.mean()),
             "error_given": None if given is None else float(given.error.mean()),
             "nll_before": float(before.nll.mean()),

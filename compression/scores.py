@@ -10,11 +10,13 @@ about their mean.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..common.examples import Inputs, count, each, parts, passed, tensors
 from ..common.labels import classes_last
 
 LIKELIHOODS = ("categorical", "bernoulli", "normal")
@@ -52,14 +54,14 @@ class Rise:
         return self.nll <= margin_nll + slack and self.error <= margin_error + slack
 
 
-def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") -> None:
+def check_data(x: Inputs, y: Tensor, likelihood: str, part: str = "validation") -> None:
     """Raise ValueError unless x and y are examples that `scores` can use."""
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {likelihood!r}; known: {', '.join(LIKELIHOODS)}")
-    if len(x) != len(y) or len(x) == 0:
-        raise ValueError(f"{part} data: {len(x)} inputs and {len(y)} labels; give one of each")
-    if x.is_floating_point() and not x.isfinite().all():
-        raise ValueError(f"{part} inputs hold NaN or infinity")
+    inputs = count(x, part)
+    if inputs != len(y) or inputs == 0:
+        raise ValueError(f"{part} data: {inputs} inputs and {len(y)} labels; give one of each")
+    _check_finite(x, part)
     if likelihood == "bernoulli" and not ((y == 0) | (y == 1)).all():
         raise ValueError("Bernoulli labels must be 0 or 1")
     if likelihood == "normal" and not y.isfinite().all():
@@ -71,21 +73,36 @@ def check_data(x: Tensor, y: Tensor, likelihood: str, part: str = "validation") 
         )
 
 
-def check_inputs(inputs: Tensor, like: Tensor) -> Tensor:
-    """Training inputs, detached and on the CPU; ValueError unless they are of the kind of `like`.
-
-    :param like: the validation inputs, shape `(n, ...)`.
-    """
-    if not isinstance(inputs, Tensor):
-        raise ValueError(f"training must be one tensor of inputs, not {type(inputs).__name__}")
-    if not len(inputs) or inputs.shape[1:] != like.shape[1:] or inputs.dtype != like.dtype:
+def check_inputs(inputs: Inputs, like: Inputs) -> None:
+    """Raise ValueError unless training inputs are of the kind of the validation inputs `like`."""
+    if not tensors(inputs) or not count(inputs) or _kind(inputs) != _kind(like):
         raise ValueError(
-            f"training inputs are {inputs.dtype} {tuple(inputs.shape)}, validation inputs "
-            f"{like.dtype} {tuple(like.shape)}: both must be examples of the same kind"
+            f"training inputs are {_described(inputs)}, validation inputs {_described(like)}: "
+            "both must be examples of the same kind"
         )
-    if inputs.is_floating_point() and not inputs.isfinite().all():
-        raise ValueError("training inputs hold NaN or infinity")
-    return inputs.detach().cpu()
+    _check_finite(inputs, "training")
+
+
+def _check_finite(x: Inputs, part: str) -> None:
+    for tensor in tensors(x):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{part} inputs hold NaN or infinity")
+
+
+def _kind(x: Inputs) -> Any:
+    """What two examples have in common: nesting, shapes and dtypes."""
+    return each(x, lambda tensor: (tensor.dtype, tuple(tensor.shape[1:])))
+
+
+def _described(x: Any) -> str:
+    """Nested inputs by their dtypes and shapes."""
+    if isinstance(x, Tensor):
+        return f"{x.dtype} {tuple(x.shape)}"
+    if isinstance(x, dict):
+        return "{" + ", ".join(f"{k!r}: {_described(v)}" for k, v in x.items()) + "}"
+    if isinstance(x, tuple | list):
+        return f"({', '.join(map(_described, x))})"
+    return repr(x)
 
 
 def spread_of(y: Tensor, likelihood: str) -> float:
@@ -103,31 +120,33 @@ def least_rise(y: Tensor, likelihood: str) -> float:
     return 0.0 if likelihood == "normal" else 100.0 / y.numel()
 
 
-def chunks(x: Tensor, size: int | None = None) -> tuple[Tensor, ...]:
+def chunks(x: Inputs, size: int | None = None) -> list[Inputs]:
     """Parts of nearly equal length, at most `size` (`CHUNK`): no single example is left over."""
-    return x.tensor_split(max(1, math.ceil(len(x) / (size or CHUNK))))
+    return parts(x, max(1, math.ceil(count(x) / (size or CHUNK))))
 
 
 @torch.no_grad()
 def scores(
     net: nn.Module,
-    x: Tensor,
+    x: Inputs,
     y: Tensor,
     likelihood: str = "categorical",
     spread: float | None = None,
 ) -> Scores:
     """The scores of a network in eval mode on inputs x and labels y.
 
+    :param x: as `common.examples.arguments` gives them, one tensor or several.
     :param spread: `spread_of` the labels that y is a part of; that of y by default.
     :raises ValueError: labels out of range, or of another shape than the outputs.
     """
     spread = spread_of(y, likelihood) if spread is None else spread
     empty = torch.zeros(0, dtype=torch.float64)
-    parts = [(empty, empty)]
+    found = [(empty, empty)]
     for chunk, labels in zip(chunks(x), chunks(y), strict=True):
-        if len(chunk):
-            parts.append(score(net(chunk).double(), labels.to(chunk.device), likelihood, spread))
-    nll, error = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+        if len(labels):
+            output = passed(net, chunk).double()
+            found.append(score(output, labels.to(output.device), likelihood, spread))
+    nll, error = (torch.cat(column).cpu() for column in zip(*found, strict=True))
     return Scores(nll, error)
 
 

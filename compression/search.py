@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, count, take
 from ..graph import GraphNetwork
 from .architecture import Architecture
 from .archive import Quantised
@@ -80,12 +81,12 @@ class Trial:
     architecture: Architecture
     weights: dict[str, Weights]
     exact: frozenset[str]
-    x: Tensor
+    x: Inputs
     y: Tensor
     likelihood: str
     margin_nll: float
     margin_error: float
-    training: Tensor | None
+    training: Inputs | None
     own: frozenset[str] = frozenset()
     effort: int = MOST_EFFORT
     reference: Scores = field(init=False)
@@ -106,7 +107,7 @@ class Trial:
                 self.net, self.training, self.likelihood, self.y.shape, self.effort / MOST_EFFORT
             )
 
-    def _choose_statistics(self, inputs: Tensor) -> None:
+    def _choose_statistics(self, inputs: Inputs) -> None:
         """The reference with the BatchNorm statistics, as given or re-estimated, of lower NLL."""
         choice = choose(self.net, inputs, self.x, self.y, self.likelihood)
         self.batch_norm = choice.rise
@@ -134,15 +135,17 @@ class Trial:
         Where the first chunk of examples leaves no doubt that it is beyond the margins, its rise.
         """
         self.calibrate(net)
-        count = len(chunks(self.x)[0])
-        some = scores(net, self.x[:count], self.y[:count], self.likelihood, self.spread)
-        first = rise(some, self.reference.head(count))
+        size = count(chunks(self.x)[0])
+        head = take(self.x, slice(size))
+        some = scores(net, head, self.y[:size], self.likelihood, self.spread)
+        first = rise(some, self.reference.head(size))
         if not first.within(
             self.margin_nll + self.slack * RECOVERED_NLL + DOUBT * first.nll_stderr,
             self.allowed_error + self.slack * RECOVERED_ERROR + DOUBT * first.error_stderr,
         ):
             return first
-        rest = scores(net, self.x[count:], self.y[count:], self.likelihood, self.spread)
+        tail = take(self.x, slice(size, None))
+        rest = scores(net, tail, self.y[size:], self.likelihood, self.spread)
         return rise(some.join(rest), self.reference)
 
     @property
@@ -164,7 +167,7 @@ class Trial:
     def calibrate(self, net: nn.Module) -> None:
         """BatchNorm statistics re-estimated on training inputs, if that is right; in place."""
         if self.recalibrates:
-            calibrate(net, self.training[:CALIBRATION])
+            calibrate(net, take(self.training, slice(CALIBRATION)))
 
     def prune(self, threshold: float, masks: dict[str, Tensor]) -> Pruned:
         """The reference with only the weights of the masks, dead units removed."""
@@ -186,8 +189,8 @@ class Trial:
             name: part.selected(chosen[name]) if name in chosen else part
             for name, part in weights.items()
         }
-        count = sum(int(part.kept.sum()) for part in weights.values())
-        return Pruned(threshold, net, weights, self.rise(net), count)
+        left = sum(int(part.kept.sum()) for part in weights.values())
+        return Pruned(threshold, net, weights, self.rise(net), left)
 
     def reduce(self, net: nn.Module) -> tuple[nn.Module, dict[str, Places]]:
         """Dead units removed, if the outputs on validation inputs say that it is right.
@@ -203,7 +206,7 @@ class Trial:
 
     def agree(self, net: nn.Module, other: nn.Module) -> bool:
         """Whether two networks give the same but for rounding, on some validation inputs."""
-        return agree(net, other, self.x[:EXAMPLES])
+        return agree(net, other, take(self.x, slice(EXAMPLES)))
 
     def quantise(self, pruned: Pruned, setting: Setting) -> dict[str, Quantised]:
         """The codes of every weight tensor of a pruned network."""

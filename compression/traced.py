@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, passed, take
 from ..common.modules import copied
 from ..graph import GraphNetwork, Untraceable, fold, parameters_of, trace
 from ..posterior import Posterior, WeightPosterior
@@ -17,7 +18,7 @@ EXAMPLES = 64
 def as_graph(
     net: nn.Module,
     posterior: Posterior,
-    x: Tensor,
+    x: Inputs,
     settle: Callable[[nn.Module], nn.Module] = lambda means: means,
 ) -> tuple[nn.Module, Posterior, str | None]:
     """The network of posterior means as a graph, its posterior, and why there is no graph.
@@ -28,7 +29,7 @@ def as_graph(
     becomes a scale and a shift of its own.
 
     :param net: the trained network; not changed.
-    :param x: inputs of at least one example.
+    :param x: inputs of at least one example, as `common.examples.arguments` gives them.
     :param settle: gives the traced network's BatchNorm statistics, before they are taken into
         layers: from the network of posterior means, one with statistics to use instead.
     :returns: where the network cannot be traced, a copy of it with the posterior means, the
@@ -37,11 +38,12 @@ def as_graph(
     means = _with_means(net, posterior)
     if isinstance(net, GraphNetwork):
         return means, posterior, None
+    some = take(x, slice(EXAMPLES))
     try:
-        traced = trace(means, x[:EXAMPLES], fold=False)
+        traced = trace(means, some, fold=False)
     except Untraceable as error:
         return means, posterior, str(error)
-    if not agree(means, traced, x[:EXAMPLES]):
+    if not agree(means, traced, some):
         return means, posterior, "the graph gives other outputs: does the network draw noise?"
     traced = _with_buffers(traced, settle(means))
     gridded = [name for name, w in posterior.weights.items() if w.grid is not None]
@@ -92,8 +94,8 @@ def _times(weight: WeightPosterior, loc: Tensor, scale: Tensor) -> WeightPosteri
 
 
 @torch.no_grad()
-def agree(net: nn.Module, other: nn.Module, x: Tensor) -> bool:
+def agree(net: nn.Module, other: nn.Module, x: Inputs) -> bool:
     """Whether two networks give the same outputs for inputs x, but for rounding."""
-    old, new = net(x), other(x)
+    old, new = passed(net, x), passed(other, x)
     scale = float(old.abs().max()) or 1.0
     return old.shape == new.shape and float((old - new).abs().max()) <= TOLERANCE * scale

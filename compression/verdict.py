@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.special import entr
 
+from ..common.examples import Inputs
 from ..common.modules import copied
 from .batch_norm import batch_norms, choose
 from .scores import Rise, Scores, rise, scores
@@ -19,13 +20,13 @@ class WorseNetwork(UserWarning):
     """A posterior or a file predicts worse than the network given, or no better than a constant."""
 
 
-def given_scores(net: nn.Module, x: Tensor, y: Tensor, likelihood: str) -> Scores | None:
+def given_scores(net: nn.Module, x: Inputs, y: Tensor, likelihood: str) -> Scores | None:
     """The scores of the network given, in eval mode on the CPU; None if they are not finite."""
     return _if_finite(scores(copied(net).cpu().eval(), x, y, likelihood))
 
 
 def start_scores(
-    net: nn.Module, x: Tensor, y: Tensor, likelihood: str, inputs: Tensor
+    net: nn.Module, x: Inputs, y: Tensor, likelihood: str, inputs: Inputs
 ) -> Scores | None:
     """As `given_scores`, of a network whose BatchNorm statistics may have been trained since.
 

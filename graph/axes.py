@@ -12,22 +12,27 @@ import numpy as np
 
 from .axes_layers import FAMILY_RULES, LAYER_RULES
 from .axes_moves import MOVE_RULES
+from .axes_products import PRODUCT_RULES
 from .evaluate import Evaluation
 from .ir import INPUT, PARAMETER, Node, Ref
 from .table import OPERATORS
 from .units import Atom, Axis, Units, free, ids_of, size_of, tracked
+
+_BY_NAME = {**LAYER_RULES, **PRODUCT_RULES, **MOVE_RULES}
 
 
 class Axes:
     """The units at each position of each axis of a graph's values and parameters.
 
     :param evaluation: a run of the network, for shapes and static values.
+    :param inner: of an axis that a reshape splits, say into heads and their parts, let the last
+        factor have the units (a part of all heads each), not the first (a head each).
     """
 
-    def __init__(self, evaluation: Evaluation) -> None:
+    def __init__(self, evaluation: Evaluation, inner: bool = False) -> None:
         self.evaluation = evaluation
         self.graph = evaluation.graph
-        self.units = Units()
+        self.units = Units(inner)
         self._axes: dict[Ref, list[Axis]] = {}
         for node in self.graph.nodes:
             self._visit(node)
@@ -128,7 +133,7 @@ class Axes:
             self.put(node, [tracked(self.units.new(n)) if n else [Atom(0)] for n in shape])
         else:
             name, family = node.operator, OPERATORS[node.operator].family
-            rule = LAYER_RULES.get(name) or MOVE_RULES.get(name) or FAMILY_RULES.get(family)
+            rule = _BY_NAME.get(name) or FAMILY_RULES.get(family)
             if rule is None:
                 self.give_up(node)
             else:

@@ -102,21 +102,6 @@ def _embedding(axes: Axes, node: Node) -> None:
     axes.put(node, [*indices, weight[1]])
 
 
-def _matmul(axes: Axes, node: Node) -> None:
-    left, right = (node.arguments[name] for name in ("input", "other"))
-    a, b = axes.of(left), axes.of(right)
-    if min(len(a), len(b)) < 2:
-        axes.give_up(node)
-        return
-    if _is_layer(axes, node, "input", "other") and len(b) == 2:
-        axes.tie(a[-1], b[-2])
-    else:
-        axes.freeze(a[-1])
-        axes.freeze(b[-2])
-    batch = axes.broadcast([a[:-2], b[:-2]]) if len(a) > 2 or len(b) > 2 else []
-    axes.put(node, [*batch, a[-2], b[-1]])
-
-
 def _addmm(axes: Axes, node: Node) -> None:
     bias, left, right = (axes.of(node.arguments[name]) for name in ("input", "mat1", "mat2"))
     if (
@@ -190,23 +175,6 @@ def _layer_norm(axes: Axes, node: Node) -> None:
     axes.put(node, source)
 
 
-def _attention(axes: Axes, node: Node) -> None:
-    refs = [node.arguments[name] for name in ("query", "key", "value")]
-    query, key, value = (axes.of(ref) for ref in refs)
-    mask = node.arguments["attn_mask"]
-    if mask is not None:
-        axes.freeze_all(mask)
-    if node.arguments["enable_gqa"]:
-        for axis in (*query[:-2], *key[:-2], *value[:-2]):
-            axes.freeze(axis)
-        heads = query[:-2]
-    else:
-        heads = axes.broadcast([query[:-2], key[:-2], value[:-2]])
-    for axis in (query[-1], key[-1], query[-2], key[-2], value[-2]):
-        axes.freeze(axis)
-    axes.put(node, [*heads, query[-2], value[-1]])
-
-
 def _recurrent(axes: Axes, node: Node) -> None:
     """All layers and directions have the same hidden units, since their size is one number."""
     gates = {"lstm": 4, "gru": 3}.get(node.operator, 1)
@@ -265,7 +233,6 @@ FAMILY_RULES: dict[Family, Rule] = {
     Family.ALONG: _along,
     Family.CHANNEL_NORM: _channel_norm,
     Family.GROUP_NORM: _group_norm,
-    Family.ATTENTION: _attention,
     Family.RECURRENT: _recurrent,
     Family.FACTORY: _factory,
     Family.INTEGER: _integer,
@@ -275,7 +242,6 @@ LAYER_RULES: dict[str, Rule] = {
     **{f"conv{n}d": _convolution for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _convolution for n in (1, 2, 3)},
     "embedding": _embedding,
-    "matmul": _matmul,
     "addmm": _addmm,
     "prelu": _prelu,
     "layer_norm": _layer_norm,

@@ -200,6 +200,31 @@ def _repeat(axes: Axes, node: Node) -> None:
     axes.put(node, result)
 
 
+def _pixel_shuffle(axes: Axes, node: Node) -> None:
+    """Channels that become one channel's pixels go together."""
+    source, times = axes.of(node.arguments["input"]), node.arguments["upscale_factor"] ** 2
+    ids = ids_of(source[-3], axes.units)
+    channels = free(size_of(source[-3]) // times)
+    if ids is not None:
+        rows = ids.reshape(-1, times)
+        axes.units.join(rows[:, :1], rows)
+        channels = tracked(rows[:, 0])
+    _put_pixels(axes, node, source, channels)
+
+
+def _pixel_unshuffle(axes: Axes, node: Node) -> None:
+    source, times = axes.of(node.arguments["input"]), node.arguments["downscale_factor"] ** 2
+    ids = ids_of(source[-3], axes.units)
+    channels = free(size_of(source[-3]) * times) if ids is None else tracked(np.repeat(ids, times))
+    _put_pixels(axes, node, source, channels)
+
+
+def _put_pixels(axes: Axes, node: Node, source: list[Axis], channels: Axis) -> None:
+    for axis in source[-2:]:
+        axes.freeze(axis)
+    axes.put(node, [*source[:-3], channels, *map(free, axes.shape(Ref(node))[-2:])])
+
+
 def _pick(axes: Axes, node: Node) -> None:
     source, kept = axes.of(node.arguments["input"]), node.arguments["kept"]
     axes.tie(source[-1], axes.of(kept)[0])
@@ -229,4 +254,6 @@ MOVE_RULES: dict[str, Rule] = {
     "repeat_interleave": _interleave,
     "index": _index,
     "pick": _pick,
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
 }

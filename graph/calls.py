@@ -195,6 +195,20 @@ def attention(
     )
 
 
+def attention_dropout(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool,
+    scale: float | None, enable_gqa: bool, p: float, training: bool = False,
+) -> Tensor:  # fmt: skip
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask, p if training else 0.0, is_causal, scale=scale,
+        enable_gqa=enable_gqa,
+    )  # fmt: skip
+
+
+def rrelu(input: Tensor, lower: float, upper: float, training: bool = False) -> Tensor:
+    return F.rrelu(input, lower, upper, training)
+
+
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, value: float) -> Tensor:
     return torch.addcmul(input, tensor1, tensor2, value=value)
 

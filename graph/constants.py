@@ -11,6 +11,7 @@ from .fact import Fact
 from .ir import Node, Ref
 from .operators import Family, window_axes
 from .recurrent import silent_units
+from .summed_axes import along, is_plain, lettered, letters_of, zeros_of
 from .table import OPERATORS
 
 if TYPE_CHECKING:
@@ -220,12 +221,36 @@ def _attention(facts: Facts, node: Node) -> None:
     Under a mask a query may look at nothing, which gives zero: then that holds for zeros alone.
     """
     value, mask = node.arguments["value"], node.arguments["attn_mask"]
-    fact = facts.fact(value)
-    if fact is None or facts.shape(value)[:-2] != facts.shape(Ref(node))[:-2]:
+    fact, heads = facts.fact(value), facts.shape(value)[:-2]
+    if fact is not None and node.arguments["enable_gqa"]:
+        times = facts.shape(Ref(node))[-3] // heads[-1]
+        fact, heads = _spread(fact, times), (*heads[:-1], times * heads[-1])
+    if fact is None or heads != facts.shape(Ref(node))[:-2]:
         return
     fact = fact.uniform((fact.known.dim() - 2,))
     known = fact.known if mask is None else fact.known & fact.value.eq(0)
     facts.put(Ref(node), known, fact.value)
+
+
+def _spread(fact: Fact, times: int) -> Fact:
+    """The same with each head so many times in a row."""
+    known, value = torch.broadcast_tensors(fact.known, fact.value)
+    if known.shape[-3] == 1:
+        return fact
+    return Fact(known.repeat_interleave(times, -3), value.repeat_interleave(times, -3))
+
+
+def _einsum(facts: Facts, node: Node) -> None:
+    """The result is zero where an operand is zero along one of its letters."""
+    if not is_plain(node):
+        return
+    outputs, found = letters_of(node)[1], lettered(node, facts.shape)
+    known = torch.zeros([1] * len(outputs), dtype=torch.bool)
+    for place, letter in enumerate(outputs):
+        zero = torch.stack(zeros_of(facts, found[letter])).any(0)
+        known = known | along(zero, place, len(outputs))
+    if outputs:
+        facts.put(Ref(node), known, torch.zeros_like(known, dtype=torch.float64))
 
 
 def _factory(facts: Facts, node: Node) -> None:
@@ -258,5 +283,6 @@ CONSTANT_RULES_BY_FAMILY: dict[Family, Rule] = {
 CONSTANT_RULES: dict[str, Rule] = {
     "prelu": _channels,
     "embedding": _embedding,
+    "einsum": _einsum,
     "pick": _pick,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def _instance_norm(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 def _dropout(self: Converter, exported: Any, arguments: dict) -> None:
-    if arguments.pop("train"):
+    if arguments.pop("train") and not self.noisy:
         raise Untraceable(
             f"{place_of(exported)} drops at random in eval mode: pass training=self.training"
         )
@@ -74,12 +75,16 @@ def _dropout(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 def _attention(self: Converter, exported: Any, arguments: dict) -> None:
-    if arguments.pop("dropout_p"):
+    p = arguments.pop("dropout_p")
+    if p and not self.noisy:
         raise Untraceable(
             f"{place_of(exported)}: attention that drops at random in eval mode: pass "
             "dropout_p=0 there"
         )
-    self.emit(exported, OPERATORS["attention"], arguments)
+    if p:
+        self.emit(exported, OPERATORS["attention_dropout"], {**arguments, "p": p})
+    else:
+        self.emit(exported, OPERATORS["attention"], arguments)
 
 
 def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
@@ -89,6 +94,26 @@ def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
         raise Untraceable(f"{place_of(exported)}: packed sequences are not in the table")
     if not split_recurrent(self, exported, arguments):
         self.emit(exported, OPERATORS[stem_of(exported)], arguments)
+
+
+def _einsum(self: Converter, exported: Any, arguments: dict) -> None:
+    """The equation with letters for "...", and with a result."""
+    refs, equation = arguments["tensors"], arguments["equation"].replace(" ", "")
+    operands, arrow, result = equation.partition("->")
+    free_letters = [c for c in string.ascii_letters if c not in equation]
+    ranks = [rank_of(node) for node in exported.args[1]]
+    parts, most = operands.split(","), 0
+    for i, (part, rank) in enumerate(zip(parts, ranks, strict=True)):
+        extra = rank - len(part) + 3
+        if "..." in part:
+            most = max(most, extra)
+            parts[i] = part.replace("...", "".join(free_letters[:extra][::-1]))
+    rest = "".join(free_letters[:most][::-1])
+    if not arrow:
+        once = [c for c in operands if c.isalpha() and operands.count(c) == 1]
+        result = "..." + "".join(sorted(once))
+    given = {"equation": f"{','.join(parts)}->{result.replace('...', rest)}", "tensors": refs}
+    self.emit(exported, OPERATORS["einsum"], given)
 
 
 # --- Functions of each number ---------------------------------------------------------------------
@@ -143,12 +168,10 @@ def _elu(self: Converter, exported: Any, arguments: dict) -> None:
 
 
 def _rrelu(self: Converter, exported: Any, arguments: dict) -> None:
-    """In eval mode the slope is the middle of its range."""
-    if arguments["training"]:
+    if arguments["training"] and not self.noisy:
         raise Untraceable(f"{place_of(exported)} draws slopes at random in eval mode")
-    slope = (arguments["lower"] + arguments["upper"]) / 2
-    given = {"input": arguments["self"], "negative_slope": slope}
-    self.emit(exported, OPERATORS["leaky_relu"], given)
+    given = {"input": arguments["self"], "lower": arguments["lower"], "upper": arguments["upper"]}
+    self.emit(exported, OPERATORS["rrelu"], given)
 
 
 def _clamp(self: Converter, exported: Any, arguments: dict) -> None:
@@ -184,6 +207,7 @@ CONVERSIONS: dict[str, Conversion] = {
     "instance_norm": _instance_norm,
     **dict.fromkeys(_DROPOUTS, _dropout),
     "scaled_dot_product_attention": _attention,
+    "einsum": _einsum,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "add": _scaled("add"),
     "sub": _scaled("sub"),

@@ -187,6 +187,17 @@ def _filled(value: Any) -> Conversion:
     return convert
 
 
+def _bernoulli(self: Converter, exported: Any, arguments: dict) -> None:
+    """Ones with a given probability, else zeros, as a dropout of ones: its mean in eval mode."""
+    p = arguments.get("p")
+    if not self.noisy or not isinstance(p, float) or not 0 < p <= 1:
+        raise Untraceable(f"{place_of(exported)} draws at random in eval mode")
+    sizes = _sizes_like(self, exported, arguments["self"])
+    ones = self.insert(exported, "full", size=sizes, value=1, dtype=dtype_of(exported))
+    drawn = self.insert(exported, "dropout", input=ones, p=1 - p)
+    self.emit(exported, OPERATORS["mul"], {"input": drawn, "other": p})
+
+
 def _scalar(self: Converter, exported: Any, arguments: dict) -> None:
     given = {"size": (), "value": arguments["s"], "dtype": dtype_of(exported)}
     self.emit(exported, OPERATORS["full"], given)
@@ -279,6 +290,7 @@ SHAPE_CONVERSIONS: dict[str, Conversion] = {
     **dict.fromkeys(_ZEROS, _filled(0)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled(1)),
     **dict.fromkeys(("full", "full_like", "new_full", "fill"), _filled(None)),
+    "bernoulli": _bernoulli,
     "scalar_tensor": _scalar,
     "arange": _arange,
     "linspace": _linspace,

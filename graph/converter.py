@@ -88,10 +88,14 @@ class Converter:
     :param numbers: the network's parameters and buffers, by name.
     :param computes_constants: whether operators that are not in the table, but that depend on
         parameters alone, are computed now, once and for all.
+    :param noisy: whether the program is that of training mode, so that its noise is drawn in
+        training mode only.
     """
 
-    def __init__(self, numbers: Mapping[str, Tensor], computes_constants: bool = False) -> None:
-        self._numbers = numbers
+    def __init__(
+        self, numbers: Mapping[str, Tensor], computes_constants: bool = False, noisy: bool = False
+    ) -> None:
+        self._numbers, self.noisy = numbers, noisy
         self.computes_constants = computes_constants
         #: Values that the table cannot compute, but that do not depend on the inputs, by name.
         self.constants: dict[str, Tensor] = {}

@@ -10,7 +10,7 @@ import io
 import linecache
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from .errors import Untraceable
+
+
+def export_noisy(
+    net: nn.Module, args: tuple, kwargs: dict, batch: int, training: Collection[nn.Module]
+) -> Any | None:
+    """The exported program with some modules in training mode; None where that fails."""
+    try:
+        return _exported(net, args, kwargs, batch, training)
+    except Exception:  # torch's or the network's own
+        return None
 
 
 def export(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
@@ -60,7 +70,9 @@ def rewritten(program: Any, known: Callable[[Any], bool]) -> Any:
         return program.run_decompositions({op: ways[op] for op in unknown if op in ways})
 
 
-def _exported(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
+def _exported(
+    net: nn.Module, args: tuple, kwargs: dict, batch: int, training: Collection[nn.Module] = ()
+) -> Any:
     def axes(value: Any) -> Any:
         if isinstance(value, Tensor):
             return {0: torch.export.Dim.DYNAMIC} if value.dim() and len(value) == batch else None
@@ -72,25 +84,30 @@ def _exported(net: nn.Module, args: tuple, kwargs: dict, batch: int) -> Any:
         return None
 
     bound = inspect.signature(net.forward).bind(*args, **kwargs).arguments
-    with quiet(net), _plain_outputs(net), torch.no_grad():
+    with quiet(net, training), _plain_outputs(net), torch.no_grad():
         return torch.export.export(net, args, kwargs, dynamic_shapes=axes(bound), strict=False)
 
 
 @contextmanager
-def quiet(net: nn.Module) -> Iterator[None]:
-    """The network in eval mode, attention in its general form, no warnings; undone after."""
+def quiet(net: nn.Module, training: Collection[nn.Module] = ()) -> Iterator[None]:
+    """The network in eval mode, attention in its general form, no warnings; undone after.
+
+    :param training: modules that are put in training mode instead, without those inside of them.
+    """
     modes = [(module, module.training) for module in net.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
         for module, _ in modes:
             module.training = False
+        for module in training:
+            module.training = True
         with _silent():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for module, training in modes:
-            module.training = training
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager

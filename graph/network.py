@@ -98,12 +98,16 @@ class _Plan:
     def inputs(self, args: tuple, kwargs: dict) -> list[Tensor]:
         """The inputs in the order of the graph, from a call's arguments.
 
+        Where the network takes one tuple or dictionary, its parts may also be given one by one:
+        whoever calls cannot tell from this module's signature which of the two it takes.
+
         :raises TypeError: the call does not fit the signature, or an input has another shape or
             kind of numbers than the network was traced with.
         """
         positional, named = self._graph.signature
         found: dict[int, Any] = {}
-        if not (_matches(positional, args, found) and _matches(named, kwargs, found)):
+        calls = [(args, kwargs), ((kwargs,), {}), ((args,), {})]
+        if not any(_matches(positional, a, found) and _matches(named, k, found) for a, k in calls):
             raise TypeError(
                 f"the network takes {_described(positional, named)}, as it was traced; "
                 f"got {_described(args, kwargs)}"

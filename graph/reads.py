@@ -11,6 +11,7 @@ from torch import Tensor
 from .ir import Node, Ref
 from .operators import Family, window_axes
 from .recurrent import read_inputs
+from .summed_axes import along, inner_axes, is_plain, letters_of, places, read_factor, unread
 
 if TYPE_CHECKING:
     from .facts import Facts
@@ -139,27 +140,60 @@ def _reads_contracted(facts: Facts, node: Node) -> None:
 def _reads_product(facts: Facts, node: Node) -> None:
     """The left factor is read by rows, but not against columns of zeros; the right by columns."""
     left, right = node.arguments["input"], node.arguments["other"]
-    read = facts.read_of(Ref(node))
-    facts.read(right, _fitted(read.any(-2, keepdim=True), facts.shape(right)))
+    read, (factors,) = facts.read_of(Ref(node)), inner_axes(node, facts.shape)
+    hidden = unread(facts, factors)
+    mine = _fitted(read.any(-2, keepdim=True), facts.shape(right))
+    read_factor(facts, right, mine & ~along(hidden[1], -2, mine.dim()))
     fact = facts.fact(right)
     if fact is not None:
         read = read & ~(fact.known & fact.value.eq(0)).all(-2, keepdim=True)
-    facts.read(left, _fitted(read.any(-1, keepdim=True), facts.shape(left)))
+    mine = _fitted(read.any(-1, keepdim=True), facts.shape(left))
+    read_factor(facts, left, mine & ~along(hidden[0], -1, mine.dim()))
+
+
+def _reads_einsum(facts: Facts, node: Node) -> None:
+    """Operands are read where the result is along each of their letters, and no other is zero."""
+    if not is_plain(node):
+        read_all(facts, node)
+        return
+    refs, outputs = node.arguments["tensors"], letters_of(node)[1]
+    reads = [torch.ones([1] * len(facts.shape(ref)), dtype=torch.bool) for ref in refs]
+    for letter, at in places(node, facts.shape).items():
+        hidden = unread(facts, tuple((refs[n], axis) for n, axis in at))
+        for (number, axis), mask in zip(at, hidden, strict=True):
+            mine = ~mask
+            if letter in outputs:
+                mine = mine & facts.read_along(Ref(node), outputs.index(letter))
+            reads[number] = reads[number] & along(mine, axis, reads[number].dim())
+    for ref, read in zip(refs, reads, strict=True):
+        read_factor(facts, ref, read)
 
 
 def _reads_attention(facts: Facts, node: Node) -> None:
-    if node.arguments["enable_gqa"]:
-        read_all(facts, node)
-        return
-    read, value = facts.read_of(Ref(node)).any(-2, keepdim=True), node.arguments["value"]
-    facts.read(value, _fitted(read, facts.shape(value)))
+    query, key, value = (node.arguments[name] for name in ("query", "key", "value"))
+    read = facts.read_of(Ref(node)).any(-2, keepdim=True)
     fact = facts.fact(Ref(node))  # means of one constant, whatever is looked at
     moved = read if fact is None else (read & ~fact.known).any(-2, keepdim=True)
-    for ref in (node.arguments["query"], node.arguments["key"]):
-        facts.read(ref, _fitted(moved.any(-1, keepdim=True), facts.shape(ref)))
+    moved = moved.any(-1, keepdim=True)
+    shared = (read, moved)
+    if node.arguments["enable_gqa"]:
+        shared = tuple(_of_shared_heads(part, facts.shape(key)[-3]) for part in shared)
+    facts.read(value, _fitted(shared[0], facts.shape(value)))
+    (factors,) = inner_axes(node, facts.shape)
+    hidden = unread(facts, factors)
+    for ref, mine, mask in zip((query, key), (moved, shared[1]), hidden, strict=True):
+        mine = _fitted(mine, facts.shape(ref))
+        read_factor(facts, ref, mine & ~along(mask, -1, mine.dim()))
     mask = node.arguments["attn_mask"]
     if mask is not None:
         facts.read(mask, torch.ones([1] * len(facts.shape(mask)), dtype=torch.bool))
+
+
+def _of_shared_heads(read: Tensor, heads: int) -> Tensor:
+    """What is read of heads of keys, from what is read of the heads of queries that share them."""
+    if read.shape[-3] == 1:
+        return read
+    return read.unflatten(-3, (heads, -1)).any(-3)
 
 
 def _reads_recurrent(facts: Facts, node: Node) -> None:
@@ -182,5 +216,6 @@ READ_RULES_BY_FAMILY: dict[Family, Rule] = {
 READ_RULES: dict[str, Rule] = {
     "prelu": _reads_channels,
     "embedding": read_all,
+    "einsum": _reads_einsum,
     "pick": _reads_picked,
 }

@@ -23,6 +23,7 @@ from .ir import INPUT, PARAMETER, Graph, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .operators import Family
 from .resize import resize
+from .summed_axes import inner_axes, zeros_of
 from .table import OPERATORS
 
 
@@ -49,10 +50,17 @@ def remove_units(network: GraphNetwork, zeros_only: bool = False) -> Reduction:
     :param zeros_only: remove only units that are zero or not read, so that no bias changes.
     """
     whole = Plan(network, zeros_only).reduced(network)
-    # A single attention head that is left can lose parts, say.
-    while (plan := Plan(whole.network, zeros_only)).units:
+    while (plan := _further(whole.network, zeros_only)) is not None:
         whole = _both(whole, plan.reduced(whole.network))
     return whole
+
+
+def _further(network: GraphNetwork, zeros_only: bool) -> Plan | None:
+    """A plan that removes something, if there is one: heads go first, then parts of all heads."""
+    plan = Plan(network, zeros_only)
+    if not plan.units and plan.axes.units.splits:
+        plan = Plan(network, zeros_only, inner=True)
+    return plan if plan.units else None
 
 
 def _both(first: Reduction, second: Reduction) -> Reduction:
@@ -76,13 +84,16 @@ class Plan:
 
     :param network: see `remove_units`.
     :param zeros_only: likewise.
+    :param inner: see `Axes`.
     """
 
-    def __init__(self, network: GraphNetwork, zeros_only: bool = False) -> None:
+    def __init__(
+        self, network: GraphNetwork, zeros_only: bool = False, inner: bool = False
+    ) -> None:
         evaluation = Evaluation(network)
         self.graph = network.graph
         self._users = self.graph.users()
-        self.axes = Axes(evaluation)
+        self.axes = Axes(evaluation, inner)
         self.facts = Facts(evaluation)
         self._ids = {ref: self.axes.ids(ref) for ref in self.axes.refs()}
         self._contractions = [
@@ -124,6 +135,7 @@ class Plan:
             if ids is not None:
                 dead[ids[self._vetoed(contraction, zeros_only)]] = False
         self._veto_recurrent_inputs(dead)
+        self._veto_products(dead)
         self._keep_one(dead)
         return dead
 
@@ -157,6 +169,17 @@ class Plan:
                     known, value = fact.along(-1, len(ids))
                     read = self.facts.read_along(source, -1)
                     dead[ids[(known & value.ne(0) & read).numpy()]] = False
+
+    def _veto_products(self, dead: np.ndarray) -> None:
+        """What is summed over can go where one of the factors is zero; constants cannot."""
+        linear = {contraction.node for contraction in self._contractions}
+        for node in self.graph.operators:
+            for factors in inner_axes(node, self.facts.shape) if node not in linear else ():
+                zero = torch.stack(zeros_of(self.facts, factors)).any(0).numpy()
+                for ref, axis in factors:
+                    ids = self._ids[ref][axis]
+                    if ids is not None:
+                        dead[ids[~zero]] = False
 
     def _keep_one(self, dead: np.ndarray) -> None:
         """Let the first unit of every axis stay that would lose all; in place."""

@@ -88,7 +88,15 @@ def _resize_group_norm(plan: Plan, old: Node, new: Node) -> None:
         new.arguments["num_groups"] = int(stay.reshape(groups, -1).any(1).sum())
 
 
+def _resize_attention(plan: Plan, old: Node, new: Node) -> None:
+    """The scale of scores stays what it was, the inverse root of the size of the whole heads."""
+    if old.arguments["scale"] is None and plan.kept(old.arguments["query"])[-1] is not None:
+        new.arguments["scale"] = plan.facts.shape(old.arguments["query"])[-1] ** -0.5
+
+
 _RESIZE = {
+    "attention": _resize_attention,
+    "attention_dropout": _resize_attention,
     "reshape": _resize_shape("shape"),
     "full": _resize_shape("size"),
     "expand": _resize_shape("size"),

@@ -223,8 +223,8 @@ _row(184, "flip", torch.flip, "input dims:ints", _MOVE, "flip.default", **_MOVES
 _row(185, "roll", torch.roll, "input shifts:ints dims:ints", _MOVE, "roll.default", **_MOVES)
 _row(186, "repeat", calls.repeat, "input repeats:ints", _MOVE, "repeat.default", **_MOVES)
 _row(187, "pick", calls.pick, "input kept", _MOVE, **_MOVES)
-_row(188, "pixel_shuffle", F.pixel_shuffle, "input upscale_factor:int", _OTHER, "pixel_shuffle.default", zero=True)
-_row(189, "pixel_unshuffle", F.pixel_unshuffle, "input downscale_factor:int", _OTHER, "pixel_unshuffle.default", zero=True)
+_row(188, "pixel_shuffle", F.pixel_shuffle, "input upscale_factor:int", _MOVE, "pixel_shuffle.default", **_MOVES)
+_row(189, "pixel_unshuffle", F.pixel_unshuffle, "input downscale_factor:int", _MOVE, "pixel_unshuffle.default", **_MOVES)
 _row(190, "index_select", torch.index_select, "input dim:int index", _OTHER, "index_select.default", zero=True)
 _row(191, "gather", torch.gather, "input dim:int index", _OTHER, "gather.default", zero=True)
 _row(192, "tril", torch.tril, "input diagonal:int=0", _OTHER, "tril.default", zero=True)
@@ -300,6 +300,8 @@ _row(302, "linspace", calls.linspace, "start:number end:number steps:int dtype:d
 _row(303, "eye", calls.eye, "rows:int columns:int dtype:dtype", Family.FACTORY)
 _row(304, "linalg_cross", calls.cross, "input other dim:int=-1", _OTHER, "linalg_cross.default", zero=True)
 _row(305, "feature_alpha_dropout", calls.feature_alpha_dropout, "input p:real=0.5", _EACH, trains=True)
+_row(306, "attention_dropout", calls.attention_dropout, "query key value attn_mask? is_causal:flag=False scale:real?=None enable_gqa:flag=False p:real=0.5", Family.ATTENTION, trains=True)
+_row(307, "rrelu", calls.rrelu, "input lower:real=0.125 upper:real=0.3333333333333333", _EACH, zero=True, trains=True)
 # fmt: on
 
 OPERATORS: dict[str, Operator] = {row.name: row for row in _ROWS}

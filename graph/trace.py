@@ -16,11 +16,13 @@ from .converter import Converter, Unknown, is_known
 from .errors import Untraceable
 from .examples import Example, arguments_of, batch_of, map_tensors, of_batch, signature_of
 from .exported import dtype_of, shape_of
-from .exporting import export, rewritten
+from .exporting import export, export_noisy, rewritten
 from .fold import fold as fold_network
 from .ir import INPUT, Fixed, Graph, Node, TensorType
 from .network import GraphNetwork
 from .rewrite import join_quantised_relus
+from .table import OPERATORS
+from .training import switching
 from .verify import verify
 
 _REWRITES = 3  # an operator may be said by operators that must be said by others
@@ -53,11 +55,33 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
         return net
     args, kwargs = _prepared(net, example)
     program = export(net, args, kwargs, batch_of((args, kwargs)))
-    network = GraphNetwork(*_converted(net, program, args, kwargs))
-    network = join_quantised_relus(network)
-    network.origin = _types(net)
+    network = join_quantised_relus(GraphNetwork(*_converted(net, program, args, kwargs)))
     verify(net, network, example)
+    network = _noisy(net, args, kwargs, example) or network
+    network.origin = _types(net)
     return fold_network(network) if fold else network
+
+
+def _noisy(net: nn.Module, args: tuple, kwargs: dict, example: Example) -> GraphNetwork | None:
+    """The network with the noise that it draws in training mode only; see `training`.
+
+    :returns: None where there is none, or where the program of training mode, its noise left out,
+        is not that of eval mode.
+    """
+    if any(tensor.is_meta for tensor in net.parameters()):
+        return None  # there are no outputs to compare
+    modules = switching(net)
+    program = modules and export_noisy(net, args, kwargs, batch_of((args, kwargs)), modules)
+    if not program:
+        return None
+    try:
+        found = GraphNetwork(*_converted(net, program, args, kwargs, noisy=True))
+        if not any(OPERATORS[node.operator].trains for node in found.graph.operators):
+            return None
+        verify(net, found, example)
+    except (Untraceable, RuntimeError, ValueError):
+        return None
+    return join_quantised_relus(found)
 
 
 def _types(net: nn.Module) -> tuple[TensorType, ...]:
@@ -85,17 +109,17 @@ def _prepared(net: nn.Module, example: Example) -> tuple[tuple, dict]:
 
 
 def _converted(
-    net: nn.Module, program: Any, args: tuple, kwargs: dict
+    net: nn.Module, program: Any, args: tuple, kwargs: dict, noisy: bool = False
 ) -> tuple[Graph, dict[str, Tensor]]:
     """The graph and its numbers; what the table does not know is rewritten where torch can."""
     try:
-        return _graph_of(net, program, args, kwargs)
+        return _graph_of(net, program, args, kwargs, noisy)
     except Unknown as error:
         first = error
     for _ in range(_REWRITES):
         try:
             program = rewritten(program, is_known)
-            return _graph_of(net, program, args, kwargs)
+            return _graph_of(net, program, args, kwargs, noisy)
         except Unknown:
             continue
         except Untraceable:
@@ -103,7 +127,7 @@ def _converted(
         except Exception:  # torch's own, in rewriting
             break
     try:
-        return _graph_of(net, program, args, kwargs, computes_constants=True)
+        return _graph_of(net, program, args, kwargs, noisy, computes_constants=True)
     except Unknown:
         raise first from None
 
@@ -113,6 +137,7 @@ def _graph_of(
     program: Any,
     args: tuple,
     kwargs: dict,
+    noisy: bool,
     computes_constants: bool = False,
 ) -> tuple[Graph, dict[str, Tensor]]:
     """The graph of an exported program, and its numbers."""
@@ -125,7 +150,7 @@ def _graph_of(
     }
     constants = dict(signature.inputs_to_lifted_tensor_constants)
     tensors = _numbers(net, program, parameters, constants)
-    converter = Converter(tensors, computes_constants)
+    converter = Converter(tensors, computes_constants, noisy)
     inputs: list[TensorType] = []
     leaves: list[Any] = []
     for node in program.graph.nodes:

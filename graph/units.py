@@ -15,9 +15,13 @@ class Units:
 
     Each unit is a whole number; `find` gives the one that stands for all it has been joined with,
     the smallest of them.
+
+    :param inner: which axis of a `Joint` keeps its units: the last one, or else the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inner: bool = False) -> None:
+        self.inner = inner
+        self.splits = False  # whether there was a `Joint` to decide on
         self._parent = np.zeros(64, np.int64)
         self._frozen = np.zeros(64, bool)  # of the units that stand for others
         self._count = 0
@@ -78,7 +82,8 @@ class Joint:
     The rectangle can lose whole slices only, and along one of its axes: which one is decided by
     what follows. Taking one slice of an axis (query, key and value out of one matrix) ties the
     slices to each other. In all other cases the first axis that is left (the heads) keeps its
-    units, and each ties all that is in its slice.
+    units, or the last (the parts of all heads) where `Units.inner` says so. Each unit ties all that
+    is in its slice.
     """
 
     def __init__(self, units: Units, ids: np.ndarray) -> None:
@@ -95,11 +100,14 @@ class Joint:
             self.resolve()
 
     def resolve(self) -> None:
-        """The first axis that is left keeps its units."""
+        """One of the axes that are left keeps its units."""
         if self.axes:
-            rows = self._ids.reshape(len(self._ids), -1)
+            self._units.splits |= len(self.axes) > 1
+            which = -1 if self._units.inner else 0
+            ids = np.moveaxis(self._ids, which, 0)
+            rows = ids.reshape(len(ids), -1)
             self._units.join(rows[:, :1], rows)
-            self.axes[0].ids = rows[:, 0]
+            self.axes[which].ids = rows[:, 0]
             self.axes.clear()
 
 

@@ -138,7 +138,7 @@ def einsum(w: Writer, equation: str, tensors: tuple[Ref, ...]) -> str:
     return w.op("Einsum", *names, equation=equation.replace(" ", ""))
 
 
-@form("attention")
+@form("attention", "attention_dropout")
 def attention(
     w: Writer, query: Ref, key: Ref, value: Ref, attn_mask: Ref | None, is_causal: bool,
     scale: float | None, enable_gqa: bool, **_: float,

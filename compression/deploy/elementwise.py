@@ -84,6 +84,12 @@ def bitwise_not(w: Writer, input: Ref) -> str:
     return w.op("Not" if w.shapes.dtype(input) == torch.bool else "BitwiseNot", w(input))
 
 
+@form("rrelu")
+def rrelu(w: Writer, input: Ref, lower: float, upper: float) -> str:
+    """Out of training the slope is the middle of its range."""
+    return leaky_relu(w, input, (lower + upper) / 2)
+
+
 @form("leaky_relu")
 def leaky_relu(w: Writer, input: Ref, negative_slope: float) -> str:
     return w.op("LeakyRelu", w(input), alpha=float(negative_slope))

@@ -2,7 +2,19 @@
 
 import pytest
 import torch
-from bitsback.common.examples import bounds, call, check_pair, chunks, count, on_cpu, take
+from bitsback.common.examples import (
+    arguments,
+    bounds,
+    call,
+    check_pair,
+    chunks,
+    count,
+    inputs_on_cpu,
+    on_cpu,
+    parts,
+    passed,
+    take,
+)
 from torch import nn
 
 X = torch.arange(6.0).reshape(3, 2)
@@ -66,5 +78,35 @@ def test_on_cpu():
     assert torch.equal(x, X) and y.tolist() == [0, 1, 0]
     assert on_cpu((X.bfloat16(), y), "validation", net)[0].dtype == torch.float32
     assert on_cpu((X.half(), y), "validation", net.half())[0].dtype == torch.float16
-    with pytest.raises(ValueError, match="inputs must be one tensor, not a tuple: wrap"):
-        on_cpu(((X, X), y), "validation", net)
+    (left, right), labels = on_cpu(((X.half(), X.numpy()), y), "validation", net.float())
+    assert left.dtype == right.dtype == torch.float32 and labels is not None
+    with pytest.raises(ValueError, match=r"validation data must be a pair .* it holds a object"):
+        on_cpu((object(), y), "validation", net)
+
+
+def test_inputs_on_cpu_keep_their_nesting():
+    given = {"a": [X, X.int()], "b": None, "c": (X.bfloat16(), [1, 2, 3])}
+    found = inputs_on_cpu(given, "training", Both())
+    assert found["b"] is None and isinstance(found["a"], tuple)
+    assert [t.dtype for t in (*found["a"], *found["c"])] == [
+        torch.float32, torch.int32, torch.float32, torch.int64,
+    ]  # fmt: skip
+
+
+def test_arguments_are_inputs_as_a_call_takes_them():
+    one, other = {"left": X, "right": 2 * X}, (X, 2 * X)
+    assert arguments(Both(), one) is one and arguments(Both(), list(other)) == other
+    assert arguments(Whole(), one) == (one,) and arguments(Whole(), other) == (other,)
+    for net in (Both(), Whole()):
+        for x in (one, other):
+            given = arguments(net, x)
+            assert count(given) == 3
+            assert torch.equal(passed(net, take(given, slice(1))), -X[:1])
+
+
+def test_parts_are_those_of_tensor_split():
+    for number in (1, 2, 3):
+        found = parts((X, X), number)
+        expected = X.tensor_split(number)
+        assert [len(a) for a, _ in found] == [len(part) for part in expected]
+        assert all(torch.equal(a, e) for (a, _), e in zip(found, expected, strict=True))

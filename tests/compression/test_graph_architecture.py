@@ -24,12 +24,12 @@ from torch.utils import _pytree as pytree
 
 from ..graph.networks import NETWORKS
 from .samples import archive
-from .traced import graph_of, linear, parameter, quantised, traced
+from .traced import graph_of, linear, parameter, quantised, smaller, traced
 
 #: Bytes of the graph section without its label, and two for what another primer changes.
 BYTES = {
     "lenet": 14, "mlp": 12, "vgg": 19, "resnet": 32, "padded-resnet": 25, "mobilenet": 64,
-    "densenet": 52, "unet": 31, "transformer": 66, "gpt": 93, "vit": 35, "lstm": 27, "gru": 37,
+    "densenet": 52, "unet": 31, "transformer": 72, "gpt": 93, "vit": 35, "lstm": 27, "gru": 37,
     "two-inputs": 43, "shufflenet": 40, "signal": 44, "conv3d": 29, "gated": 35,
 }  # fmt: skip
 
@@ -92,12 +92,13 @@ def test_round_trip(name):
 
 
 def test_in_a_fresh_process(tmp_path):
-    """Without the classes, and without what takes long to import."""
+    """Whole and after removal, without the classes, and without what takes long to import."""
+    archives = {name: quantised(name) for name in NETWORKS}
+    archives |= {f"small-{name}": smaller(name) for name in NETWORKS}
     expected = {}
-    for name in NETWORKS:
-        path = tmp_path / f"{name}.bb"
-        path.write_bytes(file.encode(quantised(name)))
-        net, x = file.network(quantised(name)), traced(name)[1]
+    for name, source in archives.items():
+        (tmp_path / f"{name}.bb").write_bytes(file.encode(source))
+        net, x = file.network(source), traced(name.removeprefix("small-"))[1]
         with torch.no_grad():
             expected[name] = (x, net.state_dict(), call(net, x))
     torch.save(expected, tmp_path / "expected.pt")

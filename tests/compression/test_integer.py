@@ -23,7 +23,7 @@ from bitsback.graph.table import OPERATORS
 from bitsback.graph.values import Values
 from torch import nn
 
-from ..graph.networks import ResNet
+from ..graph.image_networks import ResNet
 from .integers import on_grid, pixels, small_conv, step_of
 
 

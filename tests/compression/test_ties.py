@@ -79,13 +79,13 @@ def test_a_network_without_values(tied_file):
 class Words(nn.Module):
     """A head that is its embedding; `head_first` says which has the earlier name."""
 
-    def __init__(self, head_first: bool):
+    def __init__(self, head_first: bool, width: int = 6):
         super().__init__()
         if head_first:
-            self.head = nn.Linear(6, 9, bias=False)
-        self.table = nn.Embedding(9, 6)
+            self.head = nn.Linear(width, 9, bias=False)
+        self.table = nn.Embedding(9, width)
         if not head_first:
-            self.head = nn.Linear(6, 9, bias=False)
+            self.head = nn.Linear(width, 9, bias=False)
         self.head.weight = self.table.weight
 
     def forward(self, tokens):
@@ -102,6 +102,29 @@ def test_an_embedding_that_is_its_head(head_first, tmp_path):
     assert state["head.weight"].data_ptr() == state["table.weight"].data_ptr()
     assert torch.equal(loaded(tokens), result.network(tokens))
     assert result.report["latent_share"] == 1.0
+    into = Words(head_first, state["table.weight"].shape[1])
+    assert bitsback.load(tmp_path / "net.bb", into=into) is into
+    assert torch.equal(into(tokens), result.network(tokens))
+    assert into.head.weight is into.table.weight
+
+
+def test_a_bias_that_removal_has_left(tmp_path):
+    """A network made in the sizes of the file gets it; one of the sizes before stays as it is."""
+    net, tokens = Words(True), torch.randint(0, 9, (40, 4))
+    with torch.no_grad():
+        net.table.weight[:, 2] = 0.75  # the same for each word: a constant
+    result = compressed(net, ["head.weight"], tokens)
+    result.save(tmp_path / "net.bb")
+    width = result.network.state_dict()["table.weight"].shape[1]
+    assert width < 6 and "head.bias" in result.network.state_dict()
+    into = bitsback.load(tmp_path / "net.bb", into=Words(True, width))
+    assert isinstance(into.head.bias, nn.Parameter)
+    assert torch.equal(into(tokens), result.network(tokens))
+    before = Words(True)
+    with pytest.warns(UserWarning, match="removed units"):
+        loaded = bitsback.load(tmp_path / "net.bb", into=before)
+    assert before.head.bias is None and before.table.weight.shape == (9, 6)
+    assert torch.equal(loaded(tokens), result.network(tokens))
 
 
 def test_three_names():

@@ -1,14 +1,16 @@
 """Traced networks of every kind for the tests of version 4 of the format."""
 
+import copy
 from functools import cache
 from typing import Any
 
 import torch
 from bitsback.compression.archive import Archive
-from bitsback.graph import Graph, GraphNetwork, Node, Ref, trace
+from bitsback.graph import Graph, GraphNetwork, Node, Ref, remove_units, trace
 from bitsback.graph.ir import TensorType
 from torch import nn
 
+from tests.graph.checks import kill
 from tests.graph.networks import make
 
 from .samples import archive
@@ -25,6 +27,16 @@ def traced(name: str) -> tuple[GraphNetwork, Any]:
 def quantised(name: str) -> Archive:
     """An archive of made-up numbers for a network of the list."""
     return archive(traced(name)[0], label=name)
+
+
+@cache
+def smaller(name: str) -> Archive:
+    """The same for a network of the list that has lost units of every kind."""
+    network = copy.deepcopy(traced(name)[0])
+    kill(network, 0.5, torch.Generator().manual_seed(3))
+    reduction = remove_units(network)
+    assert reduction.units
+    return archive(reduction.network, label=name)
 
 
 def graph_of(*operators: tuple[str, dict], shape: tuple[int | None, ...] = (None, 4)) -> Graph:

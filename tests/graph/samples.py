@@ -87,6 +87,7 @@ SHAPED: dict[str, Sample] = {
     "dropout": ({"input": V}, [lambda x: F.dropout(x, training=False)]),
     "feature_dropout": ({"input": IMAGE}, [lambda x: F.dropout2d(x, training=False)]),
     "alpha_dropout": ({"input": V}, [lambda x: F.alpha_dropout(x, training=False)]),
+    "rrelu": ({"input": V}, [lambda x: F.rrelu(x)]),
     "feature_alpha_dropout": (
         {"input": IMAGE}, [lambda x: F.feature_alpha_dropout(x, training=False)],
     ),
@@ -193,6 +194,10 @@ LAYERS: dict[str, Sample] = {
         {"query": _randn(3, 2, 5, 4), "key": _randn(3, 2, 5, 4), "value": _randn(3, 2, 5, 4),
          "is_causal": True},
         [lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)],
+    ),
+    "attention_dropout": (
+        {"query": _randn(3, 2, 5, 4), "key": _randn(3, 2, 5, 4), "value": _randn(3, 2, 5, 4)},
+        [("untraced", F.scaled_dot_product_attention)],
     ),
     "batch_norm": (
         {"input": IMAGE, "weight": _randn(4), "bias": _randn(4), "running_mean": _randn(4),

@@ -11,7 +11,7 @@ from bitsback.graph import GraphNetwork, trace, weight_names
 from bitsback.workbench.bops import bops_figures
 from pyro.infer import SVI, TraceMeanField_ELBO
 
-from ..graph.networks import ResNet
+from ..graph.image_networks import ResNet
 
 
 def data(count: int = 120):

@@ -247,6 +247,7 @@ def _others() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "attention", three | {"attn_mask": fixed(torch.ones(5, 5).tril(1).bool())}
     yield "attention", three | {"attn_mask": p(5, 5)}
     yield "attention", three | {"query": torch.randn(4, 6, 5, 3), "enable_gqa": True}
+    yield "attention_dropout", three | {"p": 0.3}
     yield "full", {"size": (BATCH, 3), "value": 0.5, "dtype": "float64"}
     yield "arange", {"start": 0, "end": BATCH, "step": 1, "dtype": "float32"}
     yield "arange", {"start": 1, "end": BATCH, "step": 2, "dtype": None}
@@ -366,3 +367,4 @@ def later() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "eye", {"rows": 3, "columns": 4, "dtype": None}
     yield "linalg_cross", {"input": Z[:, :3], "other": torch.randn(4, 3, 7, 6), "dim": 1}
     yield "feature_alpha_dropout", {"input": Z}
+    yield "rrelu", {"input": X, "lower": 0.1, "upper": 0.4}
