@@ -29,6 +29,18 @@ DataDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder to search first for the data set's files."),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FACTORY",
+        help="A network of your own: FILE.py:NAME or MODULE:NAME of a function or class that "
+        "returns an nn.Module.",
+    ),
+]
+ModelArgs = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help="Arguments of --model's factory: an object or an array."),
+]
 CompressedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A compressed network.")]
 
 
@@ -52,6 +64,8 @@ def compress(
             "Default: digits-mlp for digits, else lenet-300-100.",
         ),
     ] = None,
+    model: Model = None,
+    model_args: ModelArgs = None,
     method: Annotated[
         str, typer.Option(metavar="M", help="Method; `bitsback methods` lists them.")
     ] = "log-uniform",
@@ -178,8 +192,8 @@ def compress(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Start from this trained network (a safetensors state_dict) instead of "
-            "pre-training one.",
+            help="Start from these trained weights (a state_dict, safetensors or .pt) instead of "
+            "pre-training.",
         ),
     ] = None,
     save_guide: Annotated[
@@ -199,6 +213,8 @@ def compress(
     settings = Settings(
         data=data,
         network=network,
+        model=model,
+        model_args=model_args,
         method=method,
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,

@@ -25,8 +25,10 @@ from .evaluate import Score, check_fits, evaluate
 from .integers import integer_figures
 from .kept import method_of, taken_over
 from .networks import network
+from .own_network import own_network
 from .progress import StatusLine
 from .settings import Settings
+from .state_dict import load_weights
 from .training import compression_options, kl_of, shift_of, train_pair, with_means
 
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
@@ -52,10 +54,10 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         torch.set_num_threads(settings.threads)
     data = load_data(settings.data, settings.data_dir, console)
     torch.manual_seed(settings.seed)
-    net = network(settings.network)
+    net = start_of(settings, console)
     if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
         torch.set_num_threads(1)
-    check_fits(net, data, f"--network {settings.network}")
+    check_fits(net, data, network_option(settings))
     method = method_of(settings)
     net, model, guide, given = train_pair(net, method, data, settings, console)
     kl = kl_of(model, guide, data, settings.device, 1 if method.closed_form else KL_DRAWS)
@@ -87,6 +89,25 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
         figures["integer"] = integer_figures(decoded, data)
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
+
+
+def start_of(settings: Settings, console: Console) -> nn.Module:
+    """A new network of the settings, with the weights that they name."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    if settings.model is not None:
+        return own_network(settings.model, settings.model_args, settings.weights, say)
+    net = network(settings.network)
+    if settings.weights is not None:
+        load_weights(settings.weights, net, say)
+    return net
+
+
+def network_option(settings: Settings) -> str:
+    """The option that chose the network, for messages."""
+    return f"--model {settings.model}" if settings.model else f"--network {settings.network}"
 
 
 def _no_code(method: Method, guide: nn.Module, posterior: Posterior) -> str | None:
@@ -137,7 +158,7 @@ def _compress(
                 validation=(data.validation.x, data.validation.y),
                 training=_inputs(data, settings),
                 coder=settings.coder,
-                label=settings.network,
+                label=settings.label,
                 progress=line.say,
                 **compression_options(METHODS[settings.method], settings),
             )

@@ -29,6 +29,9 @@ class Settings:
     """The options of a run. None stands for the default of the method and network.
 
     :param data: name of a data set; `network`, `method`: names from NETWORKS and METHODS.
+    :param model: a network of the user's own instead of `network`, as FILE_OR_MODULE:FACTORY (see
+        `own_network`); `network` is then its factory's name.
+    :param model_args: arguments of the factory as JSON.
     :param epochs: passes over the training data with the method's prior, those with the prior of
         the method that it starts from included.
     :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
@@ -64,13 +67,16 @@ class Settings:
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
     :param data_dir: a folder to search first for the files of the data set.
-    :param weights: a trained network's state_dict (safetensors) to start from, not pre-trained.
+    :param weights: a trained network's state_dict (safetensors or `.pt`) to start from, not
+        pre-trained.
     :param save_guide: where to write the trained pair (safetensors).
     :param load_guide: a trained pair to compress, without any training.
     """
 
     data: str = "digits"
     network: str | None = None
+    model: str | None = None
+    model_args: str | None = None
     method: str = "log-uniform"
     epochs: int | None = None
     pretrain_epochs: int | None = None
@@ -168,8 +174,15 @@ class Settings:
                 "--load-guide: nothing is trained, so --weights, --save-guide and --resume make "
                 "no sense with it"
             )
+        if self.model_args is not None and self.model is None:
+            raise ValueError("--model-args: needs --model FILE_OR_MODULE:FACTORY to pass them to")
         if self.force_resume and self.resume is None:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
+
+    @property
+    def label(self) -> str | None:
+        """The network's name in the compressed file; a network of the user's own has none."""
+        return self.network if self.model is None else None
 
     def _check_arm(self) -> None:
         """Whether arm, widths and what needs gates go together."""
@@ -234,11 +247,28 @@ def resolve(settings: Settings) -> Settings:
             raise ValueError(f"--widths: {error}") from None
     lookup("data set", settings.data, DATASETS)
     lookup("method", settings.method, METHODS)
-    network = settings.network or default_network(settings.data)
-    lookup("network", network, NETWORKS)
+    if settings.model is None:
+        network = settings.network or default_network(settings.data)
+        lookup("network", network, NETWORKS)
+    else:
+        network = _own_name(settings)
     _check_device(settings.device)
     out = settings.out or Path(f"{network}-{settings.method}.bb")
     return replace(settings, network=network, out=out)
+
+
+def _own_name(settings: Settings) -> str:
+    """What a network of the user's own is called.
+
+    :raises ValueError: if a reference network was asked for too, or for arguments that are no JSON.
+    """
+    from .own_network import factory_name, parsed_arguments
+
+    name = factory_name(settings.model)
+    if settings.network not in (None, name):
+        raise ValueError("--network: --model names another network; give one of the two")
+    parsed_arguments(settings.model_args)
+    return name
 
 
 def _check_device(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Trained pairs and networks on disk: safetensors with a JSON description, nothing to execute.
+"""Trained pairs on disk: safetensors with a JSON description, nothing to execute.
 
 A saved pair holds the guide's parameters and buffers, and the model's: the network's point
 parameters and BatchNorm statistics, a learned tau0 or mixture. Its description is the JSON text
@@ -10,19 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .files import write_atomic
+from .state_dict import check_same, read_state_dict
 
 FORMAT = 1
 # Of a header that is damaged, or nested too deeply, or of another make.
 _UNREADABLE = (
     safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError
 )  # fmt: skip
-
-COUNTER = "num_batches_tracked"
 
 
 def save_guide(
@@ -72,7 +70,7 @@ def load_guide(path: str | Path, model: nn.Module, guide: nn.Module) -> dict[str
                 f"{path}: holds a {description[part]}, not a {type(module).__name__}: make the "
                 f"{part} as it was made for the training"
             )
-    tensors = _read(path)
+    tensors = read_state_dict(path)
     found = {
         part: {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")}
         for part in ("model", "guide")
@@ -81,8 +79,8 @@ def load_guide(path: str | Path, model: nn.Module, guide: nn.Module) -> dict[str
         getattr(guide, "prepare_for", lambda state: None)(found["guide"])
     except Exception as error:  # shapes of no guide of this kind
         raise ValueError(f"{path}: does not fit the guide: {error}") from None
-    _check_same(path, found["model"], model.state_dict())
-    _check_same(path, found["guide"], guide.state_dict())
+    check_same(path, found["model"], model.state_dict())
+    check_same(path, found["guide"], guide.state_dict())
     model.load_state_dict(found["model"])
     guide.load_state_dict(found["guide"])
     return description["about"]
@@ -104,50 +102,6 @@ def describe_guide(path: str | Path) -> dict:
     if not all(isinstance(text, str) for text in _flat(texts)):
         raise ValueError(f"{path}: not a trained pair that this bitsback can read")
     return description
-
-
-def load_weights(path: str | Path, net: nn.Module) -> None:
-    """Fill a network with the tensors of a safetensors file of its state_dict.
-
-    The counters of BatchNorms (`num_batches_tracked`), which nothing computes with once a momentum
-    is set, may be missing.
-
-    :raises ValueError: the file is damaged, or of another network; says what differs.
-    """
-    tensors, state = _read(path), net.state_dict()
-    counters = {name: value for name, value in state.items() if name.endswith(COUNTER)}
-    tensors |= {name: value for name, value in counters.items() if name not in tensors}
-    _check_same(path, tensors, state)
-    net.load_state_dict(tensors)
-
-
-def _read(path: str | Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
-
-
-def _check_same(path: str | Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    """Refuse tensors that are not exactly those of a module."""
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing or extra:
-        raise ValueError(
-            f"{path}: is of another network or version: lacks {missing or 'none'}, "
-            f"has {extra or 'none'} more"
-        )
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape:
-            raise ValueError(
-                f"{path}: {name!r} has shape {tuple(tensor.shape)}, "
-                f"the network's has {tuple(wanted[name].shape)}"
-            )
-        if tensor.dtype.is_floating_point != wanted[name].dtype.is_floating_point:
-            raise ValueError(
-                f"{path}: {name!r} is {tensor.dtype}, the network's is {wanted[name].dtype}"
-            )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: {name!r} holds NaN or infinity")
 
 
 def _flat(values: list) -> list:

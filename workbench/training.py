@@ -20,7 +20,7 @@ from .options import SMALL_BATCH
 from .polish import polish
 from .settings import Settings
 from .target import BopsTarget, Target, TargetBytes, TargetError
-from .trained import load_guide, load_weights, save_guide
+from .trained import load_guide, save_guide
 
 _COMPRESSION = (
     "threshold",
@@ -50,7 +50,10 @@ class Trained(NamedTuple):
 def train_pair(
     net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
 ) -> Trained:
-    """Pre-training, the method it starts from, and its own training, as the settings say."""
+    """Pre-training, the method it starts from, and its own training, as the settings say.
+
+    :param net: with `settings.weights` in it, if there are any; it is then not pre-trained.
+    """
     if settings.load_guide is not None:
         return _load(net, method, data, settings)
     defaults = method.settings(settings.network)
@@ -58,9 +61,7 @@ def train_pair(
     if settings.pretrain_epochs is not None:
         pretrain = settings.pretrain_epochs
     options, start = _options(defaults, settings), None
-    if settings.weights is not None:
-        load_weights(settings.weights, net)
-    elif pretrain and method.name != "deterministic":
+    if settings.weights is None and pretrain and method.name != "deterministic":
         short = replace(
             options,
             epochs=pretrain,
@@ -198,7 +199,7 @@ def _target(
         return None
     # With the label, as the names of reference networks make their files shorter.
     compression = {
-        **compression_options(method, settings), "label": settings.network, "coder": settings.coder
+        **compression_options(method, settings), "label": settings.label, "coder": settings.coder
     }  # fmt: skip
     return TargetBytes(settings.target_bytes, model, guide, data.validation, options, compression)
 

@@ -18,7 +18,7 @@ from bitsback.workbench.evaluate import evaluate
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings, resolve
-from bitsback.workbench.trained import load_weights
+from bitsback.workbench.state_dict import load_weights
 from pyro.distributions import Normal
 from rich.console import Console
 from safetensors.torch import save_file
@@ -232,3 +232,25 @@ def test_defaults_give_a_small_network_that_works(method, ratio, tmp_path):
     found = run(resolve(Settings(method=method, out=tmp_path / "net.bb")), QUIET)
     assert found["test_error"] < 7
     assert found["ratio"] > ratio
+
+
+def test_a_network_of_ones_own(tmp_path):
+    """No Sequential, and no name of it is in the file."""
+    (tmp_path / "nets.py").write_text(
+        "import torch\n\n\nclass Mine(torch.nn.Module):\n"
+        "    def __init__(self, width, inputs=64):\n        super().__init__()\n"
+        "        self.a, self.b = torch.nn.Linear(inputs, width), torch.nn.Linear(width, 10)\n\n"
+        "    def forward(self, x):\n        return self.b(self.a(x.flatten(1)).tanh())\n"
+    )
+    own = {"model": f"{tmp_path}/nets.py:Mine", "model_args": '{"width": 20}'}
+    found = run(settings(tmp_path, **own, epochs=8), QUIET)
+    assert found["network"] == "Mine" and found["test_error"] < 60
+    assert found["float32_bytes"] == 4 * (64 * 20 + 20 + 20 * 10 + 10)
+    assert b"Mine" not in Path(found["file"]).read_bytes()
+    with pytest.raises(ValueError, match="--network: --model names another network"):
+        settings(tmp_path, **own, network="digits-mlp")
+    with pytest.raises(ValueError, match="--model-args: needs --model"):
+        settings(tmp_path, model_args="{}")
+    own["model_args"] = '{"width": 20, "inputs": 60}'
+    with pytest.raises(ValueError, match=r"nets.py:Mine does not take the 1 x 8 x 8 images"):
+        run(settings(tmp_path, **own), QUIET)

@@ -8,7 +8,7 @@ import torch
 from bitsback.guides import LowRank
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
-from bitsback.workbench.trained import describe_guide, load_guide, load_weights, save_guide
+from bitsback.workbench.trained import describe_guide, load_guide, save_guide
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -79,24 +79,6 @@ def test_another_pair_is_refused_and_unchanged(name, hidden, message, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
-def test_missing_tensors_are_named(tmp_path):
-    path = tmp_path / "net.safetensors"
-    save_file({"0.weight": torch.zeros(5, 4)}, path)
-    with pytest.raises(ValueError, match=r"lacks \['0.bias'"):
-        load_weights(path, net())
-
-
-def test_weights_of_a_network(tmp_path):
-    path = tmp_path / "net.safetensors"
-    old, new = net(), net()
-    save_file(old.state_dict(), path)
-    load_weights(path, new)
-    assert torch.equal(old.eval()(X), new.eval()(X))
-    save_file({k: v * torch.nan for k, v in old.state_dict().items()}, path)
-    with pytest.raises(ValueError, match="NaN"):
-        load_weights(path, new)
-
-
 def test_damaged_files(tmp_path):
     path = tmp_path / "pair.safetensors"
     save_guide(path, *moved())
@@ -117,13 +99,6 @@ def test_a_description_nested_too_deeply(depth, tmp_path):
     save_file({"a": torch.zeros(1)}, path, {"bitsback": "[" * depth + "]" * depth})
     with pytest.raises(ValueError, match=r"pair\.safetensors: not a trained pair"):
         describe_guide(path)
-
-
-def test_integers_for_weights_are_refused(tmp_path):
-    path = tmp_path / "net.safetensors"
-    save_file({k: v.long() for k, v in net().state_dict().items()}, path)
-    with pytest.raises(ValueError, match=r"'0\.bias' is torch\.int64, the network's is"):
-        load_weights(path, net())
 
 
 def test_shapes_of_no_guide_of_the_kind(tmp_path):
