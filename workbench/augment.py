@@ -1,8 +1,10 @@
-"""Training images moved by a pixel or two, so that a network learns what does not matter."""
+"""Training images moved by a pixel or two, or mirrored: what a network should not mind."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_MIRROR_STREAM = 2**62  # so that mirroring does not follow from where images are moved to
 
 
 def shifted(images: Tensor, most: int, seed: int) -> Tensor:
@@ -13,6 +15,18 @@ def shifted(images: Tensor, most: int, seed: int) -> Tensor:
     :param images: shape `(batch, channels, height, width)`.
     """
     return moved(images, most, corners(len(images), most, seed))
+
+
+def mirrored(images: Tensor, seed: int) -> Tensor:
+    """Each image left to right with probability 1/2, independently.
+
+    A function of its arguments alone, on any device.
+
+    :param images: shape `(batch, channels, height, width)`.
+    """
+    generator = torch.Generator().manual_seed(seed + _MIRROR_STREAM)
+    chosen = torch.randint(2, (len(images), 1, 1, 1), generator=generator).bool()
+    return torch.where(chosen.to(images.device), images.flip(-1), images)
 
 
 def corners(batch: int, most: int, seed: int) -> Tensor:

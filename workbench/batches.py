@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.examples import Inputs, take
-from .augment import corners, moved
+from .augment import corners, mirrored, moved
 from .options import Options
 
 LARGEST = 2**26  # probabilities of a teacher that are kept (256 MB); with more it is asked anew
@@ -32,15 +32,16 @@ class Batches:
         say: Callable[[str], None],
     ):  # fmt: skip
         self.x, self.y = train
-        self._seed, self._most = options.seed, options.shift
+        self._seed, self._most, self._flip = options.seed, options.shift, options.flip
         self.batch = min(options.batch_size, len(self.y))
         self.steps = len(self.y) // self.batch  # in an epoch
         shape = tuple(self.x.shape) if isinstance(self.x, Tensor) else type(self.x).__name__
-        if self._most and len(shape) != 4:
-            raise ValueError(f"shift moves images (N, channels, height, width), not {shape}")
+        for name, asked in (("shift", self._most), ("flip", self._flip)):
+            if asked and len(shape) != 4:
+                raise ValueError(f"{name} needs images (N, channels, height, width), not {shape}")
         self._soft = None
         teacher = getattr(model, "teacher", None)
-        few = (2 * self._most + 1) ** 2 < options.epochs
+        few = (2 * self._most + 1) ** 2 < options.epochs and not self._flip
         if teacher is not None and few and isinstance(self.x, Tensor):
             say("asking the teacher about all examples, wherever they may be moved to")
             self._soft = self._ask(teacher)
@@ -51,11 +52,13 @@ class Batches:
         return torch.randperm(len(self.y), generator=generator).to(self.y.device)
 
     def take(self, chosen: Tensor, seed: int) -> tuple[Inputs, Tensor]:
-        """Inputs and labels of a batch; the seed decides where images are moved to."""
+        """Inputs and labels of a batch; the seed decides how images are moved and mirrored."""
         x, y = take(self.x, chosen), self.y[chosen]
         at = corners(len(chosen), self._most, seed)
         if self._most:
             x = moved(x, self._most, at)
+        if self._flip:
+            x = mirrored(x, seed)
         if self._soft is not None:
             place = (at[0] * (2 * self._most + 1) + at[1]).to(x.device)
             y = torch.cat([y[:, None].to(self._soft), self._soft[place, chosen]], 1)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from . import commands
+from .names import DATASET_NAMES, NETWORK_NAMES
 from .one_line import one_line
 from .settings import Settings, number_or_validation, positive_integers, positive_numbers
 
@@ -28,6 +29,34 @@ Json = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder to search first for the data set's files."),
+]
+REFERENCE_DATA, REFERENCE_NETWORKS = ", ".join(DATASET_NAMES), ", ".join(NETWORK_NAMES)
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="D",
+        help=f"A data set ({REFERENCE_DATA}); or FILE.npz (x_train, y_train, ...), FILE.csv or "
+        "FILE.parquet with --target, a folder of images by class, or FILE.py:NAME or MODULE:NAME "
+        "of a function that returns torch Datasets or DataLoaders.",
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of a table that holds the labels.")
+]
+LikelihoodName = Annotated[
+    str | None,
+    typer.Option(
+        "--likelihood",
+        metavar="L",
+        help="What labels are: categorical (classes; the default for whole numbers), bernoulli "
+        "(one or more labels of 0 or 1), or normal (regression, unit variance).",
+    ),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Folder of images: scale shorter sides to N pixels, cut the middle N x N."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -52,17 +81,13 @@ def main() -> None:
 @app.command()
 @one_line
 def compress(
-    data: Annotated[
-        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
-    ] = "digits",
+    data: Data = "digits",
+    target: Target = None,
+    likelihood: LikelihoodName = None,
+    crop: Crop = None,
     network: Annotated[
         str | None,
-        typer.Option(
-            metavar="N",
-            help="Network: digits-mlp, lenet-300-100, lenet-5-caffe, lenet-5-caffe-relu or "
-            "lenet-5-bayesian-bits. "
-            "Default: digits-mlp for digits, else lenet-300-100.",
-        ),
+        typer.Option(metavar="N", help=f"Reference network: {REFERENCE_NETWORKS}. Default: by D."),
     ] = None,
     model: Model = None,
     model_args: ModelArgs = None,
@@ -85,6 +110,9 @@ def compress(
     shift: Annotated[
         int | None, typer.Option(help="Move training images by up to so many pixels.")
     ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror training images left to right at random.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:0.")] = "cpu",
     compile: Annotated[
@@ -212,6 +240,9 @@ def compress(
     """
     settings = Settings(
         data=data,
+        target=target,
+        likelihood=likelihood,
+        crop=crop,
         network=network,
         model=model,
         model_args=model_args,
@@ -222,6 +253,7 @@ def compress(
         lr=lr,
         kl_warmup=kl_warmup,
         shift=shift,
+        flip=flip,
         seed=seed,
         device=device,
         compile=compile,
@@ -262,14 +294,21 @@ def compress(
 @one_line
 def evaluate(
     file: CompressedFile,
-    data: Annotated[
-        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
-    ],
+    data: Data,
+    target: Target = None,
+    likelihood: LikelihoodName = None,
+    crop: Crop = None,
+    model: Model = None,
+    model_args: ModelArgs = None,
     data_dir: DataDir = None,
     json: Json = None,
 ) -> None:
-    """Test error and NLL of a compressed file."""
-    commands.evaluate(file, data, data_dir, json)
+    """Test error and NLL of a compressed file.
+
+    --model is needed for a file whose network could not be traced: its weights go into the class.
+    """
+    source = {"data": data, "target": target, "likelihood": likelihood, "crop": crop}
+    commands.evaluate(file, source, data_dir, json, (model, model_args))
 
 
 @app.command()
@@ -332,10 +371,10 @@ def diagnose(
 @one_line
 def tau0(
     data: Annotated[
-        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
+        str, typer.Option(metavar="D", help=f"Reference data set: {REFERENCE_DATA}.")
     ] = "digits",
     network: Annotated[
-        str | None, typer.Option(metavar="N", help="Network, as for compress.")
+        str | None, typer.Option(metavar="N", help=f"Reference network: {REFERENCE_NETWORKS}.")
     ] = None,
     values: Annotated[
         str | None,

@@ -60,25 +60,38 @@ def _check_plot(settings: Settings, plot: Path) -> None:
     check_writable(plot, "--plot")
 
 
-def evaluate(file: Path, data: str, data_dir: Path | None, json_target: str | None) -> None:
-    """Test error and test NLL of a compressed file."""
+def evaluate(
+    file: Path, data: Mapping[str, Any], data_dir: Path | None, json_target: str | None,
+    model: tuple[str | None, str | None] = (None, None),
+) -> None:  # fmt: skip
+    """Test error and test NLL of a compressed file.
+
+    :param data: fields of `own_data.Source`.
+    :param model: factory and arguments of the network's own class, for a file that needs it.
+    """
     from ..compression.file import load
-    from .data import load_data
-    from .evaluate import check_fits
+    from .evaluate import check_fits, like_outputs
     from .evaluate import evaluate as score_of
+    from .own_data import Source, read_data
+    from .own_network import own_network
 
     _check_json(json_target)
+    source = Source(**data)
+    source.check()
     progress, tables = consoles(json_target)
-    net = load(file)  # first: a bad file must not wait for a download
-    dataset = load_data(data, data_dir, progress)
+    into = own_network(*model) if model[0] is not None else None
+    net = load(file, into=into)  # first: a bad file must not wait for a download
+    dataset = read_data(source, data_dir, progress)
     batch = check_fits(net, dataset, str(file))
+    dataset = like_outputs(dataset, net)
     try:
         score = score_of(net, dataset.test, batch)
     except CheckFailed as error:  # of a file that somebody else wrote, perhaps
         raise ValueError(f"{file}: {error}") from None
     result: dict[str, Any] = {
         "file": str(file),
-        "data": data,
+        "data": source.data,
+        "likelihood": dataset.likelihood,
         "examples": score.n,
         "test_error": score.error,
         "test_nll": score.nll,

@@ -1,13 +1,14 @@
 """How well a network predicts a part of a data set."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from ..common.labels import check_labels
 from ..common.modes import evaluating
-from ..compression.scores import chunks, score
+from ..compression.scores import chunks, score, spread_of
 from .data import Dataset, Split
 from .errors import CheckFailed
 from .work import TooMuchWork, largest_output
@@ -18,9 +19,10 @@ LARGEST = 1 << 25  # numbers in an output of a batch, beyond which a batch is sm
 
 @dataclass(frozen=True)
 class Score:
-    """Predictions of a classifier on `n` examples.
+    """Predictions of a network on `n` examples.
 
-    :param error: share of wrong predictions, in percent.
+    :param error: share of wrong predictions, in percent; of real-valued labels the squared error
+        in percent of their mean square about their mean (see `compression.scores`).
     :param nll: mean negative log likelihood of the labels, in nats per example.
     :param n: number of examples.
     """
@@ -36,27 +38,28 @@ class Score:
 
 
 def evaluate(net: nn.Module, split: Split, batch: int = BATCH) -> Score:
-    """Score a classifier whose outputs are logits, in eval mode; its modules keep their own.
+    """Score a network in eval mode; its modules keep their own. Outputs are logits, or means.
 
     :param batch: inputs at a time.
     :raises CheckFailed: if an output is not finite.
     """
-    logits = predict(net, split.x, batch)
-    if not bool(torch.isfinite(logits).all()):
+    outputs = predict(net, split.x, batch)
+    if not bool(torch.isfinite(outputs).all()):
         raise CheckFailed("the network's outputs are not finite (NaN or Inf)")
-    nll, error = score(logits.double(), split.y.to(logits.device), "categorical")
+    labels, spread = split.y.to(outputs.device), spread_of(split.y, split.likelihood)
+    nll, error = score(outputs.double(), labels, split.likelihood, spread)
     return Score(error.mean().item(), nll.mean().item(), len(split))
 
 
 def predict(net: nn.Module, x: Tensor, batch: int = BATCH) -> Tensor:
-    """Logits `(N, classes)` of the images `x`, `(N, ...)`, on the device of the network."""
+    """Outputs `(N, ...)` for the inputs `x`, `(N, ...)`, on the device of the network."""
     device = next((t.device for t in net.state_dict().values()), torch.device("cpu"))
     with evaluating(net), torch.no_grad():
         return torch.cat([net(part.to(device)) for part in chunks(x, batch)])
 
 
 def check_fits(net: nn.Module, data: Dataset, what: str) -> int:
-    """Refuse a network that cannot read the data set's images or has too few outputs for it.
+    """Refuse a network that cannot read the data set's inputs, or whose outputs fit no labels.
 
     :param what: the network's name or its file, for the message.
     :returns: how many inputs at a time it takes in little memory, `BATCH` or fewer.
@@ -65,17 +68,55 @@ def check_fits(net: nn.Module, data: Dataset, what: str) -> int:
     shape = " x ".join(str(n) for n in data.input_shape)
     try:
         largest = largest_output(net, data.train.x[:2])
-        logits = predict(net, data.train.x[:2])
+        outputs = predict(net, data.train.x[:2])
     except TooMuchWork as error:
         raise ValueError(f"{what}: {error}") from None
     except Exception as error:  # torch raises many kinds for inputs that do not fit
         raise ValueError(
-            f"{what} does not take the {shape} images of {data.name} ({error}); "
+            f"{what} does not take the {shape} inputs of {data.name} ({error}); "
             "choose other data or another network"
         ) from error
-    if logits.ndim != 2 or logits.shape[1] != data.classes:
+    _check_outputs(outputs, _shaped(data, outputs), what)
+    return min(BATCH, max(LARGEST // largest, 1))
+
+
+def _check_outputs(outputs: Tensor, data: Dataset, what: str) -> None:
+    """Refuse outputs, of two inputs, that are not about the labels."""
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f"{what} gives a {type(outputs).__name__}; it must give one tensor")
+    single = data.train.y.dim() == 1
+    if (
+        data.likelihood == "categorical"
+        and single
+        and (outputs.ndim != 2 or outputs.shape[1] != data.classes)
+    ):
         raise ValueError(
-            f"{what} gives outputs of shape {tuple(logits.shape[1:])} an image, but {data.name} "
+            f"{what} gives outputs of shape {tuple(outputs.shape[1:])} an input, but {data.name} "
             f"has {data.classes} classes; choose another --network or --data"
         )
-    return min(BATCH, max(LARGEST // largest, 1))
+    for name, part in data.parts.items():
+        try:
+            check_labels(part.y, data.likelihood, outputs, name)
+        except ValueError as error:
+            raise ValueError(f"{data.name} for {what}: {error}") from None
+
+
+def like_outputs(data: Dataset, net: nn.Module) -> Dataset:
+    """Data whose single labels have the shape of the network's outputs, `(N,)` or `(N, 1)`.
+
+    Data of classes, and of several labels an example, are returned as they are.
+
+    :param net: has passed `check_fits`.
+    """
+    return _shaped(data, predict(net, data.train.x[:2]))
+
+
+def _shaped(data: Dataset, outputs: Tensor) -> Dataset:
+    single = data.likelihood != "categorical" and data.classes == 1
+    if not single or not isinstance(outputs, Tensor) or outputs.shape[1:] not in ((), (1,)):
+        return data
+    parts = {
+        name: replace(part, y=part.y.reshape(-1, *outputs.shape[1:]))
+        for name, part in data.parts.items()
+    }
+    return replace(data, **parts)

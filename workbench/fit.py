@@ -253,6 +253,7 @@ def _describe(pair: Pair, train: tuple[Tensor, Tensor], options: Options, kind: 
         "kl_weighting": options.kl_weighting,
         "seed": options.seed,
         "shift": options.shift,
+        **({"flip": True} if options.flip else {}),  # as of checkpoints that do not know it
         "step": kind,
         "threads": torch.get_num_threads(),
         "device": str(train[1].device),

@@ -30,6 +30,8 @@ def integer_figures(network: nn.Module, data: Dataset) -> dict[str, Any]:
     :param network: decoded, on the CPU in eval mode.
     :returns: only `obstacle`, why not, for a network that has no integer form.
     """
+    if data.levels is None or data.likelihood != "categorical":
+        return {"obstacle": "inputs are no multiples of a step, or labels no classes"}
     inputs = input_grid(data)
     try:
         whole = to_integer(network, inputs, tuple(data.test.x.shape[1:]))

@@ -25,6 +25,8 @@ class Options:
     :param seed: of data order and noise.
     :param shift: training images are moved by up to so many pixels along both axes, anew each
         epoch (see `augment.shifted`); 0 (default): they are not.
+    :param flip: training images are mirrored left to right, each with probability 1/2, anew each
+        epoch; default: they are not.
     :param step: "eager", "compiled", or "auto": compiled where it is possible and pays.
     :param checkpoint_seconds: seconds between checkpoints within an epoch.
     """
@@ -38,6 +40,7 @@ class Options:
     kl_weighting: str = "uniform"
     seed: int = 0
     shift: int = 0
+    flip: bool = False
     step: str = "auto"
     checkpoint_seconds: float = 60.0
 

@@ -16,15 +16,16 @@ from ..compression.verdict import WorseNetwork
 from ..diagnostics import draw
 from ..methods import METHODS, Method
 from ..posterior import Posterior
-from .augment import shifted
+from .augment import mirrored, shifted
 from .bops import bops_figures
 from .code_lengths import code_lengths
-from .data import Dataset, load_data
+from .data import Dataset
 from .errors import CheckFailed
-from .evaluate import Score, check_fits, evaluate
+from .evaluate import Score, check_fits, evaluate, like_outputs
 from .integers import integer_figures
 from .kept import method_of, taken_over
 from .networks import network
+from .own_data import read_data
 from .own_network import own_network
 from .progress import StatusLine
 from .settings import Settings
@@ -52,12 +53,12 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     settings = taken_over(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    data = load_data(settings.data, settings.data_dir, console)
+    data = read_data(settings.source, settings.data_dir, console)
     torch.manual_seed(settings.seed)
     net = start_of(settings, console)
     if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
         torch.set_num_threads(1)
-    check_fits(net, data, network_option(settings))
+    data = fitted(net, data, network_option(settings))
     method = method_of(settings)
     net, model, guide, given = train_pair(net, method, data, settings, console)
     kl = kl_of(model, guide, data, settings.device, 1 if method.closed_form else KL_DRAWS)
@@ -87,6 +88,10 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     if method.name == "bayesian-bits":
         figures["bops"] = bops_figures(guide, settings.target_bops)
         figures["integer"] = integer_figures(decoded, data)
+    figures["split"] = dict(data.about) | {
+        "train": len(data.train), "validation": len(data.validation), "test": len(data.test),
+    }  # fmt: skip
+    figures["likelihood"] = data.likelihood
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
 
@@ -103,6 +108,15 @@ def start_of(settings: Settings, console: Console) -> nn.Module:
     if settings.weights is not None:
         load_weights(settings.weights, net, say)
     return net
+
+
+def fitted(net: nn.Module, data: Dataset, option: str) -> Dataset:
+    """Data with labels of the shape of the network's outputs, after a check that they fit.
+
+    :raises ValueError: if the network does not take the inputs, or its outputs fit no labels.
+    """
+    check_fits(net, data, option)
+    return like_outputs(data, net)
 
 
 def network_option(settings: Settings) -> str:
@@ -156,6 +170,7 @@ def _compress(
                 posterior,
                 given=given,
                 validation=(data.validation.x, data.validation.y),
+                likelihood=data.likelihood,
                 training=_inputs(data, settings),
                 coder=settings.coder,
                 label=settings.label,
@@ -167,11 +182,14 @@ def _compress(
 
 
 def _inputs(data: Dataset, settings: Settings) -> Tensor:
-    """What survivors are retrained on: training images, and shifted ones if training had those."""
+    """What survivors are retrained on: training images, and changed ones if training had those."""
     most = shift_of(METHODS[settings.method].settings(settings.network), settings)
-    if not most:
+    if not most and not settings.flip:
         return data.train.x
-    return torch.cat([data.train.x, shifted(data.train.x, most, settings.seed)])
+    others = shifted(data.train.x, most, settings.seed) if most else data.train.x
+    if settings.flip:
+        others = mirrored(others, settings.seed)
+    return torch.cat([data.train.x, others])
 
 
 def _reread(path: Path, net: nn.Module, result: Compressed) -> nn.Module:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from rich.console import Console
 from torch import Tensor, nn
 
-from .augment import shifted
+from .augment import mirrored, shifted
 from .fit import Epoch, fit
 from .options import SMALL_BATCH, Options
 from .progress import ProgressLine
@@ -86,5 +86,6 @@ def _descend(guide: nn.Module, x: Tensor, y: Tensor, console: Console, title: st
 
 
 def _moved(x: Tensor, options: Options, number: int) -> Tensor:
-    """Training images as training had them: moved, if it moved them, in each round elsewhere."""
-    return shifted(x, options.shift, options.seed + number) if options.shift else x
+    """Training images as training had them: moved and mirrored, in each round otherwise."""
+    x = shifted(x, options.shift, options.seed + number) if options.shift else x
+    return mirrored(x, options.seed + number) if options.flip else x

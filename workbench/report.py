@@ -60,8 +60,9 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     """The table that ends `bitsback compress`; `result` is the JSON of that command."""
     _say(console, f"{result['network']} on {result['data']}, method {result['method']}")
     table = _key_value()
-    table.add_row("test error before", _percent(result["test_error_before"]))
-    table.add_row("test error after", f"{_percent(result['test_error'])} (of the decoded file)")
+    name, unit = error_words(result.get("likelihood"))
+    table.add_row(f"{name} before", _percent(result["test_error_before"]) + unit)
+    table.add_row(f"{name} after", f"{_percent(result['test_error'])}{unit} (of the decoded file)")
     table.add_row("validation rise", _rise(result["compression"]["rise"]))
     if result["compression"]["rise_over_given"] is not None:
         table.add_row("over the start", _rise(result["compression"]["rise_over_given"]))
@@ -88,6 +89,11 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
         _say(console, _outside(result["compression"]))
     for line in result["compression"]["warnings"]:
         _say(console, f"Warning: {line}.")
+
+
+def error_words(likelihood: str | None) -> tuple[str, str]:
+    """What the error of the test part is called, and what its percents are of."""
+    return ("squared error", " of the variance") if likelihood == "normal" else ("test error", "")
 
 
 def _outside(report: Mapping[str, Any]) -> str:
@@ -171,7 +177,8 @@ def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:
     _say(console, f"{result['file']} on the test part of {result['data']}")
     table = _key_value()
     table.add_row("examples", f"{result['examples']:,}")
-    table.add_row("test error", _percent(result["test_error"]))
+    name, unit = error_words(result.get("likelihood"))
+    table.add_row(name, _percent(result["test_error"]) + unit)
     table.add_row("test NLL", f"{result['test_nll']:.4f} nats per example")
     console.print(table)
 

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .names import lookup
+
+if TYPE_CHECKING:
+    from .own_data import Source
 
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MOST_EFFORT = 9
@@ -28,7 +32,9 @@ VALIDATION = "validation"  # "chosen on the validation data"
 class Settings:
     """The options of a run. None stands for the default of the method and network.
 
-    :param data: name of a data set; `network`, `method`: names from NETWORKS and METHODS.
+    :param data: name of a data set, or data of the user's own; `target`, `likelihood` and `crop`
+        say more of these: see `own_data.Source`.
+    :param network: a name from NETWORKS; `method`: a name from METHODS.
     :param model: a network of the user's own instead of `network`, as FILE_OR_MODULE:FACTORY (see
         `own_network`); `network` is then its factory's name.
     :param model_args: arguments of the factory as JSON.
@@ -38,6 +44,7 @@ class Settings:
     :param batch_size: examples a step; of pre-training and of `polish` at most 128.
     :param lr: learning rate of Adam at the start.
     :param shift: training images are moved by up to so many pixels (see `augment.shifted`).
+    :param flip: training images are mirrored left to right at random.
     :param kl_warmup: epochs over which the weight of the KL rises to 1.
     :param threshold: log alpha above which a weight goes, in nats, or "validation".
     :param prune: what the threshold is held against; see `compression.compress`.
@@ -74,6 +81,9 @@ class Settings:
     """
 
     data: str = "digits"
+    target: str | None = None
+    likelihood: str | None = None
+    crop: int | None = None
     network: str | None = None
     model: str | None = None
     model_args: str | None = None
@@ -84,6 +94,7 @@ class Settings:
     lr: float | None = None
     kl_warmup: int | None = None
     shift: int | None = None
+    flip: bool = False
     seed: int = 0
     device: str = "cpu"
     compile: str = "auto"
@@ -180,6 +191,13 @@ class Settings:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
 
     @property
+    def source(self) -> "Source":
+        """Where the data come from."""
+        from .own_data import Source
+
+        return Source(self.data, self.target, self.likelihood, self.crop)
+
+    @property
     def label(self) -> str | None:
         """The network's name in the compressed file; a network of the user's own has none."""
         return self.network if self.model is None else None
@@ -237,7 +255,6 @@ def resolve(settings: Settings) -> Settings:
     """
     from ..distributions.quantiser import check_widths
     from ..methods import METHODS
-    from .data import DATASETS
     from .networks import NETWORKS, default_network
 
     if settings.widths is not None:
@@ -245,9 +262,13 @@ def resolve(settings: Settings) -> Settings:
             check_widths(settings.widths)
         except ValueError as error:
             raise ValueError(f"--widths: {error}") from None
-    lookup("data set", settings.data, DATASETS)
+    settings.source.check()
     lookup("method", settings.method, METHODS)
     if settings.model is None:
+        if settings.network is None and settings.source.is_own:
+            raise ValueError(
+                "--data of your own needs a network: --model FILE_OR_MODULE:FACTORY (or --network)"
+            )
         network = settings.network or default_network(settings.data)
         lookup("network", network, NETWORKS)
     else:

@@ -94,7 +94,7 @@ def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws:
 def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Trained:
     """The same of a pair that was trained before."""
     x = data.train.x[:2]
-    model, guide = method.pair(trace(net, x), len(data.train), example=x)
+    model, guide = method.pair(trace(net, x), len(data.train), data.likelihood, example=x)
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
     try:
@@ -133,6 +133,7 @@ def _options(defaults: dict[str, Any], settings: Settings) -> Options:
         kl_warmup=warmup,
         kl_overshoot=(factor, share * chosen["epochs"]),
         shift=shift_of(defaults, settings),
+        flip=settings.flip,
         seed=settings.seed,
         step=_STEP[settings.compile],
     )
@@ -149,7 +150,7 @@ def _fit(
 ) -> Trained:  # fmt: skip
     device = settings.device
     example = data.train.x[:2].to(device)
-    model, guide = method.pair(net.to(device), len(data.train), start=start, example=example)
+    model, guide = method.pair(net.to(device), len(data.train), data.likelihood, start, example)
     model, guide = model.to(device), guide.to(device)
     train, validation = (
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
@@ -199,7 +200,8 @@ def _target(
         return None
     # With the label, as the names of reference networks make their files shorter.
     compression = {
-        **compression_options(method, settings), "label": settings.label, "coder": settings.coder
+        **compression_options(method, settings), "label": settings.label, "coder": settings.coder,
+        "likelihood": data.likelihood,
     }  # fmt: skip
     return TargetBytes(settings.target_bytes, model, guide, data.validation, options, compression)
 

@@ -1,7 +1,7 @@
 """Shifts: what each image becomes, how often, and that they can be repeated."""
 
 import torch
-from bitsback.workbench.augment import shifted
+from bitsback.workbench.augment import mirrored, shifted
 
 
 def test_every_image_is_one_of_its_shifts():
@@ -26,3 +26,12 @@ def test_it_is_a_function_of_the_seed():
     assert torch.equal(shifted(images, 2, 7), shifted(images, 2, 7))
     assert not torch.equal(shifted(images, 2, 7), shifted(images, 2, 8))
     assert torch.equal(shifted(images, 0, 7), images)
+
+
+def test_mirrored_images_are_half_of_them():
+    images = torch.arange(400 * 6.0).reshape(400, 1, 2, 3)
+    found = mirrored(images, 3)
+    flipped = (found == images.flip(-1)).flatten(1).all(1)
+    kept = (found == images).flatten(1).all(1)
+    assert (flipped ^ kept).all() and 150 < int(flipped.sum()) < 250
+    assert torch.equal(mirrored(images, 3), found) and not torch.equal(mirrored(images, 4), found)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from bitsback.models import Rate
 from bitsback.workbench import batches
-from bitsback.workbench.augment import corners, shifted
+from bitsback.workbench.augment import corners, mirrored, shifted
 from bitsback.workbench.batches import Batches
 from bitsback.workbench.options import Options
 from torch import nn
@@ -63,5 +63,17 @@ def test_labels_alone(teacher, epochs, largest, monkeypatch):
 
 
 def test_moves_images_alone():
-    with pytest.raises(ValueError, match=r"shift moves images .*, not \(50, 36\)"):
+    with pytest.raises(ValueError, match=r"shift needs images .*, not \(50, 36\)"):
         Batches(model(), (X.flatten(1), Y), Options(shift=1), lambda text: None)
+
+
+def test_flips_ask_the_teacher_anew():
+    """The table of what it says has no place for mirrored images."""
+    taught = model()
+    found = batches_of(taught, epochs=10, flip=True)
+    chosen = found.order(3)[:20]
+    x, y = found.take(chosen, 5)
+    assert x.equal(mirrored(X[chosen], 5)) and not x.equal(X[chosen])
+    assert y.equal(Y[chosen])
+    with pytest.raises(ValueError, match="flip needs images"):
+        Batches(taught, (X[:, 0], Y), Options(flip=True), lambda text: None)

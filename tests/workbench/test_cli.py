@@ -85,7 +85,7 @@ def fakes(monkeypatch, tmp_path):
     pipeline.seen = []
     pipeline.run = lambda settings, console: pipeline.seen.append(settings) or RESULT
     methods.METHODS = {"log-uniform": FakeMethod()}
-    file.load = lambda path: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    file.load = lambda path, into=None: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     file.inspect = lambda data: REPORT
     file.read = lambda path: Path(path).read_bytes()
     for module in (pipeline, methods, file):
@@ -110,7 +110,7 @@ def fails(*arguments, code=2) -> str:
 
 
 def raising(error):
-    def function(*args):
+    def function(*args, **options):
         raise error
 
     return function
@@ -216,14 +216,14 @@ def test_traceback_on_demand(fakes, monkeypatch):
 
 def test_evaluate(fakes):
     result = json.loads(call("evaluate", "a.bb", "--data", "digits", "--json", "-").stdout)
-    assert result.keys() == {"file", "data", "examples", "test_error", "test_nll"}
+    assert result.keys() == {*("file", "data", "likelihood", "examples", "test_error", "test_nll")}
     assert result["examples"] == 300 and 0 <= result["test_error"] <= 100
 
 
 def test_evaluate_on_other_data(fakes):
-    fakes.file.load = lambda path: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    fakes.file.load = lambda path, into=None: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     line = fails("evaluate", "a.bb", "--data", "digits")
-    assert line.startswith("error: a.bb does not take the 1 x 8 x 8 images of digits")
+    assert line.startswith("error: a.bb does not take the 1 x 8 x 8 inputs of digits")
 
 
 def test_evaluate_corrupt_file(fakes):

@@ -62,7 +62,7 @@ def test_infinite_output():
 def test_network_that_does_not_fit():
     x = torch.zeros(4, 3)
     check_fits(nn.Linear(3, 3), data(x, [0, 1, 2, 0]), "net")
-    with pytest.raises(ValueError, match=r"f\.bb does not take the 3 images of tiny"):
+    with pytest.raises(ValueError, match=r"f\.bb does not take the 3 inputs of tiny"):
         check_fits(nn.Linear(5, 3), data(x, [0, 1, 2, 0]), "f.bb")
     with pytest.raises(ValueError, match=r"outputs of shape \(2,\).*tiny has 3 classes"):
         check_fits(nn.Linear(3, 2), data(x, [0, 1, 2, 0]), "net")

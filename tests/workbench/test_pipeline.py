@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from bitsback.compression.file import load
 from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
@@ -14,7 +16,8 @@ from bitsback.workbench import pipeline, training
 from bitsback.workbench.checkpoint import read
 from bitsback.workbench.data import load_data
 from bitsback.workbench.errors import CheckFailed
-from bitsback.workbench.evaluate import evaluate
+from bitsback.workbench.evaluate import evaluate, like_outputs
+from bitsback.workbench.own_data import Source, read_data
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings, resolve
@@ -252,5 +255,36 @@ def test_a_network_of_ones_own(tmp_path):
     with pytest.raises(ValueError, match="--model-args: needs --model"):
         settings(tmp_path, model_args="{}")
     own["model_args"] = '{"width": 20, "inputs": 60}'
-    with pytest.raises(ValueError, match=r"nets.py:Mine does not take the 1 x 8 x 8 images"):
+    with pytest.raises(ValueError, match=r"nets.py:Mine does not take the 1 x 8 x 8 inputs"):
         run(settings(tmp_path, **own), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "labels"),
+    [("normal", lambda x: 2 * x[:, 0] - x[:, 1]), ("bernoulli", lambda x: x[:, :2] > 0)],
+)
+def test_data_of_ones_own(likelihood, labels, tmp_path):
+    """Regression and several labels, from an npz file to a score of the file on disk."""
+    x = np.random.RandomState(0).standard_normal((240, 3)).astype(np.float32)
+    y = labels(x).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y)
+    outputs = 1 if y.ndim == 1 else y.shape[1]
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n\n\ndef build(n):\n"
+        "    return nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, n))\n"
+    )
+    own = {"model": f"{tmp_path}/nets.py:build", "model_args": f"[{outputs}]"}
+    own |= {"data": str(tmp_path / "d.npz"), "likelihood": likelihood}
+    own |= {"method": "deterministic", "epochs": 40, "batch_size": 20, "lr": 0.01}
+    found = run(settings(tmp_path, **own), QUIET)
+    assert found["likelihood"] == likelihood and found["test_error"] < 40
+    assert found["split"]["split_off"] == ["validation", "test"]
+    assert [found["split"][part] for part in ("train", "validation", "test")] == [167, 33, 40]
+    data = read_data(Source(own["data"], None, likelihood))
+    net = load(found["file"])
+    score = evaluate(net, like_outputs(data, net).test)
+    assert (score.error, score.nll) == (found["test_error"], found["test_nll"])
+    table = io.StringIO()
+    print_compressed(Console(file=table, width=100), found)
+    word = {"normal": "squared error", "bernoulli": "test error"}[likelihood]
+    assert f"{word} before" in table.getvalue()
