@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
+from ..common.datasets import in_memory
 from ..common.examples import on_cpu
 from ..common.modes import gradients
 from ..common.modules import copied
@@ -23,6 +24,7 @@ from .archive import Archive
 from .batch_norm import CALIBRATION, Chooser
 from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
+from .margins import MARGIN_ERROR, MARGIN_NLL
 from .masks import candidates, check_posterior, masks
 from .order import by_density
 from .reference import check_head, check_tensors, extra_weights, latent_share, reference_of
@@ -34,8 +36,6 @@ from .settings import MOST_EFFORT, check_options, settings_for
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 
-MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
-MARGIN_ERROR = 0.2  # percentage points
 # (times the margins, share of what retraining may make good): of the thresholds whose rise is
 # within each, the most pruned is gone on with.
 THRESHOLD_SLACKS = ((1.0, 1 / 7), (0.5, 0.0))
@@ -84,7 +84,8 @@ def compress(
     """Compress a trained network to a file's bytes. `net` is not changed.
 
     :param net: the network as trained; the posterior's means replace the weights they are of.
-    :param validation: inputs and labels on which everything is chosen; never the test data.
+    :param validation: inputs and labels on which everything is chosen, or a Dataset or DataLoader
+        of them; never the test data.
     :param likelihood: "categorical", "bernoulli" or "normal" (see `scores`).
     :param threshold: prune where log alpha is at least this; "validation" chooses it.
     :param prune: what the threshold is held against: log alpha of "weights", the scores of
@@ -119,7 +120,7 @@ def compress(
         predicts no better than a constant. The same sentences are the report's `warnings`.
     """
     check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder, effort)
-    x, y = on_cpu(validation, "validation", net)
+    x, y = on_cpu(in_memory(validation, "validation"), "validation", net)
     check_tensors(net)
     check_data(x, y, likelihood)
     say = progress or (lambda line: None)
@@ -183,7 +184,7 @@ def _quantisers(quantiser: str, trial: Trial) -> tuple[str, ...]:
     if quantiser == "grid" and not gridded:
         raise ValueError(
             "quantiser='grid' needs a posterior that has learned values to share "
-            "(soft-sharing, say); this one has none: use quantiser='codebook'"
+            "(a learned codebook, say); this one has none: use quantiser='codebook'"
         )
     if quantiser == "auto":
         return ("grid", "codebook") if every else ("codebook",)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
+from ..training.evaluation import Split
 from . import cifar, idx
 from .download import obtain
 from .names import lookup
@@ -29,24 +29,6 @@ SPLIT_SEED = 0
 DIGITS_TRAIN, DIGITS_VALIDATION = 1_197, 300
 CIFAR_VALIDATION = 5_000  # of 50,000 training images
 VALIDATION_SHARE = 12  # one image in twelve of a published train set: 5,000 of 60,000
-
-
-@dataclass(frozen=True)
-class Split:
-    """One part of a data set.
-
-    :param x: images, float32 in [0, 1], shape `(N, channels, height, width)`; of a user's own
-        data any inputs, `(N, ...)`.
-    :param y: labels, int64, shape `(N,)`; of other likelihoods float32, `(N, ...)`.
-    :param likelihood: "categorical", "bernoulli" or "normal"; what the labels are.
-    """
-
-    x: Tensor
-    y: Tensor
-    likelihood: str = "categorical"
-
-    def __len__(self) -> int:
-        return len(self.y)
 
 
 @dataclass(frozen=True)
@@ -63,7 +45,7 @@ class Dataset:
     name: str
     train: Split
     validation: Split
-    test: Split
+    test: Split | None
     classes: int
     input_shape: tuple[int, ...]
     levels: int | None = 255
@@ -71,8 +53,9 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Split]:
-        """The three parts by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """The parts by name; there may be no test part where nothing is tested."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
 
     @property
     def likelihood(self) -> str:

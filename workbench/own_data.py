@@ -14,7 +14,7 @@ from .data import DATASETS, Dataset, load_data
 from .image_folder import read_images
 from .imported import called, imported
 from .npz import read_npz
-from .parts import LIKELIHOODS, NAMES, Part, dataset
+from .parts import NAMES, Part, check_likelihood, dataset
 from .tables import read_table
 
 TABLES = (".csv", ".parquet")
@@ -39,9 +39,7 @@ class Source:
 
     def __post_init__(self) -> None:
         """:raises ValueError: for an unknown likelihood, or options of other kinds of data."""
-        if self.likelihood not in (None, *LIKELIHOODS):
-            known = ", ".join(LIKELIHOODS)
-            raise ValueError(f"--likelihood {self.likelihood}: must be one of {known}")
+        check_likelihood(self.likelihood)
         if self.target is not None and Path(self.data).suffix not in TABLES:
             raise ValueError(f"--target: only tables (.csv, .parquet) have it, not {self.data}")
         if self.crop is not None and not 1 <= self.crop <= 4096:
@@ -103,20 +101,23 @@ def _of_factory(name: str) -> dict[str, Part]:
                 f"--data {name}: must return parts {', '.join(NAMES)}, of which only train is "
                 f"needed; it returned {', '.join(map(str, found)) or 'none'}"
             )
-        return {key: _part(part, name, key) for key, part in found.items()}
+        return {key: part_of(part, f"--data {name}: {key}") for key, part in found.items()}
     if isinstance(found, tuple | list) and not isinstance(found[0], Tensor | np.ndarray):
         if len(found) > len(NAMES):
             raise ValueError(f"--data {name}: returned {len(found)} parts; there are {NAMES}")
         pairs = zip(NAMES, found, strict=False)
-        return {key: _part(part, name, key) for key, part in pairs}
-    return {"train": _part(found, name, "train")}
+        return {key: part_of(part, f"--data {name}: {key}") for key, part in pairs}
+    return {"train": part_of(found, f"--data {name}: train")}
 
 
-def _part(found: Any, name: str, key: str) -> Part:
-    """A Dataset, a DataLoader or a pair of tensors as arrays."""
-    where = f"--data {name}: {key}"
+def part_of(found: Any, where: str) -> Part:
+    """A Dataset, a DataLoader or a pair of tensors as arrays.
+
+    :param where: what the data are, for messages.
+    :raises ValueError: for anything else.
+    """
     try:
-        pair = in_memory(found, key)
+        pair = in_memory(found, where.removesuffix(" data"))
     except Exception as error:  # of the user's Dataset: anything
         raise ValueError(f"{where}: cannot be read ({error})") from error
     if not isinstance(pair, tuple | list) or len(pair) != 2:

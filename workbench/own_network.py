@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
+from ..training.state_dict import Say, load_weights
 from .imported import called, imported
-from .state_dict import Say, load_weights
 
 
 def own_network(

@@ -37,6 +37,7 @@ def dataset(
     parts: Mapping[str, Part],
     likelihood: str | None = None,
     classes: Sequence[str] | None = None,
+    tested: bool = True,
 ) -> Dataset:
     """A data set of the user's parts.
 
@@ -47,8 +48,10 @@ def dataset(
     :param parts: by name, of `NAMES`; "train" must be there.
     :param likelihood: of the labels; default: "categorical" for whole numbers.
     :param classes: names of the classes, in the order of their numbers.
+    :param tested: whether there is to be a test part; if not, none is split off.
     :raises ValueError: names the file and field that is wrong.
     """
+    check_likelihood(likelihood)
     likelihood = likelihood or _likelihood_of(parts["train"])
     levels = 255 if parts["train"].x.dtype == np.uint8 else None
     splits = {key: _split(part, likelihood) for key, part in parts.items()}
@@ -59,15 +62,20 @@ def dataset(
                 f"{part.x_field}: examples have shape {tuple(splits[key].x.shape[1:])}, those of "
                 f"{parts['train'].x_field} {tuple(shape)}"
             )
-    missing = [key for key in NAMES if key not in splits]
+    missing = [key for key in NAMES if key not in splits and (tested or key != "test")]
     for key in reversed(missing):
         splits["train"], splits[key] = _split_off(splits["train"], parts["train"].y_field, key)
     count = _outputs(splits, parts, likelihood, classes)
     about = {"split_off": missing, "split_seed": SPLIT_SEED if missing else None}
-    return Dataset(
-        name, splits["train"], splits["validation"], splits["test"], count, tuple(shape), levels,
-        about,
-    )  # fmt: skip
+    every = (splits["train"], splits["validation"], splits.get("test"))
+    return Dataset(name, *every, count, tuple(shape), levels, about)
+
+
+def check_likelihood(likelihood: str | None) -> None:
+    """:raises ValueError: for an unknown one."""
+    if likelihood not in (None, *LIKELIHOODS):
+        known = ", ".join(LIKELIHOODS)
+        raise ValueError(f"--likelihood {likelihood}: must be one of {known}")
 
 
 def _likelihood_of(part: Part) -> str:

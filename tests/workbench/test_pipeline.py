@@ -12,16 +12,17 @@ from bitsback.compression.file import load
 from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
-from bitsback.workbench import pipeline, training
-from bitsback.workbench.checkpoint import read
+from bitsback.training.checkpoint import read
+from bitsback.training.errors import CheckFailed
+from bitsback.training.evaluation import evaluate
+from bitsback.training.state_dict import load_weights
+from bitsback.workbench import phases, pipeline
 from bitsback.workbench.data import load_data
-from bitsback.workbench.errors import CheckFailed
-from bitsback.workbench.evaluate import evaluate, like_outputs
+from bitsback.workbench.fitting import like_outputs
 from bitsback.workbench.own_data import Source, read_data
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings, resolve
-from bitsback.workbench.state_dict import load_weights
 from pyro.distributions import Normal
 from rich.console import Console
 from safetensors.torch import save_file
@@ -33,7 +34,7 @@ QUIET = Console(quiet=True)
 def settings(folder: Path, **changes) -> Settings:
     """A run of seconds: few epochs, a fixed threshold, codebooks of a fixed size."""
     short = {"epochs": 2, "pretrain_epochs": 2, "threshold": 2.0, "clusters": 8, "threads": 1}
-    return resolve(Settings(**{**short, "out": folder / "net.bb", **changes}))
+    return resolve(Settings.of(**{**short, "out": folder / "net.bb", **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -120,21 +121,21 @@ def test_kl_bits_are_those_of_the_pair_at_the_end(figures):
 def test_kl_that_is_an_estimate_is_a_mean_of_many(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        training.ELBO, "terms", lambda self, *a: drawn.append(0) or SimpleNamespace(
+        phases.ELBO, "terms", lambda self, *a: drawn.append(0) or SimpleNamespace(
             total_kl=torch.tensor(float(len(drawn)))
         )
     )  # fmt: skip
     model, guide = METHODS["gaussian"].pair(pipeline.network("digits-mlp"), 1197)
-    assert training.kl_of(model, guide, load_data("digits"), "cpu", 5) == 3.0
+    assert phases.kl_of(model, guide, load_data("digits"), "cpu", 5) == 3.0
 
 
 def test_errors_before_and_after_are_of_the_test_part(tmp_path, figures):
     found = figures("deterministic")
-    _, model, guide, _ = training.train_pair(
+    _, model, guide, _ = phases.train_pair(
         pipeline.network("digits-mlp"), METHODS["deterministic"], load_data("digits"),
         settings(tmp_path, method="deterministic", resume=Path(found["file"]).parent), QUIET,
     )  # fmt: skip
-    net, data = training.with_means(model.trained(), guide.posterior()), load_data("digits")
+    net, data = phases.with_means(model.trained(), guide.posterior()), load_data("digits")
     before, validation = evaluate(net, data.test), evaluate(net, data.validation)
     assert found["test_error_before"] == before.error != validation.error
     assert found["compression"]["validation"]["error_before"] == pytest.approx(validation.error)
@@ -232,7 +233,7 @@ def test_an_error_does_not_end_up_on_the_progress_line(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "ratio"), [("log-uniform", 120), ("gaussian", 8)])
 def test_defaults_give_a_small_network_that_works(method, ratio, tmp_path):
-    found = run(resolve(Settings(method=method, out=tmp_path / "net.bb")), QUIET)
+    found = run(resolve(Settings.of(method=method, out=tmp_path / "net.bb")), QUIET)
     assert found["test_error"] < 7
     assert found["ratio"] > ratio
 
