@@ -14,21 +14,23 @@ _PUBLIC = {
     "Posterior": "posterior",
     "WeightPosterior": "posterior",
     "compress": "compression.compress",
-    "fit": "workbench.fit",
+    "compress_network": "workbench.one_call",
+    "fit": "training.loop",
     "load": "compression.file",
     "load_data": "workbench.data",
-    "load_guide": "workbench.trained",
+    "load_guide": "training.trained",
     "network": "workbench.networks",
     "pack": "compression.packed.packing",
     "posterior_of": "guides.posterior_of",
-    "save_guide": "workbench.trained",
+    "save_guide": "training.trained",
     "save_onnx": "compression.onnx_file",
     "to_integer": "compression.integer",
     "trace": "graph.trace",
     "unpack": "compression.packed.unpacking",
 }
 _FOLDERS = (
-    "compression", "diagnostics", "distributions", "graph", "guides", "models", "workbench",
+    "compression", "diagnostics", "distributions", "graph", "guides", "models", "training",
+    "workbench",
 )  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_FOLDERS]

@@ -21,7 +21,7 @@ import bitsback
 import torch
 from bitsback.guides import GateChain
 from bitsback.models import BayesianBits
-from bitsback.workbench.steps import Pair
+from bitsback.training.steps import Pair
 from record import made_by
 from svi_step import NUM_DATA, data, interleaved, plain_step, status, step_of
 

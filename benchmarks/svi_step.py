@@ -22,7 +22,7 @@ from pathlib import Path
 import bitsback
 import torch
 from bitsback.methods import METHODS
-from bitsback.workbench.steps import CompiledStep, EagerStep, Pair, can_compile
+from bitsback.training.steps import CompiledStep, EagerStep, Pair, can_compile
 from peers import available
 from record import made_by
 from torch import nn

@@ -24,8 +24,8 @@ import bitsback
 import torch
 from bitsback.compression.compress import MARGIN_ERROR, MARGIN_NLL
 from bitsback.methods import METHODS
+from bitsback.training import Options, fit
 from bitsback.workbench.data import load_data
-from bitsback.workbench.fit import Options, fit
 from record import commit, made_by
 from safetensors.torch import save_file
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
+from ..common.datasets import in_memory
 from ..common.examples import Inputs, arguments, inputs_on_cpu, on_cpu
 from ..common.modes import gradients
 from ..common.modules import copied
@@ -23,6 +24,7 @@ from .archive import Archive
 from .batch_norm import Chooser
 from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
+from .margins import MARGIN_ERROR, MARGIN_NLL
 from .masks import candidates, check_posterior, masks
 from .order import by_density
 from .reference import check_head, check_tensors, extra_weights, latent_share, reference_of
@@ -35,8 +37,6 @@ from .sorting import by_rows
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 
-MARGIN_NLL = 0.003  # nats: the less noisy of the two, so the tighter
-MARGIN_ERROR = 0.2  # percentage points
 # (times the margins, share of what retraining may make good): of the thresholds whose rise is
 # within each, the most pruned is gone on with.
 THRESHOLD_SLACKS = ((1.0, 1 / 7), (0.5, 0.0))
@@ -85,9 +85,10 @@ def compress(
     """Compress a trained network to a file's bytes. `net` is not changed.
 
     :param net: the network as trained; the posterior's means replace the weights they are of.
-    :param validation: inputs and labels on which everything is chosen; never the test data. Inputs
-        are a tensor, or a tuple or dict of tensors of as many examples each. A network gets a tuple
-        as positional and a dict as named arguments where its `forward` takes such.
+    :param validation: inputs and labels on which everything is chosen, or a Dataset or DataLoader
+        of them; never the test data. Inputs are a tensor, or a tuple or dict of tensors of as many
+        examples each. A network gets a tuple as positional and a dict as named arguments where
+        its `forward` takes such.
     :param likelihood: "categorical", "bernoulli" or "normal" (see `scores`).
     :param threshold: prune where log alpha is at least this; "validation" chooses it.
     :param prune: what the threshold is held against: log alpha of "weights", the scores of
@@ -122,7 +123,7 @@ def compress(
         predicts no better than a constant. The same sentences are the report's `warnings`.
     """
     check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder, effort)
-    inputs, y = on_cpu(validation, "validation", net)
+    inputs, y = on_cpu(in_memory(validation, "validation"), "validation", net)
     check_tensors(net)
     check_data(inputs, y, likelihood)
     if training is not None:
@@ -190,7 +191,7 @@ def _quantisers(quantiser: str, trial: Trial) -> tuple[str, ...]:
     if quantiser == "grid" and not gridded:
         raise ValueError(
             "quantiser='grid' needs a posterior that has learned values to share "
-            "(soft-sharing, say); this one has none: use quantiser='codebook'"
+            "(a learned codebook, say); this one has none: use quantiser='codebook'"
         )
     if quantiser == "auto":
         return ("grid", "codebook") if every else ("codebook",)

@@ -30,8 +30,8 @@ def _weighted(walk: Walk, node: Node) -> None:
     source, meaning = walk.place(node.arguments["input"])
     if not meaning.quantised:
         raise ValueError(
-            "takes sums that nothing has quantised; put a QuantisedReLU before it (method "
-            "bayesian-bits does where a ReLU stands there)"
+            "takes sums that nothing has quantised; put a QuantisedReLU before it (a "
+            "method that prices bits does so where a ReLU stands)"
         )
     weight, offsets = walk.tensor(node.arguments["weight"]), walk.tensor(node.arguments["bias"])
     try:

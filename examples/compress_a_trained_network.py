@@ -7,7 +7,7 @@ method starts from it, and what comes back is a plain, smaller module.
 import bitsback
 import torch
 from bitsback.methods import METHODS
-from bitsback.workbench.options import Options
+from bitsback.training.options import Options
 from torch import nn
 
 torch.set_num_threads(1)

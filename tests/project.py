@@ -6,8 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "common", "compression", "diagnostics", "distributions", "graph", "guides", "models",
-    "workbench",
+    "common", "compression", "diagnostics", "distributions", "graph", "guides", "methods",
+    "models", "training", "workbench",
 )  # fmt: skip
 NOT_OURS = {"__pycache__", "build", "dist", "venv"}  # and all whose names begin with a dot
 

@@ -22,7 +22,11 @@ MAY_IMPORT = {
     "guides": {"common", "distributions", "graph", "posterior"},
     "compression": {"common", "graph", "posterior"},
     "diagnostics": {"posterior"},
-    "methods": {"models", "guides", "compression", "posterior"},
+    "training": {"common", "compression", "graph", "guides"},
+    "methods": {
+        *("common", "graph", "distributions", "models", "guides", "posterior", "compression"),
+        "training",
+    },
 }
 SEE_ALL = {"workbench", "bitsback"}
 

@@ -28,9 +28,9 @@ def test_every_other_file_of_the_packages_is_listed():
     assert needed | {ROOT / "py.typed"} == listed
 
 
-def test_root_holds_four_modules():
+def test_root_holds_three_modules():
     """All others there would land in the wheel."""
-    allowed = {"__init__.py", "__main__.py", "posterior.py", "methods.py"}
+    allowed = {"__init__.py", "__main__.py", "posterior.py"}
     assert {path.name for path in ROOT.glob("*.py")} <= allowed
 
 

@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
+from ..methods import DEFAULT, SWEPT
 from . import commands, pack_command
+from .method_options import MethodCommand, parsed_options, with_method_options
+from .names import DATASET_NAMES, NETWORK_NAMES
 from .one_line import one_line
 from .settings import Settings, number_or_validation, positive_integers, positive_numbers
 
@@ -29,6 +32,46 @@ DataDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder to search first for the data set's files."),
 ]
+REFERENCE_DATA, REFERENCE_NETWORKS = ", ".join(DATASET_NAMES), ", ".join(NETWORK_NAMES)
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="D",
+        help=f"A data set ({REFERENCE_DATA}); or FILE.npz (x_train, y_train, ...), FILE.csv or "
+        "FILE.parquet with --target, a folder of images by class, or FILE.py:NAME or MODULE:NAME "
+        "of a function that returns torch Datasets or DataLoaders.",
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of a table that holds the labels.")
+]
+LikelihoodName = Annotated[
+    str | None,
+    typer.Option(
+        "--likelihood",
+        metavar="L",
+        help="What labels are: categorical (classes; the default for whole numbers), bernoulli "
+        "(one or more labels of 0 or 1), or normal (regression, unit variance).",
+    ),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Folder of images: scale shorter sides to N pixels, cut the middle N x N."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FACTORY",
+        help="A network of your own: FILE.py:NAME or MODULE:NAME of a function or class that "
+        "returns an nn.Module.",
+    ),
+]
+ModelArgs = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help="Arguments of --model's factory: an object or an array."),
+]
 CompressedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A compressed network.")]
 
 
@@ -37,24 +80,23 @@ def main() -> None:
     app(prog_name="bitsback")
 
 
-@app.command()
+@app.command(cls=MethodCommand)
 @one_line
+@with_method_options
 def compress(
-    data: Annotated[
-        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
-    ] = "digits",
+    data: Data = "digits",
+    target: Target = None,
+    likelihood: LikelihoodName = None,
+    crop: Crop = None,
     network: Annotated[
         str | None,
-        typer.Option(
-            metavar="N",
-            help="Network: digits-mlp, lenet-300-100, lenet-5-caffe, lenet-5-caffe-relu or "
-            "lenet-5-bayesian-bits. "
-            "Default: digits-mlp for digits, else lenet-300-100.",
-        ),
+        typer.Option(metavar="N", help=f"Reference network: {REFERENCE_NETWORKS}. Default: by D."),
     ] = None,
+    model: Model = None,
+    model_args: ModelArgs = None,
     method: Annotated[
         str, typer.Option(metavar="M", help="Method; `bitsback methods` lists them.")
-    ] = "log-uniform",
+    ] = DEFAULT,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training data, both phases' if it has two.")
     ] = None,
@@ -71,6 +113,9 @@ def compress(
     shift: Annotated[
         int | None, typer.Option(help="Move training images by up to so many pixels.")
     ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror training images left to right at random.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:0.")] = "cpu",
     compile: Annotated[
@@ -108,59 +153,6 @@ def compress(
         int | None,
         typer.Option(help="How long the search for the file may take: 1 (quick) to 9 (default)."),
     ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option(help="rate: bits of labels that a bit of the weights costs; 1 is MDL."),
-    ] = None,
-    target_bytes: Annotated[
-        int | None, typer.Option(help="rate: size of file to reach by moving beta.")
-    ] = None,
-    target_error: Annotated[
-        float | None,
-        typer.Option(help="rate: validation error to reach by moving beta, in percent."),
-    ] = None,
-    distill: Annotated[
-        bool, typer.Option("--distill", help="rate: the network at the start teaches it.")
-    ] = False,
-    cost: Annotated[
-        float | None,
-        typer.Option(
-            help="bayesian-bits: nats an example for a bit of the largest layer; hard-concrete: "
-            "nats a weight."
-        ),
-    ] = None,
-    target_bops: Annotated[
-        float | None,
-        typer.Option(help="bayesian-bits: bit operations to reach, a share of those at 32 bits."),
-    ] = None,
-    arm: Annotated[
-        str | None,
-        typer.Option(
-            help="bayesian-bits: gates, both, quantisation or pruning; or none, lsq or pact."
-        ),
-    ] = None,
-    widths: Annotated[
-        str | None,
-        typer.Option(metavar="B", help="bayesian-bits: bits to choose among, as in 2,4,8."),
-    ] = None,
-    gates: Annotated[
-        str | None, typer.Option(help="bayesian-bits: gates of widths, chain or independent.")
-    ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(help="bayesian-bits: published, or exact, the KL of the chain itself."),
-    ] = None,
-    coupling: Annotated[
-        float | None,
-        typer.Option(help="bayesian-bits: price of a bit between neighbouring widths, in bits'."),
-    ] = None,
-    freeze_weights: Annotated[
-        bool, typer.Option("--freeze-weights", help="bayesian-bits: train gates and ranges alone.")
-    ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="bayesian-bits: draw BOPs and gates of epochs (PNG)."),
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The compressed file. Default: NETWORK-METHOD.bb"),
@@ -178,8 +170,8 @@ def compress(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Start from this trained network (a safetensors state_dict) instead of "
-            "pre-training one.",
+            help="Start from these trained weights (a state_dict, safetensors or .pt) instead of "
+            "pre-training.",
         ),
     ] = None,
     save_guide: Annotated[
@@ -190,15 +182,26 @@ def compress(
         Path | None,
         typer.Option(metavar="FILE", help="Compress what --save-guide kept, without training."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, and how long it would take."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    **options: object,
 ) -> None:
     """Train a network and its posterior, and write it as one small file.
 
-    Options that are not given have the method's and network's defaults.
+    Options that are not given have the method's and network's defaults. A method's own options come
+    last: `bitsback compress --method M --help` shows those of M.
     """
-    settings = Settings(
+    settings = Settings.of(
         data=data,
+        target=target,
+        likelihood=likelihood,
+        crop=crop,
         network=network,
+        model=model,
+        model_args=model_args,
         method=method,
         epochs=epochs,
         pretrain_epochs=pretrain_epochs,
@@ -206,6 +209,7 @@ def compress(
         lr=lr,
         kl_warmup=kl_warmup,
         shift=shift,
+        flip=flip,
         seed=seed,
         device=device,
         compile=compile,
@@ -218,18 +222,6 @@ def compress(
         clusters=number_or_validation("--clusters", clusters, int),
         coder=coder,
         effort=effort,
-        beta=beta,
-        target_bytes=target_bytes,
-        target_error=target_error,
-        distill=distill,
-        cost=cost,
-        target_bops=target_bops,
-        arm=arm,
-        widths=positive_integers("--widths", widths),
-        gates=gates,
-        objective=objective,
-        coupling=coupling,
-        freeze_weights=freeze_weights,
         out=out,
         resume=resume,
         force_resume=force_resume,
@@ -237,23 +229,32 @@ def compress(
         weights=weights,
         save_guide=save_guide,
         load_guide=load_guide,
+        dry_run=dry_run,
         quiet=quiet,
+        **parsed_options(options),
     )
-    commands.compress(settings, json, plot)
+    commands.compress(settings, json)
 
 
 @app.command()
 @one_line
 def evaluate(
     file: CompressedFile,
-    data: Annotated[
-        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
-    ],
+    data: Data,
+    target: Target = None,
+    likelihood: LikelihoodName = None,
+    crop: Crop = None,
+    model: Model = None,
+    model_args: ModelArgs = None,
     data_dir: DataDir = None,
     json: Json = None,
 ) -> None:
-    """Test error and NLL of a compressed file."""
-    commands.evaluate(file, data, data_dir, json)
+    """Test error and NLL of a compressed file.
+
+    --model is needed for a file whose network could not be traced: its weights go into the class.
+    """
+    source = {"data": data, "target": target, "likelihood": likelihood, "crop": crop}
+    commands.evaluate(file, source, data_dir, json, (model, model_args))
 
 
 @app.command()
@@ -267,14 +268,20 @@ def inspect(file: CompressedFile, json: Json = None) -> None:
 @one_line
 def export(
     file: CompressedFile,
-    onnx: Annotated[
-        Path, typer.Option(metavar="OUT", help="The ONNX model, with integers where there are any.")
-    ],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="The file to write.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            help="onnx (with integers where there are any), torch (a program for "
+            "torch.export.load), or safetensors (the decoded tensors by name).",
+        ),
+    ] = "onnx",
     levels: Annotated[
         int | None,
         typer.Option(
-            help="Make integers of inputs in [0, 1], too, multiples of 1/LEVELS: 255 for mnist, "
-            "16 for digits. Default: they stay floats."
+            help="ONNX: make integers of inputs in [0, 1], too, multiples of 1/LEVELS: 255 for "
+            "mnist, 16 for digits. Default: they stay floats."
         ),
     ] = None,
     shape: Annotated[
@@ -284,11 +291,13 @@ def export(
             help="Shape of an input, as in 1,28,28. Default: what the first layer says.",
         ),
     ] = None,
+    model: Model = None,
+    model_args: ModelArgs = None,
     json: Json = None,
 ) -> None:
-    """Write a compressed network as ONNX, for onnxruntime and others."""
+    """Write a compressed network as ONNX, as a program of torch, or as plain tensors."""
     sizes = positive_integers("--shape", shape)
-    commands.export(file, onnx, levels, sizes, json)
+    commands.export(file, out, to, levels, sizes, json, (model, model_args))
 
 
 @app.command()
@@ -316,10 +325,10 @@ def diagnose(
 @one_line
 def tau0(
     data: Annotated[
-        str, typer.Option(metavar="D", help="Data set: digits, mnist or fashion-mnist.")
+        str, typer.Option(metavar="D", help=f"Reference data set: {REFERENCE_DATA}.")
     ] = "digits",
     network: Annotated[
-        str | None, typer.Option(metavar="N", help="Network, as for compress.")
+        str | None, typer.Option(metavar="N", help=f"Reference network: {REFERENCE_NETWORKS}.")
     ] = None,
     values: Annotated[
         str | None,
@@ -366,11 +375,11 @@ def tau0(
     json: Json = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """The horseshoe's tau0: bound on the evidence, validation figures, bytes of each value."""
+    """The prior's scale tau0: bound on the evidence, validation figures, bytes of each value."""
     settings = Settings(
         data=data,
         network=network,
-        method="horseshoe",
+        method=SWEPT,
         epochs=epochs,
         seed=seed,
         resume=resume,
@@ -384,9 +393,14 @@ def tau0(
 
 @app.command()
 @one_line
-def methods(json: Json = None) -> None:
-    """The methods: name, prior, guide, paper, defaults."""
-    commands.methods(json)
+def methods(
+    method: Annotated[
+        str | None, typer.Argument(metavar="[M]", help="One method, with options and presets.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """The methods: name, prior, guide, paper, defaults; or one of them with its options."""
+    commands.methods(method, json)
 
 
 @app.command()

@@ -10,9 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
+from ..methods import METHODS
+from ..training.errors import CheckFailed
 from . import report
-from .errors import CheckFailed
 from .files import check_folder, check_writable, write_atomic
+from .names import lookup
 from .settings import Settings, resolve
 
 
@@ -22,19 +24,17 @@ def consoles(json_target: str | None, quiet: bool = False) -> tuple[Console, Con
     return errors, (errors if json_target == report.STDOUT else Console(quiet=quiet))
 
 
-def compress(settings: Settings, json_target: str | None, plot: Path | None = None) -> None:
+def compress(settings: Settings, json_target: str | None) -> None:
     """Train, compress, write the file, report.
 
-    :param plot: where to draw the gates of method bayesian-bits over the epochs (PNG).
     :raises ValueError: before any training, for an unknown name or an output that cannot be
         written.
     """
     from .pipeline import run
-    from .plots import gates_png
 
+    plot = settings.options.get("plot")
     if plot is not None:
-        _check_plot(settings, plot)
-
+        _check_plot(plot)
     settings = resolve(settings)
     check_writable(settings.out, "--out")
     if settings.save_guide is not None:
@@ -43,42 +43,68 @@ def compress(settings: Settings, json_target: str | None, plot: Path | None = No
         check_folder(settings.resume, "--resume")
     _check_json(json_target)
     progress, tables = consoles(json_target, settings.quiet)
+    if settings.dry_run:
+        _plan(settings, progress, tables, json_target)
+        return
     result = run(settings, progress)
     report.print_compressed(tables, result)
     report.write_json(result, json_target)
     if plot is not None:
-        write_atomic(plot, gates_png(result["bops"]))
+        write_atomic(plot, METHODS[settings.method].hooked().plot(result))
 
 
-def _check_plot(settings: Settings, plot: Path) -> None:
-    if settings.method != "bayesian-bits":
-        raise ValueError(f"--plot: only --method bayesian-bits has it, not {settings.method}")
-    if settings.load_guide is not None:
-        raise ValueError("--plot: no training with --load-guide to plot")
+def _plan(settings: Settings, progress: Console, tables: Console, json_target: str | None) -> None:
+    """What a run would do, instead of the run."""
+    from .dry_run import plan
+    from .kept import taken_over
+    from .pipeline import prepared
+    from .print_plan import print_plan
+
+    settings = taken_over(settings)
+    net, data, method = prepared(settings, progress)
+    result = plan(net, method, data, settings)
+    print_plan(tables, result)
+    report.write_json(result, json_target)
+
+
+def _check_plot(plot: Path) -> None:
     if plot.suffix != ".png":
         raise ValueError(f"--plot {plot}: the plot is a PNG; name a .png file")
     check_writable(plot, "--plot")
 
 
-def evaluate(file: Path, data: str, data_dir: Path | None, json_target: str | None) -> None:
-    """Test error and test NLL of a compressed file."""
+def evaluate(
+    file: Path, data: Mapping[str, Any], data_dir: Path | None, json_target: str | None,
+    model: tuple[str | None, str | None] = (None, None),
+) -> None:  # fmt: skip
+    """Test error and test NLL of a compressed file.
+
+    :param data: fields of `own_data.Source`.
+    :param model: factory and arguments of the network's own class, for a file that needs it.
+    """
     from ..compression.file import load
-    from .data import load_data
-    from .evaluate import check_fits
-    from .evaluate import evaluate as score_of
+    from ..training.evaluation import evaluate as score_of
+    from .fitting import check_fits, like_outputs
+    from .own_data import Source, read_data
+    from .own_network import own_network
 
     _check_json(json_target)
+    source = Source(**data)
+    source.check()
     progress, tables = consoles(json_target)
-    net = load(file)  # first: a bad file must not wait for a download
-    dataset = load_data(data, data_dir, progress)
+    into = own_network(*model) if model[0] is not None else None
+    net = load(file, into=into)  # first: a bad file must not wait for a download
+    dataset = read_data(source, data_dir, progress)
     batch = check_fits(net, dataset, str(file))
+    dataset = like_outputs(dataset, net)
     try:
         score = score_of(net, dataset.test, batch)
     except CheckFailed as error:  # of a file that somebody else wrote, perhaps
         raise ValueError(f"{file}: {error}") from None
     result: dict[str, Any] = {
         "file": str(file),
-        "data": data,
+        "data": source.data,
+        "likelihood": dataset.likelihood,
         "examples": score.n,
         "test_error": score.error,
         "test_nll": score.nll,
@@ -102,36 +128,59 @@ def inspect(file: Path, json_target: str | None) -> None:
     report.write_json(result, json_target)
 
 
-def export(
-    file: Path, out: Path, levels: int | None, shape: tuple[int, ...] | None,
-    json_target: str | None,
-) -> None:  # fmt: skip
-    """A compressed file as an ONNX model.
+EXPORTS = ("onnx", "torch", "safetensors")
 
-    :param levels: inputs become integers, multiples of 1 / levels; None: they stay floats.
+
+def export(
+    file: Path, out: Path, to: str, levels: int | None, shape: tuple[int, ...] | None,
+    json_target: str | None, model: tuple[str | None, str | None] = (None, None),
+) -> None:  # fmt: skip
+    """A compressed file as ONNX, a program of torch.export, or safetensors.
+
+    :param to: one of `EXPORTS`.
+    :param levels: for ONNX: inputs become integers, multiples of 1 / levels; None: they stay
+        floats.
     :param shape: of one input; None: see `onnx_file.to_onnx`.
+    :param model: factory and arguments of the network's own class, for a file that needs it.
     :raises ValueError: for a network that has no such form; the message names the layer.
     """
     from ..compression.file import load
+    from .exporting import to_safetensors, to_torch
+    from .own_network import own_network
+
+    if to not in EXPORTS:
+        raise ValueError(f"--to {to}: must be one of {', '.join(EXPORTS)}")
+    if levels is not None and to != "onnx":
+        raise ValueError("--levels: only --to onnx has it")
+    if levels is not None and not 1 <= levels <= 255:
+        raise ValueError(f"--levels {levels}: must be within 1..255, so that codes are of 8 bits")
+    check_writable(out, "--out")
+    _check_json(json_target)
+    net = load(file, into=own_network(*model) if model[0] is not None else None)
+    try:
+        if to == "onnx":
+            found = _to_onnx(net, out, levels, shape)
+        else:
+            found = to_torch(net, out, shape) if to == "torch" else to_safetensors(net, out)
+    except OSError:
+        raise
+    except Exception as error:  # packages raise their own where a network makes no sense
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file}: has no form as {to}: {reason}") from error
+    result = {"file": str(file), "to": to, "out": str(out), "bytes": out.stat().st_size, **found}
+    report.print_exported(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def _to_onnx(
+    net: Any, out: Path, levels: int | None, shape: tuple[int, ...] | None
+) -> dict[str, Any]:
     from ..compression.integer_layers import IntegerInput
     from ..compression.onnx_file import integer_weights, save_onnx
 
-    if levels is not None and not 1 <= levels <= 255:
-        raise ValueError(f"--levels {levels}: must be within 1..255, so that codes are of 8 bits")
-    check_writable(out, "--onnx")
-    _check_json(json_target)
     inputs = None if levels is None else IntegerInput(Fraction(1, levels), high=levels)
-    net = load(file)
-    try:
-        model = save_onnx(net, out, inputs, shape)
-    except OSError:
-        raise
-    except Exception as error:  # the package onnx raises its own where a network makes no sense
-        raise ValueError(f"{file}: has no form in ONNX: {error}") from error
-    result = {"file": str(file), "onnx": str(out), "bytes": model.ByteSize()}
-    result["integer_weights"], result["float_weights"] = integer_weights(model)
-    report.print_exported(consoles(json_target)[1], result)
-    report.write_json(result, json_target)
+    integers, floats = integer_weights(save_onnx(net, out, inputs, shape))
+    return {"integer_weights": integers, "float_weights": floats}
 
 
 def diagnose(
@@ -146,9 +195,9 @@ def diagnose(
     """
     from .. import diagnostics
     from ..compression.file import load
+    from ..training.trained import describe_guide
     from .data import load_data
     from .kept import rebuild
-    from .trained import describe_guide
 
     if samples < 20:
         raise ValueError(f"--samples {samples}: must be at least 20, to say anything of a tail")
@@ -181,7 +230,7 @@ def tau0(
     search: Mapping[str, Any],
     expected: tuple[float | None, float | None],
 ) -> None:
-    """The horseshoe's tau0 by the bound, beside what each value compresses to.
+    """The scale tau0 of a prior by the bound, beside what each value compresses to.
 
     :param search: arguments of `sweep.Search`.
     :param expected: see `tau0.run`; None twice for none.
@@ -218,17 +267,23 @@ def tau0(
     report.write_json(result, json_target)
 
 
-def methods(json_target: str | None) -> None:
-    """The methods, from the registry."""
-    from ..methods import METHODS
-
+def methods(name: str | None, json_target: str | None) -> None:
+    """The methods, or one of them with its options and presets, from the registry."""
     _check_json(json_target)
     keys = ("name", "prior", "guide", "paper")
     result = [
         {**{key: getattr(method, key) for key in keys}, "defaults": dict(method.defaults)}
         for method in METHODS.values()
     ]
-    report.print_methods(consoles(json_target)[1], result)
+    tables = consoles(json_target)[1]
+    if name is None:
+        report.print_methods(tables, result)
+    else:
+        method = lookup("method", name, METHODS)
+        (result,) = (row for row in result if row["name"] == name)
+        result["options"] = {option.flag: option.help for option in method.options}
+        result["networks"] = {key: dict(preset) for key, preset in method.networks.items()}
+        report.print_method(tables, result)
     report.write_json(result, json_target)
 
 

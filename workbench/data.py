@@ -11,15 +11,16 @@ Thresholds, cluster counts and epochs are chosen on the validation part. Nothing
 the test part.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
+from ..training.evaluation import Split
 from . import cifar, idx
 from .download import obtain
 from .names import lookup
@@ -31,36 +32,35 @@ VALIDATION_SHARE = 12  # one image in twelve of a published train set: 5,000 of 
 
 
 @dataclass(frozen=True)
-class Split:
-    """One part of a data set.
-
-    :param x: images, float32 in [0, 1], shape `(N, channels, height, width)`.
-    :param y: labels, int64, shape `(N,)`.
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """A classification data set in three disjoint parts.
+    """A data set in three disjoint parts.
 
-    :param classes: number of classes; labels are 0 to `classes - 1`.
-    :param input_shape: shape of one image, `(channels, height, width)`.
-    :param levels: pixels are multiples of 1 / levels, at most 255.
+    :param classes: number of classes, labels are 0 to `classes - 1`; of other likelihoods the
+        number of labels of an example.
+    :param input_shape: shape of one input, `(channels, height, width)` of images.
+    :param levels: inputs are multiples of 1 / levels, at most 255; None: of nothing.
+    :param about: how the parts came to be, for reports.
     """
 
     name: str
     train: Split
     validation: Split
-    test: Split
+    test: Split | None
     classes: int
     input_shape: tuple[int, ...]
-    levels: int = 255
+    levels: int | None = 255
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """The parts by name; there may be no test part where nothing is tested."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
+
+    @property
+    def likelihood(self) -> str:
+        """What the labels are; see `Split`."""
+        return self.train.likelihood
 
 
 def load_data(

@@ -13,7 +13,7 @@ def environment() -> dict[str, str | int | bool | None]:
     """Names and values, in the order in which they are to be shown; None for what is absent."""
     import torch
 
-    from .noise_library import compiler
+    from ..training.noise_library import compiler
 
     cuda = torch.cuda.is_available()
     return {

@@ -1,4 +1,4 @@
-"""A run's options as options of its method's pair, and what a kept pair says of them."""
+"""A run's method with its options, and what a kept pair says of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,39 +7,31 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..methods import METHODS, Method
+from ..training.trained import describe_guide, load_guide
+from .data import Dataset
 from .names import lookup
 from .networks import network
-from .settings import ARMS, KEPT, Settings, positive_integers
-from .trained import describe_guide, load_guide
-
-_OF_MODEL = ("beta", "coarseness", "cost")  # defaults of the model's, for each network
+from .settings import Settings
 
 
-def method_of(settings: Settings) -> Method:
-    """The method with the model's options that the run or the network has of its own."""
+def examples_of(settings: Settings, data: Dataset) -> int | None:
+    """Training examples, by which presets are chosen; None for reference networks on their data."""
+    own = settings.network is None or settings.model is not None or settings.source.is_own
+    return len(data.train) if own else None
+
+
+def method_of(settings: Settings, examples: int | None = None) -> Method:
+    """The method with the options of the run, and what the network has of its own."""
     method = lookup("method", settings.method, METHODS)
-    defaults = method.settings(settings.network)
-    options: dict[str, Any] = {k: defaults[k] for k in _OF_MODEL if k in defaults}
-    for name in ("beta", "cost", "widths", "gates", "objective", "coupling"):
-        if getattr(settings, name) is not None:
-            options[name] = getattr(settings, name)
-    if settings.distill:
-        options["teacher"] = True
-    if settings.target_bops is not None:
-        options["priced"] = "bops"
-    if settings.freeze_weights:
-        options["freeze_weights"] = True
-    options |= ARMS.get(settings.arm, {})
-    return replace(method, model_options={**method.model_options, **options})
+    return method.configured(settings.options, settings.network, examples)
 
 
 def about(settings: Settings) -> dict[str, str]:
     """What a kept pair is to say of the run: names, and the options that the pair was made by."""
     found = {name: getattr(settings, name) for name in ("method", "network", "data")}
-    for name in KEPT.values():
-        value = getattr(settings, name)
-        if value is not None:
-            found[name] = text(value)
+    for option in METHODS[settings.method].options:
+        if option.kept and option.name in settings.options:
+            found[option.name] = option.text(settings.options[option.name])
     return found
 
 
@@ -56,13 +48,15 @@ def taken_over(settings: Settings) -> Settings:
     path, found = settings.load_guide, describe_guide(settings.load_guide)["about"]
     if found.get("method") != settings.method:
         return settings
-    for option, name in KEPT.items():
-        given = getattr(settings, name)
-        if given is not None and found.get(name, text(given)) != text(given):
-            raise ValueError(
-                f"{path}: was trained with {option} {found[name]}; leave {option} out, and it is "
-                "taken from the file"
-            )
+    for option in METHODS[settings.method].options:
+        given = settings.options.get(option.name)
+        if option.kept and given is not None:
+            kept = found.get(option.name, option.text(given))
+            if kept != option.text(given):
+                raise ValueError(
+                    f"{path}: was trained with {option.flag} {kept}; leave {option.flag} out, and "
+                    "it is taken from the file"
+                )
     return _filled(settings, found)
 
 
@@ -72,7 +66,7 @@ def rebuild(
     """The model and the guide in a file of `bitsback compress --save-guide`.
 
     :param num_data: number of training examples.
-    :param example: a few of their inputs, which method rate needs.
+    :param example: a few of their inputs, for methods that trace the network.
     :raises ValueError: the file does not name a method and a network of the zoo, or is damaged.
     """
     found = describe_guide(path)["about"]
@@ -90,17 +84,15 @@ def rebuild(
     return model, guide
 
 
-def text(value: object) -> str:
-    """An option's value as `--save-guide` keeps it, and as it is typed."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 def _filled(settings: Settings, found: dict[str, str]) -> Settings:
     """The settings with the options that a file's `about` has."""
-    values: dict[str, Any] = {name: found[name] for name in KEPT.values() if name in found}
+    values: dict[str, Any] = dict(settings.options)
     try:
-        if "widths" in values:
-            values["widths"] = positive_integers("--widths", values["widths"])
-        return replace(settings, **values)
+        for option in METHODS[settings.method].options:
+            if option.kept and option.name in found:
+                values[option.name] = option.parsed(found[option.name])
+        filled = replace(settings, options=values)
+        METHODS[settings.method].check_given(values)
+        return filled
     except ValueError as error:
         raise ValueError(f"{settings.load_guide}: {error}") from None

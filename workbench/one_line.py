@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import typer
 
-from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE, CheckFailed
+from ..training.errors import CheckFailed
+from .errors import CORRUPT_FILE, FAILED_CHECK, INTERRUPTED, USAGE
 from .printable import printable
 
 

@@ -14,20 +14,22 @@ from ..compression.compress import Compressed, compress
 from ..compression.rewrites import quantise_activations
 from ..compression.verdict import WorseNetwork
 from ..diagnostics import draw
-from ..methods import METHODS, Method
+from ..methods import Method
+from ..methods.hooks import Outcome
 from ..posterior import Posterior
-from .augment import shifted
-from .bops import bops_figures
-from .code_lengths import code_lengths
-from .data import Dataset, load_data
-from .errors import CheckFailed
-from .evaluate import Score, check_fits, evaluate
-from .integers import integer_figures
-from .kept import method_of, taken_over
+from ..training.augment import mirrored, shifted
+from ..training.errors import CheckFailed
+from ..training.evaluation import Score, evaluate
+from ..training.progress import StatusLine
+from ..training.state_dict import load_weights
+from .data import Dataset
+from .fitting import check_fits, like_outputs
+from .kept import examples_of, method_of, taken_over
 from .networks import network
-from .progress import StatusLine
+from .own_data import read_data
+from .own_network import own_network
+from .phases import Trained, compression_options, kl_of, shift_of, train_pair, with_means
 from .settings import Settings
-from .training import compression_options, kl_of, shift_of, train_pair, with_means
 
 # Parameters below which a second thread costs more than it saves, most of all on a busy machine.
 SMALL = 100_000
@@ -39,8 +41,8 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     """Train, compress and write `settings.out`; returns what `--json` writes (see the README).
 
     The test part is looked at at the very end alone: with the trained network, with the decoded
-    file, and with that file's integer form if the method is bayesian-bits. Everything else is
-    decided on the validation part.
+    file, and with what the method adds (an integer form, say). Everything else is decided on the
+    validation part.
 
     :param settings: resolved (see `settings.resolve`).
     :param console: for the progress line and notes.
@@ -48,19 +50,10 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     """
     began = time.monotonic()
     settings = taken_over(settings)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    data = load_data(settings.data, settings.data_dir, console)
-    torch.manual_seed(settings.seed)
-    net = network(settings.network)
-    if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
-        torch.set_num_threads(1)
-    check_fits(net, data, f"--network {settings.network}")
-    method = method_of(settings)
-    net, model, guide, given = train_pair(net, method, data, settings, console)
+    net, data, method = prepared(settings, console)
+    trained, posterior, result = compressed(net, method, data, settings, console)
+    net, model, guide, given = trained
     kl = kl_of(model, guide, data, settings.device, 1 if method.closed_form else KL_DRAWS)
-    posterior = guide.posterior()
-    result = _compress(net.cpu(), given, posterior, data, settings, console)
     result.save(settings.out)
     unpruned = quantise_activations(with_means(net, posterior), posterior)
     before = evaluate(unpruned, data.test)
@@ -76,25 +69,76 @@ def run(settings: Settings, console: Console) -> dict[str, Any]:
     figures["description_length_bits"] = (
         None if obstacle else _description_length(model, guide, kl, data, settings.device)
     )
-    if method.name == "rate":
-        lengths = code_lengths(result.archive, result.data, result.network, data.train)
-        figures["description"] = {**lengths, "beta": guide.model.beta.item()}
-        figures["target_bytes"] = settings.target_bytes
-        figures["target_error"] = settings.target_error
-        figures["validation_examples"] = validation.n
-    if method.name == "bayesian-bits":
-        figures["bops"] = bops_figures(guide, settings.target_bops)
-        figures["integer"] = integer_figures(decoded, data)
+    figures |= method.hooked().figures(Outcome(guide, result, decoded, data, validation))
+    figures["split"] = dict(data.about) | {
+        "train": len(data.train), "validation": len(data.validation), "test": len(data.test),
+    }  # fmt: skip
+    figures["likelihood"] = data.likelihood
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
+
+
+def prepared(settings: Settings, console: Console) -> tuple[nn.Module, Dataset, Method]:
+    """The network at its start, the data, and the method with the run's options.
+
+    :raises ValueError: if network and data do not fit each other.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    data = read_data(settings.source, settings.data_dir, console)
+    torch.manual_seed(settings.seed)
+    net = start_of(settings, console)
+    if settings.threads is None and sum(p.numel() for p in net.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    data = fitted(net, data, network_option(settings))
+    return net, data, method_of(settings, examples_of(settings, data))
+
+
+def compressed(
+    net: nn.Module, method: Method, data: Dataset, settings: Settings, console: Console
+) -> tuple[Trained, Posterior, Compressed]:
+    """The trained pair, its posterior, and what it compresses to: the run without its figures."""
+    trained = train_pair(net, method, data, settings, console)
+    trained = trained._replace(net=trained.net.cpu())
+    posterior = trained.guide.posterior()
+    result = _compress(trained.net, trained.given, posterior, data, method, settings, console)
+    return trained, posterior, result
+
+
+def start_of(settings: Settings, console: Console) -> nn.Module:
+    """A new network of the settings, with the weights that they name."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    if settings.model is not None:
+        return own_network(settings.model, settings.model_args, settings.weights, say)
+    net = network(settings.network)
+    if settings.weights is not None:
+        load_weights(settings.weights, net, say)
+    return net
+
+
+def fitted(net: nn.Module, data: Dataset, option: str) -> Dataset:
+    """Data with labels of the shape of the network's outputs, after a check that they fit.
+
+    :raises ValueError: if the network does not take the inputs, or its outputs fit no labels.
+    """
+    check_fits(net, data, option)
+    return like_outputs(data, net)
+
+
+def network_option(settings: Settings) -> str:
+    """The option that chose the network, for messages."""
+    return f"--model {settings.model}" if settings.model else f"--network {settings.network}"
 
 
 def _no_code(method: Method, guide: nn.Module, posterior: Posterior) -> str | None:
     """Why KL(q || p) is no code length of the weights; None where it is."""
     if not method.proper:
         return "an improper prior has no code lengths"
-    if method.name == "rate":
-        return "the code length of its weights is in the description"
+    if method.hooked().no_code_length:
+        return method.hooked().no_code_length
     if not any(bool(weight.stddev.any()) for weight in posterior.weights.values()):
         return "a point takes infinitely many bits"
     if not guide.divergence:
@@ -124,7 +168,7 @@ def _description_length(
 
 def _compress(
     net: nn.Module, given: nn.Module | None, posterior: Posterior, data: Dataset,
-    settings: Settings, console: Console,
+    method: Method, settings: Settings, console: Console,
 ) -> Compressed:  # fmt: skip
     line = StatusLine(console, "compress")
     try:
@@ -135,22 +179,26 @@ def _compress(
                 posterior,
                 given=given,
                 validation=(data.validation.x, data.validation.y),
-                training=_inputs(data, settings),
+                likelihood=data.likelihood,
+                training=_inputs(data, method, settings),
                 coder=settings.coder,
-                label=settings.network,
+                label=settings.label,
                 progress=line.say,
-                **compression_options(METHODS[settings.method], settings),
+                **compression_options(method, settings, examples_of(settings, data)),
             )
     finally:
         line.close()
 
 
-def _inputs(data: Dataset, settings: Settings) -> Tensor:
-    """What survivors are retrained on: training images, and shifted ones if training had those."""
-    most = shift_of(METHODS[settings.method].settings(settings.network), settings)
-    if not most:
+def _inputs(data: Dataset, method: Method, settings: Settings) -> Tensor:
+    """What survivors are retrained on: training images, and changed ones if training had those."""
+    most = shift_of(method.settings(settings.network, examples_of(settings, data)), settings)
+    if not most and not settings.flip:
         return data.train.x
-    return torch.cat([data.train.x, shifted(data.train.x, most, settings.seed)])
+    others = shifted(data.train.x, most, settings.seed) if most else data.train.x
+    if settings.flip:
+        others = mirrored(others, settings.seed)
+    return torch.cat([data.train.x, others])
 
 
 def _reread(path: Path, net: nn.Module, result: Compressed) -> nn.Module:

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..methods import METHODS
+from ..methods.hooks import percent
 from .files import write_atomic
 from .printable import printable
 
 STDOUT = "-"
 NOT_FINITE = "not_finite"
-NEAR = 0.05  # of --target-bytes, relative
-LEAST_BETA = 1e-3  # below it the size of the weights hardly counts
 
 
 def write_json(result: Any, target: str | None) -> None:
@@ -60,34 +60,36 @@ def print_compressed(console: Console, result: Mapping[str, Any]) -> None:
     """The table that ends `bitsback compress`; `result` is the JSON of that command."""
     _say(console, f"{result['network']} on {result['data']}, method {result['method']}")
     table = _key_value()
-    table.add_row("test error before", _percent(result["test_error_before"]))
-    table.add_row("test error after", f"{_percent(result['test_error'])} (of the decoded file)")
+    name, unit = error_words(result.get("likelihood"))
+    table.add_row(f"{name} before", percent(result["test_error_before"]) + unit)
+    table.add_row(f"{name} after", f"{percent(result['test_error'])}{unit} (of the decoded file)")
     table.add_row("validation rise", _rise(result["compression"]["rise"]))
     if result["compression"]["rise_over_given"] is not None:
         table.add_row("over the start", _rise(result["compression"]["rise_over_given"]))
-    table.add_row("kept weights", _percent(100 * result["nonzero_fraction"]))
+    table.add_row("kept weights", percent(100 * result["nonzero_fraction"]))
     table.add_row("kept units", units(result["units"]))
     table.add_row("bits per weight", f"{result['bits_per_weight']:.3f}")
     table.add_row("bytes", f"{result['bytes']:,}")
     table.add_row("ratio", f"{result['ratio']:.1f}x")
-    if "bops" in result:
-        table.add_row("bit operations", _bops(result["bops"]))
-    if "integer" in result:
-        table.add_row("integer network", _integer(result["integer"]))
-    if "description" in result:
-        table.add_row("description", _description(result["description"]))
-    else:
-        table.add_row("description length", _description_length(result))
+    hooks = METHODS[result["method"]].hooked()
+    rows = hooks.rows(result)
+    if "description" not in dict(rows):
+        rows.append(("description length", _description_length(result)))
+    for row in rows:
+        table.add_row(*row)
     table.add_row("file", Text(printable(result["file"])))
     console.print(table)
-    if result.get("target_bytes") and abs(result["bytes"] / result["target_bytes"] - 1) > NEAR:
-        _say(console, _missed(result))
-    if result.get("target_error") is not None:
-        _say(console, _error_reached(result))
+    for line in hooks.remarks(result):
+        _say(console, line)
     if not result["compression"]["within_margin"]:
         _say(console, _outside(result["compression"]))
     for line in result["compression"]["warnings"]:
         _say(console, f"Warning: {line}.")
+
+
+def error_words(likelihood: str | None) -> tuple[str, str]:
+    """What the error of the test part is called, and what its percents are of."""
+    return ("squared error", " of the variance") if likelihood == "normal" else ("test error", "")
 
 
 def _outside(report: Mapping[str, Any]) -> str:
@@ -99,61 +101,6 @@ def _outside(report: Mapping[str, Any]) -> str:
         f"{report['allowed_nll']:.2g} nats and {report['allowed_error']:.2g} points; this is the "
         "nearest. Train longer, or allow more (--margin-nll, --margin-error)."
     )
-
-
-def _description(lengths: Mapping[str, float]) -> str:
-    return (
-        f"{lengths['label_bits']:,.0f} bits of training labels + {lengths['weight_bits']:,.0f} of "
-        f"weights by the prior ({lengths['coded_bits']:,.0f} in the file), beta "
-        f"{lengths['beta']:.3g}"
-    )
-
-
-def _missed(result: Mapping[str, Any]) -> str:
-    """Why a file is not of the size asked for."""
-    wanted, found = result["target_bytes"], result["bytes"]
-    besides = found - result["description"]["coded_bits"] / 8
-    if besides > wanted:
-        why = f"What is no weight (header, shapes, steps, biases) takes {besides:.0f} of them"
-    elif found < wanted and result["description"]["beta"] < LEAST_BETA:
-        why = "Larger than that pays for nothing in the labels"
-    else:
-        why = "Beta had not settled when training ended: train longer (--epochs)"
-    return f"Not within {100 * NEAR:.0f} % of {wanted:,} bytes: the file has {found:,}. {why}."
-
-
-def _bops(found: Mapping[str, Any]) -> str:
-    """Relative BOPs, what the bits alone would give, and the layers' bits of weights and inputs."""
-    said = f"{100 * found['relative']:.3g} % of those at 32 bits"
-    if found["target"] is not None:
-        said += f" ({100 * found['target']:.3g} % asked for)"
-    widths = ", ".join(
-        f"{layer['weight_bits']}x{layer['input_bits'] or '-'}" for layer in found["layers"].values()
-    )
-    return f"{said}; bits of weights x inputs: {widths}"
-
-
-def _integer(found: Mapping[str, Any]) -> str:
-    """The error of the file's network in integers, and how often it is not the float one."""
-    if found["obstacle"]:
-        return f"none: {found['obstacle']}"
-    return (
-        f"test error {_percent(found['test_error'])}; differs from the float pass in "
-        f"{found['codes_differ']:,} of {found['codes']:,} codes and "
-        f"{found['predictions_differ']:,} of {found['predictions']:,} predictions"
-    )
-
-
-def _error_reached(result: Mapping[str, Any]) -> str:
-    """How near a file came to the validation error asked for, whose own standard error is said."""
-    wanted, found = result["target_error"], result["validation_error"]
-    stderr = math.sqrt(found * (100 - found) / result["validation_examples"])
-    said = f"Validation error {found:.2f} % (standard error {stderr:.2f}), {wanted:g} % asked for."
-    if abs(found - wanted) <= stderr:
-        return said
-    if found > wanted:
-        return f"{said} Train longer (--epochs), or another network may reach it."
-    return f"{said} Ask for more, or use --target-bytes, which is met more exactly."
 
 
 def _description_length(result: Mapping[str, Any]) -> str:
@@ -171,7 +118,8 @@ def print_evaluated(console: Console, result: Mapping[str, Any]) -> None:
     _say(console, f"{result['file']} on the test part of {result['data']}")
     table = _key_value()
     table.add_row("examples", f"{result['examples']:,}")
-    table.add_row("test error", _percent(result["test_error"]))
+    name, unit = error_words(result.get("likelihood"))
+    table.add_row(name, percent(result["test_error"]) + unit)
     table.add_row("test NLL", f"{result['test_nll']:.4f} nats per example")
     console.print(table)
 
@@ -195,12 +143,15 @@ def print_inspected(console: Console, result: Mapping[str, Any]) -> None:
 
 def print_exported(console: Console, result: Mapping[str, Any]) -> None:
     """The table of `bitsback export`."""
-    _say(console, f"{result['file']} as ONNX")
+    _say(console, f"{result['file']} as {result['to']}")
     table = _key_value()
-    table.add_row("weights of 8 bits", _names(result["integer_weights"]))
-    table.add_row("weights as floats", _names(result["float_weights"]))
+    if result["to"] == "onnx":
+        table.add_row("weights of 8 bits", _names(result["integer_weights"]))
+        table.add_row("weights as floats", _names(result["float_weights"]))
+    else:
+        table.add_row("parameters", f"{result['parameters']:,}")
     table.add_row("bytes", f"{result['bytes']:,}")
-    table.add_row("file", Text(printable(result["onnx"])))
+    table.add_row("file", Text(printable(result["out"])))
     console.print(table)
 
 
@@ -215,7 +166,7 @@ def print_layers(console: Console, layers: Sequence[Mapping[str, Any]]) -> None:
             Text(printable(layer["name"])),
             f"{layer['kept']:,}",
             f"{layer['total']:,}",
-            _percent(100 * layer["kept"] / max(layer["total"], 1)),
+            percent(100 * layer["kept"] / max(layer["total"], 1)),
             f"{layer['kept_units']:,}",
             f"{layer['bits_per_weight']:.3f}",
         )
@@ -272,12 +223,12 @@ def print_tau0(console: Console, result: Mapping[str, Any]) -> None:
         found, tau0 = row["figures"], f"{row['tau0']:g}"
         marks = [name for name, place in chosen.items() if place.get("tau0") == row["tau0"]]
         bound = f"{row['elbo']:.4f} ± {row['elbo_stderr']:.4f}"
-        tested = _percent(found["test_error"])
+        tested = percent(found["test_error"])
         pair.add_row(tau0, bound, *_quality(found, "validation"), tested, ", ".join(marks))
         size = f"{found['bytes']:,}" + ("" if found["within_margin"] else " (lossy)")
         left = (f"{found['kept_weights']:,}", units(found["units"]))
         bits = f"{found['bits_per_weight']:.3f}"
-        tested = _percent(found["file_test_error"])
+        tested = percent(found["file_test_error"])
         file.add_row(tau0, size, *_quality(found, "file"), tested, *left, bits)
     console.print(pair)
     _say(console, "compressed file, validation figures")
@@ -315,7 +266,7 @@ def _print_places(console: Console, result: Mapping[str, Any]) -> None:
 
 def _quality(found: Mapping[str, Any], of: str) -> tuple[str, ...]:
     error, nll, ece = (found[f"{of}_{key}"] for key in ("error", "nll", "ece"))
-    return _percent(error), f"{nll:.4f}", f"{ece:.3f}"
+    return percent(error), f"{nll:.4f}", f"{ece:.3f}"
 
 
 def print_methods(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
@@ -327,6 +278,23 @@ def print_methods(console: Console, methods: Sequence[Mapping[str, Any]]) -> Non
         defaults = ", ".join(f"{key} {value}" for key, value in method["defaults"].items())
         table.add_row(*(method[key] for key in ("name", "prior", "guide", "paper")), defaults)
     console.print(table)
+
+
+def print_method(console: Console, method: Mapping[str, Any]) -> None:
+    """The tables of `bitsback methods M`: the method, its options, its presets by network."""
+    table = _key_value()
+    for key in ("name", "prior", "guide", "paper"):
+        table.add_row(key, method[key])
+    for name, preset in {"defaults": method["defaults"], **method["networks"]}.items():
+        shown = preset if name == "defaults" else _changed(preset, method["defaults"])
+        table.add_row(name, ", ".join(f"{key} {value}" for key, value in shown.items()) or "same")
+    for flag, said in method["options"].items():
+        table.add_row(flag, said)
+    console.print(table)
+
+
+def _changed(preset: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in preset.items() if defaults.get(key) != value}
 
 
 def print_environment(console: Console, values: Mapping[str, Any]) -> None:
@@ -364,7 +332,3 @@ def _rise(rise: Mapping[str, float]) -> str:
         f"{rise['nll']:+.4f} ± {rise['nll_stderr']:.4f} nats, "
         f"{rise['error']:+.2f} ± {rise['error_stderr']:.2f} points of error"
     )
-
-
-def _percent(value: float) -> str:
-    return f"{value:.2f} %"

@@ -1,24 +1,23 @@
 """What one run of `bitsback compress` is to do: every option, checked before any work starts."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..methods import DEFAULT, METHODS
+from ..methods.options import whole_numbers
+from ..training.options import MAX_SEED
 from .names import lookup
+
+if TYPE_CHECKING:
+    from .own_data import Source
 
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MOST_EFFORT = 9
 PRUNE = ("weights", "groups", "none")
 CODERS = ("range", "huffman")
 COMPILE = ("auto", "yes", "no")
-_FIXED = {"prune": False, "bits": False}
-ARMS = {
-    "both": {},
-    "quantisation": {"prune": False},
-    "pruning": {"bits": False},
-    "lsq": {**_FIXED, "ranges": "lsq"},
-    "pact": {**_FIXED, "ranges": "pact"},
-}
-MAX_SEED = 2**31 - 1
 MAX_THREADS = 1024
 MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training
 VALIDATION = "validation"  # "chosen on the validation data"
@@ -28,13 +27,19 @@ VALIDATION = "validation"  # "chosen on the validation data"
 class Settings:
     """The options of a run. None stands for the default of the method and network.
 
-    :param data: name of a data set; `network`, `method`: names from NETWORKS and METHODS.
+    :param data: name of a data set, or data of the user's own; `target`, `likelihood` and `crop`
+        say more of these: see `own_data.Source`.
+    :param network: a name from NETWORKS; `method`: a name from METHODS.
+    :param model: a network of the user's own instead of `network`, as FILE_OR_MODULE:FACTORY (see
+        `own_network`); `network` is then its factory's name.
+    :param model_args: arguments of the factory as JSON.
     :param epochs: passes over the training data with the method's prior, those with the prior of
         the method that it starts from included.
     :param pretrain_epochs: passes before that without noise, by maximum a posteriori.
     :param batch_size: examples a step; of pre-training and of `polish` at most 128.
     :param lr: learning rate of Adam at the start.
     :param shift: training images are moved by up to so many pixels (see `augment.shifted`).
+    :param flip: training images are mirrored left to right at random.
     :param kl_warmup: epochs over which the weight of the KL rises to 1.
     :param threshold: log alpha above which a weight goes, in nats, or "validation".
     :param prune: what the threshold is held against; see `compression.compress`.
@@ -45,39 +50,33 @@ class Settings:
     :param effort: of the search for a file, 1 (quick) to 9 (default).
     :param compile: "yes", "no", or "auto": only where it pays.
     :param threads: torch's threads; None: one for a small network, else as many as torch takes.
-    :param beta: of method rate: what a bit of the weights costs in bits of labels.
-    :param target_bytes: of method rate: the size of file that beta is moved to reach.
-    :param target_error: of method rate: the validation error to reach by moving beta, percent.
-    :param distill: of method rate: whether the network it starts from teaches it.
-    :param cost: of method bayesian-bits: nats for each example of a bit of the largest layer. Of
-        hard-concrete: nats for each weight that an open gate lets through.
-    :param target_bops: of method bayesian-bits: BOPs to reach, a share of those at 32 bits.
-    :param arm: of method bayesian-bits: which gates there are, one of `ARMS`.
-    :param widths: of method bayesian-bits: bits that gates choose among; of the arms without
-        gates the one of all weights and ReLUs.
-    :param gates: of method bayesian-bits: "chain" or "independent" gates of widths.
-    :param objective: of method bayesian-bits: the "published" one or the "exact" KL(q || p).
-    :param coupling: of method bayesian-bits: what a bit by which neighbouring widths differ costs,
-        as a share of what a bit costs.
-    :param freeze_weights: of method bayesian-bits: whether gates and ranges alone are trained.
+    :param options: the method's own options that are given, by name; see `Method.options`.
     :param out: the compressed file.
     :param resume: folder for checkpoints; a run goes on from those that are there.
     :param force_resume: go on even from checkpoints of other settings, threads or versions.
     :param data_dir: a folder to search first for the files of the data set.
-    :param weights: a trained network's state_dict (safetensors) to start from, not pre-trained.
+    :param weights: a trained network's state_dict (safetensors or `.pt`) to start from, not
+        pre-trained.
     :param save_guide: where to write the trained pair (safetensors).
     :param load_guide: a trained pair to compress, without any training.
+    :param dry_run: say what would be done, and do nothing.
     """
 
     data: str = "digits"
+    target: str | None = None
+    likelihood: str | None = None
+    crop: int | None = None
     network: str | None = None
-    method: str = "log-uniform"
+    model: str | None = None
+    model_args: str | None = None
+    method: str = DEFAULT
     epochs: int | None = None
     pretrain_epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
     kl_warmup: int | None = None
     shift: int | None = None
+    flip: bool = False
     seed: int = 0
     device: str = "cpu"
     compile: str = "auto"
@@ -90,18 +89,7 @@ class Settings:
     clusters: int | str | None = None
     coder: str = "range"
     effort: int | None = None
-    beta: float | None = None
-    target_bytes: int | None = None
-    target_error: float | None = None
-    distill: bool = False
-    cost: float | None = None
-    target_bops: float | None = None
-    arm: str | None = None
-    widths: tuple[int, ...] | None = None
-    gates: str | None = None
-    objective: str | None = None
-    coupling: float | None = None
-    freeze_weights: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     out: Path | None = None
     resume: Path | None = None
     force_resume: bool = False
@@ -109,6 +97,7 @@ class Settings:
     weights: Path | None = None
     save_guide: Path | None = None
     load_guide: Path | None = None
+    dry_run: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -127,7 +116,6 @@ class Settings:
             ("--seed", self.seed, 0),
             ("--margin-nll", self.margin_nll, 0),
             ("--margin-error", self.margin_error, 0),
-            ("--target-bytes", self.target_bytes, 1),
             ("--effort", self.effort, 1),
             ("--clusters", None if isinstance(self.clusters, str) else self.clusters, 1),
         ):
@@ -142,23 +130,7 @@ class Settings:
         ):
             if isinstance(value, int) and value > most:
                 raise ValueError(f"{option} {value}: must be at most {most}")
-        if self.beta is not None and not 0 < self.beta < float("inf"):
-            raise ValueError(f"--beta {self.beta}: must be positive and finite")
-        if self.target_error is not None and not 0 < self.target_error < 100:
-            raise ValueError(f"--target-error {self.target_error}: must be within 0 and 100")
-        if self.target_error is not None and self.target_bytes is not None:
-            raise ValueError("--target-error: beta cannot reach --target-bytes too; give one")
-        if self.cost is not None and not 0 < self.cost < float("inf"):
-            raise ValueError(f"--cost {self.cost}: must be positive and finite")
-        if self.target_bops is not None and not 0 < self.target_bops < 1:
-            raise ValueError(f"--target-bops {self.target_bops}: must be a share within (0, 1)")
-        self._check_arm()
-        for option, (given, *methods) in _of_some_methods(self).items():
-            if given and self.method not in methods:
-                those = " or ".join(methods)
-                raise ValueError(f"{option}: only --method {those} has it, not {self.method}")
-            if given and self.load_guide is not None and option not in KEPT:
-                raise ValueError(f"{option}: no training with --load-guide to use it in")
+        self._check_options()
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise ValueError(f"--lr {self.lr}: must be positive and finite")
         if isinstance(self.threshold, float) and self.threshold != self.threshold:
@@ -168,52 +140,54 @@ class Settings:
                 "--load-guide: nothing is trained, so --weights, --save-guide and --resume make "
                 "no sense with it"
             )
+        if self.model_args is not None and self.model is None:
+            raise ValueError("--model-args: needs --model FILE_OR_MODULE:FACTORY to pass them to")
         if self.force_resume and self.resume is None:
             raise ValueError("--force-resume: needs --resume DIR, the folder of the checkpoints")
 
-    def _check_arm(self) -> None:
-        """Whether arm, widths and what needs gates go together."""
-        _one_of("--arm", self.arm, tuple(ARMS))
-        _one_of("--gates", self.gates, ("chain", "independent"))
-        _one_of("--objective", self.objective, ("published", "exact"))
-        if self.coupling is not None and not 0 < self.coupling < float("inf"):
-            raise ValueError(f"--coupling {self.coupling}: must be positive and finite")
-        if self.arm is None or ARMS[self.arm].get("bits", True) or self.load_guide is not None:
-            return
-        fixed = not ARMS[self.arm].get("prune", True)
-        if fixed and (self.widths is None or len(self.widths) != 1):
-            raise ValueError(f"--arm {self.arm}: has no gates; give one width, as in --widths 4")
-        if self.coupling is not None:
-            raise ValueError(f"--coupling: --arm {self.arm} has no widths to choose")
-        for option, given in (
-            ("--cost", self.cost),
-            ("--objective", self.objective),
-            ("--target-bops", self.target_bops),
-        ):
-            if fixed and given is not None:
-                raise ValueError(f"{option}: --arm {self.arm} has no gates that it could move")
+    @classmethod
+    def of(cls, **values: Any) -> "Settings":
+        """Settings of values by name; those that are no fields are the method's own options.
+
+        None and False stand for options that are not given.
+        """
+        own = {f.name for f in fields(cls)}
+        options = {k: v for k, v in values.items() if k not in own and v not in (None, False)}
+        return cls(**{k: v for k, v in values.items() if k in own}, options=options)
+
+    @property
+    def source(self) -> "Source":
+        """Where the data come from."""
+        from .own_data import Source
+
+        return Source(self.data, self.target, self.likelihood, self.crop)
+
+    @property
+    def label(self) -> str | None:
+        """The network's name in the compressed file; a network of the user's own has none."""
+        return self.network if self.model is None else None
+
+    def _check_options(self) -> None:
+        """Whether the method has the options given, and they make sense."""
+        method = METHODS.get(self.method)  # `resolve` names an unknown one
+        have = {option.name: option for option in method.options} if method else {}
+        for name in self.options:
+            if name not in have and method is not None:
+                raise ValueError(_not_its_own(name, self.method))
+            if name in have and self.load_guide is not None and not have[name].kept:
+                flag = have[name].flag
+                raise ValueError(f"{flag}: no training with --load-guide to use it in")
+        if method is not None and self.load_guide is None:
+            method.check_given(self.options)
 
 
-# Options that the pair is made by; `--save-guide` keeps them, `--load-guide` takes them over.
-KEPT = {"--arm": "arm", "--widths": "widths", "--gates": "gates", "--objective": "objective"}
-
-
-def _of_some_methods(settings: Settings) -> dict[str, tuple[object, *tuple[str, ...]]]:
-    """The options that not all methods have: what is given, and the methods that have them."""
-    return {
-        "--beta": (settings.beta, "rate"),
-        "--target-bytes": (settings.target_bytes, "rate"),
-        "--target-error": (settings.target_error, "rate"),
-        "--distill": (settings.distill, "rate"),
-        "--cost": (settings.cost, "bayesian-bits", "hard-concrete"),
-        "--target-bops": (settings.target_bops, "bayesian-bits"),
-        "--arm": (settings.arm, "bayesian-bits"),
-        "--widths": (settings.widths, "bayesian-bits"),
-        "--gates": (settings.gates, "bayesian-bits"),
-        "--objective": (settings.objective, "bayesian-bits"),
-        "--coupling": (settings.coupling, "bayesian-bits"),
-        "--freeze-weights": (settings.freeze_weights, "bayesian-bits"),
-    }
+def _not_its_own(name: str, method: str) -> str:
+    """Why a method does not take an option."""
+    owners = [key for key, other in METHODS.items() if name in (o.name for o in other.options)]
+    flag = "--" + name.replace("_", "-")
+    if not owners:
+        return f"{flag}: no method has such an option"
+    return f"{flag}: only --method {' or '.join(owners)} has it, not {method}"
 
 
 def resolve(settings: Settings) -> Settings:
@@ -222,23 +196,59 @@ def resolve(settings: Settings) -> Settings:
     :raises ValueError: for an unknown data set, network or method (the message lists the known
         ones), and for a device that this machine does not have.
     """
-    from ..distributions.quantiser import check_widths
-    from ..methods import METHODS
-    from .data import DATASETS
     from .networks import NETWORKS, default_network
 
-    if settings.widths is not None:
-        try:
-            check_widths(settings.widths)
-        except ValueError as error:
-            raise ValueError(f"--widths: {error}") from None
-    lookup("data set", settings.data, DATASETS)
-    lookup("method", settings.method, METHODS)
-    network = settings.network or default_network(settings.data)
-    lookup("network", network, NETWORKS)
+    settings.source.check()
+    method = lookup("method", settings.method, METHODS)
+    replace(method, given=settings.options).hooked().check()
+    if settings.model is None:
+        if settings.network is None and settings.source.is_own:
+            raise ValueError(
+                "--data of your own needs a network: --model FILE_OR_MODULE:FACTORY (or --network)"
+            )
+        network = settings.network or default_network(settings.data)
+        lookup("network", network, NETWORKS)
+    else:
+        network = _own_name(settings)
     _check_device(settings.device)
     out = settings.out or Path(f"{network}-{settings.method}.bb")
     return replace(settings, network=network, out=out)
+
+
+# What a call in Python has in other ways, or has no use for.
+_NOT_IN_A_CALL = (
+    "data", "target", "likelihood", "crop", "network", "model", "model_args", "weights", "out",
+    "data_dir", "load_guide", "options", "quiet", "threads",
+    "dry_run",
+)  # fmt: skip
+
+
+def check_names(settings: Settings, options: Mapping[str, Any]) -> None:
+    """Refuse what a call in Python does not take, an unknown method, or a device that is not here.
+
+    :param options: as they were given.
+    :raises ValueError: names the option.
+    """
+    for name in options:
+        if name in _NOT_IN_A_CALL:
+            raise ValueError(f"{name}: compress_network does not take this option of the command")
+    method = lookup("method", settings.method, METHODS)
+    replace(method, given=settings.options).hooked().check()
+    _check_device(settings.device)
+
+
+def _own_name(settings: Settings) -> str:
+    """What a network of the user's own is called.
+
+    :raises ValueError: if a reference network was asked for too, or for arguments that are no JSON.
+    """
+    from .own_network import factory_name, parsed_arguments
+
+    name = factory_name(settings.model)
+    if settings.network not in (None, name):
+        raise ValueError("--network: --model names another network; give one of the two")
+    parsed_arguments(settings.model_args)
+    return name
 
 
 def _check_device(name: str) -> None:
@@ -289,12 +299,7 @@ def positive_integers(option: str, text: str | None) -> tuple[int, ...] | None:
 
     :raises ValueError: if `text` is anything else, but for None.
     """
-    if text is None:
-        return None
-    parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts):
-        raise ValueError(f"{option} {text}: must be whole numbers above 0, such as 2,4,8")
-    return tuple(int(part) for part in parts)
+    return None if text is None else whole_numbers(option, text)
 
 
 def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -15,20 +15,20 @@ from ..compression.compress import Compressed, compress
 from ..diagnostics import Tau0, calibration, predict, select_tau0
 from ..diagnostics.tau0 import Pair
 from ..guides.elbo import ELBO
-from ..methods import METHODS, Method
+from ..methods import METHODS, PRETRAINING, SWEPT, Method
+from ..training import Options, fit
+from ..training.errors import CheckFailed
+from ..training.evaluation import Score, evaluate
+from ..training.evaluation import predict as logits_of
+from ..training.progress import StatusLine
+from ..training.trained import load_guide, save_guide
 from .data import Dataset, load_data
-from .errors import CheckFailed
-from .evaluate import Score, evaluate
-from .evaluate import predict as logits_of
 from .files import write_atomic
-from .fit import Options, fit
 from .networks import network
-from .progress import StatusLine
 from .settings import Settings
-from .trained import load_guide, save_guide
 
 # Without the bounds of the method's own guide, which make the bound on the evidence looser.
-METHOD = replace(METHODS["horseshoe"], guide_options={})
+METHOD = replace(METHODS[SWEPT], guide_options={})
 OWN_SHARE = 4  # one in so many epochs is a value's own; the others are the common start's
 BOUND_DRAWS, PREDICTION_DRAWS = 100, 50
 QUICK_DRAWS, QUICK_CLUSTERS = 20, 16
@@ -160,7 +160,7 @@ class Sweep:
         if file is not None and file.exists():
             load_guide(file, model, guide)
             return model, guide
-        net, point = self._new_network(), METHODS["deterministic"]
+        net, point = self._new_network(), METHODS[PRETRAINING]
         pretrain = METHOD.settings(self.settings.network)["pretrain_epochs"]
         pair = point.pair(net, len(self.data.train))
         self._fit(*pair, point, pretrain, "pretrain")

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ..compression.compress import MARGIN_NLL
+from ..compression.margins import MARGIN_NLL
 from ..diagnostics import Tau0, best_tau0
 from ..diagnostics.tau0 import PUBLISHED
 from ..distributions.half_cauchy_product import tau0_for_units
 from ..models.horseshoe import check_tau0
 from .data import load_data
-from .evaluate import check_fits
+from .fitting import check_fits
 from .networks import network
 from .pipeline import SMALL
 from .settings import Settings

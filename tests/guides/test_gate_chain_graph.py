@@ -8,7 +8,7 @@ from bitsback.compression.integer import accumulators, to_integer
 from bitsback.compression.integer_layers import IntegerInput
 from bitsback.compression.onnx_file import integer_weights, save_onnx
 from bitsback.graph import GraphNetwork, trace, weight_names
-from bitsback.workbench.bops import bops_figures
+from bitsback.methods.bops import bops_figures
 from pyro.infer import SVI, TraceMeanField_ELBO
 
 from ..graph.image_networks import ResNet

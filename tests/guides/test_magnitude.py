@@ -8,8 +8,7 @@ import torch
 from bitsback.compression.masks import mask
 from bitsback.guides import ELBO, MagnitudePruned
 from bitsback.models import Gaussian
-from bitsback.workbench import noise_library
-from bitsback.workbench.fit import Options, fit
+from bitsback.training import Options, fit, noise_library
 from pyro.infer import SVI
 from torch import nn
 

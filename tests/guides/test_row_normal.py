@@ -10,15 +10,14 @@ from bitsback.guides import ELBO, MeanFieldNormal, RowNormal
 from bitsback.guides.noise import noise_from
 from bitsback.guides.row_normal import LocalRowNormal
 from bitsback.models import Gaussian, LogUniform
-from bitsback.workbench import noise_library
-from bitsback.workbench.fit import fit
-from bitsback.workbench.options import Options
+from bitsback.training import fit, noise_library
+from bitsback.training.options import Options
 from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
 from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
-from ..test_methods import NETS, X, Y
+from ..methods.test_registry import NETS, X, Y
 
 needs_compiler = pytest.mark.skipif(not noise_library.available(), reason="needs a C++ compiler")
 

@@ -10,7 +10,7 @@ from bitsback.guides import ELBO, SWAG
 from bitsback.models import Gaussian, LogUniform
 from pyro.infer import SVI, Predictive, Trace_ELBO
 
-from ..test_methods import NETS, X, Y
+from ..methods.test_registry import NETS, X, Y
 
 
 def walked(steps: int, rank: int = 4):

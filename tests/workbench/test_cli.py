@@ -6,16 +6,17 @@ ones in test_main_job.py.
 
 import json
 import os
+import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from bitsback.compression.errors import CorruptFile, UnsupportedVersion
+from bitsback.methods import METHODS
+from bitsback.training.errors import CheckFailed
 from bitsback.workbench.cli import app
-from bitsback.workbench.errors import CheckFailed
 from torch import nn
 from typer.testing import CliRunner
 
@@ -65,30 +66,19 @@ REPORT = {
 }
 
 
-@dataclass
-class FakeMethod:
-    name: str = "log-uniform"
-    prior: str = "1/|w|"
-    guide: str = "mean-field normal"
-    paper: str = "Molchanov et al. 2017"
-    defaults: dict = field(default_factory=lambda: {"epochs": 3})
-
-
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
     """Fakes of the modules that do the work; `fakes.seen` holds the settings of each run."""
     monkeypatch.chdir(tmp_path)
-    pipeline, methods, file = (
-        ModuleType(f"bitsback.{name}")
-        for name in ("workbench.pipeline", "methods", "compression.file")
+    pipeline, file = (
+        ModuleType(f"bitsback.{name}") for name in ("workbench.pipeline", "compression.file")
     )
     pipeline.seen = []
     pipeline.run = lambda settings, console: pipeline.seen.append(settings) or RESULT
-    methods.METHODS = {"log-uniform": FakeMethod()}
-    file.load = lambda path: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    file.load = lambda path, into=None: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     file.inspect = lambda data: REPORT
     file.read = lambda path: Path(path).read_bytes()
-    for module in (pipeline, methods, file):
+    for module in (pipeline, file):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     pipeline.file = file
     return pipeline
@@ -110,7 +100,7 @@ def fails(*arguments, code=2) -> str:
 
 
 def raising(error):
-    def function(*args):
+    def function(*args, **options):
         raise error
 
     return function
@@ -216,14 +206,14 @@ def test_traceback_on_demand(fakes, monkeypatch):
 
 def test_evaluate(fakes):
     result = json.loads(call("evaluate", "a.bb", "--data", "digits", "--json", "-").stdout)
-    assert result.keys() == {"file", "data", "examples", "test_error", "test_nll"}
+    assert result.keys() == {*("file", "data", "likelihood", "examples", "test_error", "test_nll")}
     assert result["examples"] == 300 and 0 <= result["test_error"] <= 100
 
 
 def test_evaluate_on_other_data(fakes):
-    fakes.file.load = lambda path: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    fakes.file.load = lambda path, into=None: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     line = fails("evaluate", "a.bb", "--data", "digits")
-    assert line.startswith("error: a.bb does not take the 1 x 8 x 8 images of digits")
+    assert line.startswith("error: a.bb does not take the 1 x 8 x 8 inputs of digits")
 
 
 def test_evaluate_corrupt_file(fakes):
@@ -249,11 +239,42 @@ def test_inspect_missing_file(fakes):
     assert fails("inspect", "a.bb") == "error: a.bb: No such file or directory"
 
 
-def test_methods(fakes):
-    (method,) = json.loads(call("methods", "--json", "-").stdout)
-    assert method["name"] == "log-uniform" and method["defaults"] == {"epochs": 3}
-    assert method.keys() == {"name", "prior", "guide", "paper", "defaults"}
+def test_methods():
+    found = json.loads(call("methods", "--json", "-").stdout)
+    assert [method["name"] for method in found] == list(METHODS)
+    assert found[0].keys() == {"name", "prior", "guide", "paper", "defaults"}
+    assert found[0]["defaults"]["epochs"] == METHODS[found[0]["name"]].defaults["epochs"]
     assert "Molchanov" in call("methods").stdout
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_method(name):
+    found = json.loads(call("methods", name, "--json", "-").stdout)
+    assert found["options"].keys() == {option.flag for option in METHODS[name].options}
+    assert found["networks"].keys() == METHODS[name].networks.keys()
+    assert METHODS[name].guide in call("methods", name).stdout
+    assert fails("methods", "magic").startswith("error: unknown method 'magic'; known: ")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_shows_the_options_of_the_method_alone(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = call("compress", "--help", "--method", name).stdout
+    shown = set(re.findall(r"--[a-z-]+", text))
+    own = {option.flag for option in METHODS[name].options}
+    every = {option.flag for method in METHODS.values() for option in method.options}
+    assert shown & every == own
+    assert "--epochs" in shown
+
+
+def test_options_of_a_method_arrive(fakes):
+    call("compress", "--method", "rate", "--beta", 0.5, "--distill")
+    call("compress", "--method=bayesian-bits", "--widths", "2,4", "--arm", "quantisation")
+    assert [dict(s.options) for s in fakes.seen] == [
+        {"beta": 0.5, "distill": True}, {"widths": (2, 4), "arm": "quantisation"},
+    ]  # fmt: skip
+    line = fails("compress", "--beta", 0.5)
+    assert line == "error: --beta: only --method rate has it, not log-uniform"
 
 
 def test_env():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from bitsback.workbench.data import DATASETS
+from bitsback.workbench.names import DATASET_NAMES, NETWORK_NAMES
 from bitsback.workbench.networks import NETWORKS, default_network, network
 from torch import nn
 
@@ -61,3 +62,7 @@ def test_default_network(data):
 def test_unknown_name_lists_the_known():
     with pytest.raises(ValueError, match=r"unknown network 'vgg'; known: digits-mlp, lenet"):
         network("vgg")
+
+
+def test_names_for_help_texts_are_those_of_the_registries():
+    assert tuple(NETWORKS) == NETWORK_NAMES and tuple(DATASETS) == DATASET_NAMES

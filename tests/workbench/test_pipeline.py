@@ -5,20 +5,24 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from bitsback.compression.file import load
 from bitsback.guides import MeanFieldNormal
 from bitsback.methods import METHODS
 from bitsback.models import Gaussian
-from bitsback.workbench import pipeline, training
-from bitsback.workbench.checkpoint import read
+from bitsback.training.checkpoint import read
+from bitsback.training.errors import CheckFailed
+from bitsback.training.evaluation import evaluate
+from bitsback.training.state_dict import load_weights
+from bitsback.workbench import phases, pipeline
 from bitsback.workbench.data import load_data
-from bitsback.workbench.errors import CheckFailed
-from bitsback.workbench.evaluate import evaluate
+from bitsback.workbench.fitting import like_outputs
+from bitsback.workbench.own_data import Source, read_data
 from bitsback.workbench.pipeline import run
 from bitsback.workbench.report import print_compressed
 from bitsback.workbench.settings import Settings, resolve
-from bitsback.workbench.trained import load_weights
 from pyro.distributions import Normal
 from rich.console import Console
 from safetensors.torch import save_file
@@ -30,7 +34,7 @@ QUIET = Console(quiet=True)
 def settings(folder: Path, **changes) -> Settings:
     """A run of seconds: few epochs, a fixed threshold, codebooks of a fixed size."""
     short = {"epochs": 2, "pretrain_epochs": 2, "threshold": 2.0, "clusters": 8, "threads": 1}
-    return resolve(Settings(**{**short, "out": folder / "net.bb", **changes}))
+    return resolve(Settings.of(**{**short, "out": folder / "net.bb", **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -117,21 +121,21 @@ def test_kl_bits_are_those_of_the_pair_at_the_end(figures):
 def test_kl_that_is_an_estimate_is_a_mean_of_many(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        training.ELBO, "terms", lambda self, *a: drawn.append(0) or SimpleNamespace(
+        phases.ELBO, "terms", lambda self, *a: drawn.append(0) or SimpleNamespace(
             total_kl=torch.tensor(float(len(drawn)))
         )
     )  # fmt: skip
     model, guide = METHODS["gaussian"].pair(pipeline.network("digits-mlp"), 1197)
-    assert training.kl_of(model, guide, load_data("digits"), "cpu", 5) == 3.0
+    assert phases.kl_of(model, guide, load_data("digits"), "cpu", 5) == 3.0
 
 
 def test_errors_before_and_after_are_of_the_test_part(tmp_path, figures):
     found = figures("deterministic")
-    _, model, guide, _ = training.train_pair(
+    _, model, guide, _ = phases.train_pair(
         pipeline.network("digits-mlp"), METHODS["deterministic"], load_data("digits"),
         settings(tmp_path, method="deterministic", resume=Path(found["file"]).parent), QUIET,
     )  # fmt: skip
-    net, data = training.with_means(model.trained(), guide.posterior()), load_data("digits")
+    net, data = phases.with_means(model.trained(), guide.posterior()), load_data("digits")
     before, validation = evaluate(net, data.test), evaluate(net, data.validation)
     assert found["test_error_before"] == before.error != validation.error
     assert found["compression"]["validation"]["error_before"] == pytest.approx(validation.error)
@@ -229,6 +233,59 @@ def test_an_error_does_not_end_up_on_the_progress_line(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "ratio"), [("log-uniform", 120), ("gaussian", 8)])
 def test_defaults_give_a_small_network_that_works(method, ratio, tmp_path):
-    found = run(resolve(Settings(method=method, out=tmp_path / "net.bb")), QUIET)
+    found = run(resolve(Settings.of(method=method, out=tmp_path / "net.bb")), QUIET)
     assert found["test_error"] < 7
     assert found["ratio"] > ratio
+
+
+def test_a_network_of_ones_own(tmp_path):
+    """No Sequential, and no name of it is in the file."""
+    (tmp_path / "nets.py").write_text(
+        "import torch\n\n\nclass Mine(torch.nn.Module):\n"
+        "    def __init__(self, width, inputs=64):\n        super().__init__()\n"
+        "        self.a, self.b = torch.nn.Linear(inputs, width), torch.nn.Linear(width, 10)\n\n"
+        "    def forward(self, x):\n        return self.b(self.a(x.flatten(1)).tanh())\n"
+    )
+    own = {"model": f"{tmp_path}/nets.py:Mine", "model_args": '{"width": 20}'}
+    found = run(settings(tmp_path, **own, epochs=8), QUIET)
+    assert found["network"] == "Mine" and found["test_error"] < 60
+    assert found["float32_bytes"] == 4 * (64 * 20 + 20 + 20 * 10 + 10)
+    assert b"Mine" not in Path(found["file"]).read_bytes()
+    with pytest.raises(ValueError, match="--network: --model names another network"):
+        settings(tmp_path, **own, network="digits-mlp")
+    with pytest.raises(ValueError, match="--model-args: needs --model"):
+        settings(tmp_path, model_args="{}")
+    own["model_args"] = '{"width": 20, "inputs": 60}'
+    with pytest.raises(ValueError, match=r"nets.py:Mine does not take the 1 x 8 x 8 inputs"):
+        run(settings(tmp_path, **own), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "labels"),
+    [("normal", lambda x: 2 * x[:, 0] - x[:, 1]), ("bernoulli", lambda x: x[:, :2] > 0)],
+)
+def test_data_of_ones_own(likelihood, labels, tmp_path):
+    """Regression and several labels, from an npz file to a score of the file on disk."""
+    x = np.random.RandomState(0).standard_normal((240, 3)).astype(np.float32)
+    y = labels(x).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y)
+    outputs = 1 if y.ndim == 1 else y.shape[1]
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n\n\ndef build(n):\n"
+        "    return nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, n))\n"
+    )
+    own = {"model": f"{tmp_path}/nets.py:build", "model_args": f"[{outputs}]"}
+    own |= {"data": str(tmp_path / "d.npz"), "likelihood": likelihood}
+    own |= {"method": "deterministic", "epochs": 40, "batch_size": 20, "lr": 0.01}
+    found = run(settings(tmp_path, **own), QUIET)
+    assert found["likelihood"] == likelihood and found["test_error"] < 40
+    assert found["split"]["split_off"] == ["validation", "test"]
+    assert [found["split"][part] for part in ("train", "validation", "test")] == [167, 33, 40]
+    data = read_data(Source(own["data"], None, likelihood))
+    net = load(found["file"])
+    score = evaluate(net, like_outputs(data, net).test)
+    assert (score.error, score.nll) == (found["test_error"], found["test_nll"])
+    table = io.StringIO()
+    print_compressed(Console(file=table, width=100), found)
+    word = {"normal": "squared error", "bernoulli": "test error"}[likelihood]
+    assert f"{word} before" in table.getvalue()

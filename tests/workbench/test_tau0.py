@@ -8,10 +8,10 @@ import pytest
 import torch
 from bitsback.diagnostics import Tau0
 from bitsback.distributions.half_cauchy_product import exceeds
+from bitsback.training.errors import CheckFailed
 from bitsback.workbench import plots, tau0
 from bitsback.workbench import sweep as sweeps
 from bitsback.workbench.cli import app
-from bitsback.workbench.errors import CheckFailed
 from bitsback.workbench.settings import Settings, positive_numbers
 from torch import nn
 from typer.testing import CliRunner
@@ -94,7 +94,7 @@ def test_one_tau0_a_layer(quick, tmp_path):
 
 
 def test_a_figure_that_is_not_finite_is_not_kept(quick, tmp_path):
-    settings = Settings(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
+    settings = Settings.of(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
     sweep = sweeps.Sweep(settings, HERE)
     with pytest.raises(CheckFailed, match=r"tau0 0.1: a figure is not finite: .*'elbo': nan"):
         sweep._keep("0.1", row(0.1, float("nan"), 0.2, 500), *sweep.pair(0.1))
@@ -103,7 +103,7 @@ def test_a_figure_that_is_not_finite_is_not_kept(quick, tmp_path):
 
 def test_a_kept_value_is_what_a_new_run_gives(quick, tmp_path):
     """The common start read from its file is the one that was trained."""
-    settings = Settings(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
+    settings = Settings.of(network="digits-mlp", method="horseshoe", epochs=2, resume=tmp_path)
     first = sweeps.Sweep(settings, HERE).rows([0.1, 0.2])
     (tmp_path / "0.2.json").unlink()
     assert sweeps.Sweep(settings, HERE).rows([0.1, 0.2]) == first
@@ -112,7 +112,7 @@ def test_a_kept_value_is_what_a_new_run_gives(quick, tmp_path):
 
 def test_a_value_starts_at_the_common_start(quick):
     """q(w) is that of the start, whatever tau0 is."""
-    sweep = sweeps.Sweep(Settings(network="digits-mlp", method="horseshoe", epochs=2))
+    sweep = sweeps.Sweep(Settings.of(network="digits-mlp", method="horseshoe", epochs=2))
     start = sweep.train(1e-5, None)
     before = {k: v.clone() for k, v in start[1].state_dict().items()}
     sweep._fit = lambda *args, **options: None

@@ -38,7 +38,7 @@ def scarce():
 
 
 def commands(path: Path) -> list[list[str]]:
-    export = ["export", str(path), "--onnx", str(path.with_suffix(".onnx"))]
+    export = ["export", str(path), "--out", str(path.with_suffix(".onnx"))]
     return [["inspect", str(path)], ["evaluate", str(path), "--data", "digits"], export]
 
 

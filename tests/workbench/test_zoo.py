@@ -6,8 +6,8 @@ from pathlib import Path
 import bitsback
 import pytest
 from bitsback.methods import METHODS
+from bitsback.training.options import Options
 from bitsback.workbench import pipeline
-from bitsback.workbench.options import Options
 from bitsback.workbench.settings import Settings, resolve
 from rich.console import Console
 from safetensors.torch import save_file
@@ -43,7 +43,7 @@ def test_a_decodable_file(method, trained, tmp_path, monkeypatch):
         for part, n in (("train", 4_000), ("validation", 1_000))
     }
     monkeypatch.setattr(pipeline, "load_data", lambda *args, **kwargs: replace(data, **parts))
-    settings = Settings(
+    settings = Settings.of(
         data="mnist", network=name, method=method, clusters=8, weights=weights, shift=0,
         out=tmp_path / "net.bb", **{"epochs": 2} | LONGER.get(method, {}),
     )  # fmt: skip
