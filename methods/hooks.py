@@ -27,6 +27,7 @@ class Trained:
     :param history: one entry for each epoch of the last round.
     :param targeted: whether a target moved the pair's price of bits.
     :param phase: the phase's name, for progress lines; "train" for the method's own training.
+    :param effort: how long what follows may take, 1 (quick) to 9.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Trained:
     targeted: bool
     console: Console
     phase: str
+    effort: int
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,25 @@ from ..training.augment import mirrored, shifted
 from ..training.options import SMALL_BATCH, Options
 from ..training.progress import ProgressLine
 
-ROUNDS = 2
+ROUNDS = {9: 2, 8: 1, 7: 1, 6: 1, 5: 1}  # by effort; none with less
 # Of the epochs of training, and at which rate: steps and biases are few and almost right.
 TUNING, TUNING_RATE = 0.05, 1e-3
 
 
 def polish(
     model: nn.Module, guide: nn.Module, train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str,
+    validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str, effort: int,
 ) -> list[Epoch]:  # fmt: skip
-    """`ROUNDS` times coordinate descent over the integers, then steps and biases at these.
+    """So many times coordinate descent over the integers, then steps and biases at these.
+
+    One sweep over the integers of a large network takes hours.
 
     :param options: of the training that was.
+    :param effort: 1 to 9; `ROUNDS` says how many times.
     :returns: what the epochs of the last second part came to; there are no checkpoints.
     """
-    for number in range(ROUNDS):
+    history: list[Epoch] = []
+    for number in range(ROUNDS.get(effort, 0)):
         name = f"{title}-{number + 1}"
         _descend(guide, _moved(train[0], options, number), train[1], console, name)
         history = _tune(model, guide, train, validation, options, console, name)

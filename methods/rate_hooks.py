@@ -36,7 +36,7 @@ class RateHooks(Hooks):
 
             polish(
                 trained.model, trained.guide, trained.train, trained.validation, trained.options,
-                trained.console, trained.phase,
+                trained.console, trained.phase, trained.effort,
             )  # fmt: skip
 
     def figures(self, outcome: Outcome) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..training.options import SMALL_BATCH
 from ..training.trained import load_guide, save_guide
 from .data import Dataset
 from .kept import about, examples_of
-from .settings import Settings
+from .settings import MOST_EFFORT, Settings
 
 _COMPRESSION = (
     "threshold",
@@ -207,8 +207,17 @@ def _fit(
     guide.after_training(*train)
     hooks.finish(
         TrainedPair(
-            model, guide, train, validation, options, history, target is not None, console, phase
-        )
+            model,
+            guide,
+            train,
+            validation,
+            options,
+            history,
+            target is not None,
+            console,
+            phase,
+            settings.effort or MOST_EFFORT,
+        )  # fmt: skip
     )
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))

@@ -22,13 +22,13 @@ def run():
     def polished(epochs: int = 200):
         model, guide = pair(method="rate")
         options = Options(epochs, 10, 0.01)
-        return model, guide, polish(model, guide, data(), data(), options, QUIET, "train")
+        return model, guide, polish(model, guide, data(), data(), options, QUIET, "train", 9)
 
     return polished
 
 
 def test_steps_and_biases_at_the_integers_of_the_sweep(run, monkeypatch):
-    monkeypatch.setattr("bitsback.methods.polish.ROUNDS", 1)
+    monkeypatch.setattr("bitsback.methods.polish.ROUNDS", {9: 1})
     model, guide, history = run()
     other, swept = pair(method="rate")
     assert swept.descend(*data()) > 0
@@ -47,14 +47,14 @@ def test_steps_and_biases_at_the_integers_of_the_sweep(run, monkeypatch):
 
 def test_a_second_sweep_finds_more_at_the_steps_of_the_first_round(run, monkeypatch):
     """As by hand: the pair of one round, swept again and tuned again, on images moved elsewhere."""
-    monkeypatch.setattr("bitsback.methods.polish.ROUNDS", 1)
+    monkeypatch.setattr("bitsback.methods.polish.ROUNDS", {9: 1})
     model, guide, _ = run()
     assert guide.descend(*data()) > 0
     guide.hold()
     short = Options(10, 10, 1e-3, lr_schedule="linear", step="eager")
     fit(model, guide, data(), validation=data(), options=short, console=QUIET)
     guide.release()
-    monkeypatch.setattr("bitsback.methods.polish.ROUNDS", 2)
+    monkeypatch.setattr("bitsback.methods.polish.ROUNDS", {9: 2})
     assert same(state(model, guide), state(*run()[:2]))
 
 
@@ -73,3 +73,10 @@ def test_the_same_twice(run):
 
 def test_at_least_one_epoch(run):
     assert len(run(epochs=3)[2]) == 1
+
+
+def test_with_little_effort_there_is_none():
+    model, guide = pair(method="rate")
+    before = state(model, guide)
+    assert polish(model, guide, data(), data(), Options(9, 10, 0.1), QUIET, "train", 4) == []
+    assert same(state(model, guide), before)
