@@ -13,7 +13,7 @@ from .commands import consoles
 from .files import check_writable
 from .one_line import one_line
 from .printable import printable
-from .progress import ProgressLine
+from ..training.progress import ProgressLine
 
 Json = Annotated[
     str | None,

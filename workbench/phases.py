@@ -217,7 +217,7 @@ def _fit(
             console,
             phase,
             settings.effort or MOST_EFFORT,
-        )  # fmt: skip
+        )
     )
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))
