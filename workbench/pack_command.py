@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..training.progress import ProgressLine
 from . import report
 from .commands import consoles
 from .files import check_writable
 from .one_line import one_line
 from .printable import printable
-from ..training.progress import ProgressLine
 
 Json = Annotated[
     str | None,
