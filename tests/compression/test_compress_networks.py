@@ -1,4 +1,5 @@
 """`compress` on networks of other kinds, and what it refuses."""
+# ruff: noqa: F811  (a fixture of another file has the name of an argument)
 
 import copy
 import math
