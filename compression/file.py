@@ -6,8 +6,7 @@ A file is written whole or not at all. Torch is imported only where a network is
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Collection
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,34 +29,26 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     """The network of an archive, a plain module on the CPU in eval mode.
 
     :param into: a network of the same tensors to fill (in place, and returned), for archives of
-        modules that cannot be rebuilt from a description. A layer made without a bias gets one
-        where removal of units has left a constant there.
-    :raises ValueError: `into` is needed, has other tensors, or has them on the meta device.
-    :warns UserWarning: the archive describes its network, and `into` is that before compression
-        removed units or folded BatchNorms. A file does not say which units were removed, so `into`
-        has no place for what is left: the archive's network is returned, `into` is not changed.
+        modules that cannot be rebuilt from a description. Where units were removed, its tensors
+        become smaller, and a layer made without a bias may get one, if it then computes what the
+        file's own network computes; see `into.take_sizes`.
+    :raises ValueError: `into` is needed, has other tensors, or has them on the meta device; then it
+        is left as it was.
     """
     import torch
 
+    from .into import take_sizes
     from .ties import check_into
 
-    if into is not None and _is_what_is_left(archive.architecture, into):
-        warnings.warn(
-            "the network in the file has other tensors than the one passed as into=, because "
-            "compression removed units or folded BatchNorms; that of the file is returned, and "
-            "the other is not changed: leave out into=",
-            stacklevel=2,
-        )
-        into = None
     net = archive.architecture.build() if into is None else into
     state = net.state_dict()
     if into is not None:
-        slots = _empty_biases(archive.architecture, into)
-        _check_same(archive.architecture, state, slots)
+        if _lost_units(archive.architecture, state):
+            check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
+            if take_sizes(into, network(archive)):
+                return into
+        _check_same(archive.architecture, state)
         check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
-        for layer, leaf, shape in slots.values():
-            layer.register_parameter(leaf, torch.nn.Parameter(layer.weight.new_zeros(shape)))
-        state = net.state_dict()
     with torch.no_grad():
         for spec in archive.architecture.tensors():
             _fill(state[spec.name], archive.tensors[spec.name])
@@ -76,46 +67,18 @@ def _fill(target: Tensor, tensor: Quantised | np.ndarray) -> None:
     target.copy_(torch.from_numpy(np.array(tensor)))
 
 
-def _is_what_is_left(architecture: Architecture, into: nn.Module) -> bool:
-    """Whether a network that a file describes is what compression left of one of other tensors."""
-    if architecture.root is None and architecture.version() != GRAPHS:
-        return False
-    state = into.state_dict()
-    shapes = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
-    whole = {name: tuple(tensor.shape) for name, tensor in state.items() if name in shapes}
-    added = {name.rpartition(".")[2] for name in shapes.keys() - whole.keys()}
-    fits = all(
-        len(shapes[name]) == len(shape)
-        and all(a <= b for a, b in zip(shapes[name], shape, strict=True))
-        for name, shape in whole.items()
-    )
-    tied = {name for name, _ in architecture.ties}
-    given = shapes.keys() - _empty_biases(architecture, into).keys()
-    same = all(shapes[name] == whole.get(name) for name in given)
-    same = same and state.keys() <= shapes.keys() | tied
-    return bool(whole) and fits and added <= {"bias", "kept"} and not same
+def _lost_units(architecture: Architecture, state: dict) -> bool:
+    """Whether a file of a graph has other names or shapes than a state_dict."""
+    own = {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+    specs = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
+    for name, original in architecture.ties:
+        specs[name] = specs[original]
+    return architecture.version() == GRAPHS and own != specs
 
 
-def _empty_biases(
-    architecture: Architecture, into: nn.Module
-) -> dict[str, tuple[nn.Module, str, tuple[int, ...]]]:
-    """Biases of a file whose layers were made without one, by name: layer, attribute and shape."""
-    modules, found = dict(into.named_modules(remove_duplicate=False)), {}
-    for spec in architecture.tensors():
-        path, _, leaf = spec.name.rpartition(".")
-        layer = modules.get(path)
-        if layer is None or leaf != "bias" or leaf not in layer._parameters:
-            continue
-        if layer._parameters[leaf] is None and "weight" in layer._parameters:
-            found[spec.name] = (layer, leaf, tuple(spec.shape))
-    return found
-
-
-def _check_same(architecture: Architecture, state: dict, slots: Collection[str]) -> None:
-    """Raise ValueError unless a state_dict has exactly the described tensors, `slots` aside."""
-    expected = {
-        spec.name: tuple(spec.shape) for spec in architecture.tensors() if spec.name not in slots
-    }
+def _check_same(architecture: Architecture, state: dict) -> None:
+    """Raise ValueError unless a state_dict has exactly the described tensors."""
+    expected = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
     tied = {name for name, _ in architecture.ties}
     missing = sorted(expected.keys() - state.keys())
     extra = sorted(state.keys() - expected.keys() - tied)
@@ -132,9 +95,16 @@ def _check_same(architecture: Architecture, state: dict, slots: Collection[str])
         )
     for name, shape in expected.items():
         if tuple(state[name].shape) != shape:
+            fewer = prod(shape) < state[name].numel()
+            advice = (
+                "units were removed, and the network does not run, or computes something else, "
+                "without them: load the file without into=, which needs no class"
+                if fewer
+                else "make it as it was made before compression"
+            )
             raise ValueError(
                 f"{name!r} of the network passed as into= has shape {tuple(state[name].shape)}, "
-                f"in the file it has {shape}; make it as it was made before compression"
+                f"in the file it has {shape}: {advice}"
             )
 
 

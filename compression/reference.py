@@ -37,11 +37,6 @@ def reference_of(
         if spec.role != "weight":
             continue
         values = state[spec.name].double().numpy().copy()
-        if not values.size:
-            raise ValueError(
-                f"the layer of {spec.name!r} has no units (shape {values.shape}): "
-                "remove it from the network, which is a constant behind it"
-            )
         if spec.name in posterior.weights:
             stddev = posterior.weights[spec.name].stddev.detach().double().cpu().numpy()
         else:

@@ -213,19 +213,19 @@ class _Folder:
 
     def _into_before(self, node: Node, scale: Tensor, shift: Tensor) -> None:
         weight = self._tensors[node.arguments["weight"].node.name].detach()
-        factor, ones = scale.to(weight.dtype), [1] * (weight.dim() - 2)
+        factor, ones = scale, [1] * (weight.dim() - 2)
         if node.operator.startswith("conv_transpose"):
             groups = node.arguments["groups"]
-            weight.unflatten(0, (groups, -1)).mul_(factor.reshape(groups, 1, -1, *ones))
+            _scale(weight.unflatten(0, (groups, -1)), factor.reshape(groups, 1, -1, *ones))
         else:
-            weight.mul_(factor.reshape(-1, 1, *ones))
+            _scale(weight, factor.reshape(-1, 1, *ones))
         self._set_bias(node, self._bias(node, len(scale)) * scale + shift)
 
     def _into_after(self, node: Node, scale: Tensor, shift: Tensor) -> None:
         weight = self._tensors[node.arguments["weight"].node.name].detach()
         sums = weight.flatten(2).sum(2, dtype=torch.float64) if weight.dim() > 2 else weight
         self._set_bias(node, self._bias(node, len(weight)) + sums.double() @ shift)
-        weight.mul_(scale.to(weight.dtype).reshape(1, -1, *[1] * (weight.dim() - 2)))
+        _scale(weight, scale.reshape(1, -1, *[1] * (weight.dim() - 2)))
 
     def _bias(self, node: Node, size: int) -> Tensor:
         """The bias of a layer, float64; zeros where it has none."""
@@ -285,6 +285,11 @@ class _Folder:
         """Before all that may read the parameters of a norm."""
         mean = norm.arguments["running_mean"].node
         return self._graph.nodes.index(mean)
+
+
+def _scale(weight: Tensor, factor: Tensor) -> None:
+    """Multiply by float64 factors, rounded once; in place."""
+    weight.copy_(weight.double() * factor)
 
 
 def _pads(node: Node) -> bool:

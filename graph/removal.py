@@ -258,7 +258,9 @@ def _add_bias(
     bias = new.arguments["bias"]
     weight = tensors[new.arguments["weight"].node.name]
     if bias is None:
-        name = bias_name(new.arguments["weight"].node.name, tensors)
+        own, weight_name = f"{node.scope}.weight", new.arguments["weight"].node.name
+        is_tied = graph.aliases.get(own) == weight_name
+        name = bias_name(own if is_tied else weight_name, tensors)
         created = Node(PARAMETER, name=name)
         graph.nodes.insert(graph.nodes.index(new), created)
         new.arguments["bias"] = Ref(created)
