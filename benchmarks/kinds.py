@@ -1,6 +1,6 @@
 """Kinds of networks: bytes of small compressed ones, of graph sections, and the time of a load.
 
-    python benchmarks/kinds.py [--epochs 40] [--seed 0] [--json FILE]
+    python benchmarks/kinds.py [--epochs 15] [--seed 0] [--json FILE]
 
 Each network classifies scikit-learn's digits, read as a sequence of 8 rows of 8 pixels. It is
 trained, then `log-uniform` and `compress` run for it with their margins chosen on validation data;
@@ -28,7 +28,7 @@ from record import made_by
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-RUNS = 7
+RUNS = 5
 GRAPHS = {
     "resnet-8": (3, 32, 32), "resnet-20": (3, 32, 32), "lenet-300-100": (1, 28, 28),
 }  # fmt: skip
@@ -88,7 +88,7 @@ def compressed(net: nn.Module, data, epochs: int, seed: int) -> tuple[dict, byte
     bitsback.fit(model, guide, (data.train.x, data.train.y), options=options)
     result = bitsback.compress(
         model.trained(), guide.posterior(), validation=(data.validation.x, data.validation.y),
-        training=data.train.x, given=net, effort=3,
+        training=data.train.x, given=net, effort=1,
     )  # fmt: skip
     size = sum(t.numel() * 4 for t in net.state_dict().values())
     found = {
@@ -139,7 +139,7 @@ def processor_seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--epochs", type=int, default=40, help="of training; twice of log-uniform")
+    parser.add_argument("--epochs", type=int, default=15, help="of training; twice of log-uniform")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
