@@ -14,7 +14,9 @@ small. The first two terms are e^T H e with H = I + MEAN x 11^T: up to a factor,
 of independent inputs with mean m, variance v and MEAN = m^2 / v. For a rectified normal variable
 m^2 / v = 1 / (pi - 1) = 0.467. For inputs without a mean, the second term is of no use, and the
 errors are larger for its sake. The choice is greedy along the row: a weight knows the sum of the
-errors before it, in segments of `SEGMENT` weights.
+errors before it, in segments of `SEGMENT` weights. That errors should cancel where there are no
+data is the idea of SQuant (Guo et al. 2022), which flips roundings until the sum of a kernel's or
+channel's errors is small.
 
 bits(k) is the code length of an adaptive order-0 coder: -log2 of the share of k among the strip's
 integers, found in `ROUNDS` rounds. The range coder knows contexts besides and stays below it. At
