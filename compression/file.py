@@ -6,7 +6,7 @@ A file is written whole or not at all. Torch is imported only where a network is
 from __future__ import annotations
 
 import os
-from math import prod
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,8 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
         file's own network computes; see `into.take_sizes`.
     :raises ValueError: `into` is needed, has other tensors, or has them on the meta device; then it
         is left as it was.
+    :warns UserWarning: `into` is the network before compression removed units or folded BatchNorms,
+        and its class cannot do without them. The archive's own network is returned.
     """
     import torch
 
@@ -45,8 +47,17 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     if into is not None:
         if _lost_units(archive.architecture, state):
             check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
-            if take_sizes(into, network(archive)):
+            own = network(archive)
+            if take_sizes(into, own):
                 return into
+            if _is_what_is_left(archive.architecture, state):
+                warnings.warn(
+                    "compression removed units or folded BatchNorms, and the class of the network "
+                    "passed as into= does not run, or computes something else, without them; the "
+                    "file's own network is returned, and the other is not changed: leave out into=",
+                    stacklevel=2,
+                )
+                return own
         _check_same(archive.architecture, state)
         check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
     with torch.no_grad():
@@ -76,6 +87,19 @@ def _lost_units(architecture: Architecture, state: dict) -> bool:
     return architecture.version() == GRAPHS and own != specs
 
 
+def _is_what_is_left(architecture: Architecture, state: dict) -> bool:
+    """Whether the network that a file describes may be what compression left of another."""
+    shapes = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
+    whole = {name: tuple(tensor.shape) for name, tensor in state.items() if name in shapes}
+    added = {name.rpartition(".")[2] for name in shapes.keys() - whole.keys()}
+    fits = all(
+        len(shapes[name]) == len(shape)
+        and all(a <= b for a, b in zip(shapes[name], shape, strict=True))
+        for name, shape in whole.items()
+    )
+    return bool(whole) and fits and added <= {"bias", "kept"}
+
+
 def _check_same(architecture: Architecture, state: dict) -> None:
     """Raise ValueError unless a state_dict has exactly the described tensors."""
     expected = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
@@ -95,16 +119,9 @@ def _check_same(architecture: Architecture, state: dict) -> None:
         )
     for name, shape in expected.items():
         if tuple(state[name].shape) != shape:
-            fewer = prod(shape) < state[name].numel()
-            advice = (
-                "units were removed, and the network does not run, or computes something else, "
-                "without them: load the file without into=, which needs no class"
-                if fewer
-                else "make it as it was made before compression"
-            )
             raise ValueError(
                 f"{name!r} of the network passed as into= has shape {tuple(state[name].shape)}, "
-                f"in the file it has {shape}: {advice}"
+                f"in the file it has {shape}; make it as it was made before compression"
             )
 
 
