@@ -26,8 +26,9 @@ def take_sizes(into: nn.Module, net: GraphNetwork) -> bool:
     """Let a network hold tensors of the sizes of another, if it then computes the same.
 
     :param into: has the names of `net`, but for biases of layers that were made without one. Its
-        tensors are replaced by copies, and BatchNorms that the file has folded by `nn.Identity`. It
-        is left as it was where that is no use.
+        tensors are replaced by copies, BatchNorms that the file has folded by `nn.Identity`, and
+        biases that the file has added to those of the next layer by None. It is left as it was
+        where that is no use.
     :param net: in eval mode on the CPU.
     :returns: whether it computes the same.
     """
@@ -35,12 +36,16 @@ def take_sizes(into: nn.Module, net: GraphNetwork) -> bool:
     state = net.state_dict(keep_vars=True)
     norms = _folded_norms(into, state)
     own = {name for name in into.state_dict() if name.rpartition(".")[0] not in norms}
-    if not state.keys() <= slots.keys() or not own <= state.keys():
+    gone = {name for name in own - state.keys() if _is_bias(name, state)}
+    if not state.keys() <= slots.keys() or not own - gone <= state.keys():
         return False
     with _kept_unless_right(into, slots) as result:
         for path in norms:
             parent, _, leaf = path.rpartition(".")
             into.get_submodule(parent)._modules[leaf] = nn.Identity()
+        for name in gone:  # the next layer's bias says it
+            tensors, leaf = slots[name]
+            tensors[leaf] = None
         copies = {id(value): _copy(value) for value in state.values()}
         for name, value in state.items():
             tensors, leaf = slots[name]
@@ -49,6 +54,11 @@ def take_sizes(into: nn.Module, net: GraphNetwork) -> bool:
         with torch.no_grad(), suppress(Exception):  # whatever the network's own code raises
             result.append(_agree(into, net))
     return bool(result and result[0])
+
+
+def _is_bias(name: str, state: Mapping[str, Tensor]) -> bool:
+    path, _, leaf = name.rpartition(".")
+    return leaf == "bias" and f"{path}.weight".lstrip(".") in state
 
 
 def _folded_norms(into: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -169,3 +169,14 @@ def test_a_batch_norm_that_was_folded(tmp_path):
     into = bitsback.load(tmp_path / "net.bb", into=Normed())
     assert isinstance(into.norm, nn.Identity) and len(into.first.weight) < 8
     assert torch.allclose(into(X), result.network(X), atol=1e-6)
+
+
+def test_a_bias_that_the_next_layer_says(tmp_path):
+    def make():
+        return nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+
+    result = compressed(make().eval(), ["0.weight", "1.weight"])
+    assert "0.bias" not in result.network.state_dict()
+    result.save(tmp_path / "net.bb")
+    into = bitsback.load(tmp_path / "net.bb", into=make())
+    assert into[0].bias is None and torch.allclose(into(X), result.network(X), atol=1e-6)
