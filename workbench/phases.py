@@ -18,6 +18,7 @@ from ..training import Options, fit
 from ..training.options import SMALL_BATCH
 from ..training.trained import load_guide, save_guide
 from .data import Dataset
+from .deep import rate_for
 from .kept import about, examples_of
 from .settings import MOST_EFFORT, Settings
 
@@ -70,15 +71,23 @@ def train_pair(
         )
         net = _fit(net, METHODS[PRETRAINING], data, settings, short, console, "pretrain").net
     net = given = traced(net, data, console).to(settings.device)
+    options = _for_depth(options, method, net, settings)
     if "start" in epochs:
         first = METHODS[method.start]
         longer = options_of(first, first.settings(settings.network, examples), settings)
-        longer = replace(longer, epochs=epochs["start"])
+        longer = replace(_for_depth(longer, first, net, settings), epochs=epochs["start"])
         options = replace(options, epochs=epochs["train"])
         first_pair = _fit(net, first, data, settings, longer, console, "start")
         net, start = first_pair.net, first_pair.guide.posterior()
     trained = _fit(net, method, data, settings, options, console, "train", start)
     return trained._replace(given=given)
+
+
+def _for_depth(options: Options, method: Method, net: nn.Module, settings: Settings) -> Options:
+    """The options, at the learning rate that a deep network needs unless one was chosen."""
+    if settings.lr is not None or settings.network in method.networks:
+        return options
+    return replace(options, lr=options.lr * rate_for(net))
 
 
 def phases_of(method: Method, data: Dataset, settings: Settings) -> dict[str, int]:

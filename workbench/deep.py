@@ -1,0 +1,37 @@
+"""The learning rate for a deep network: the default of the methods is that of a shallow one.
+
+A traced network has no BatchNorm left to undo a change of scale: what an update does to one layer
+goes on through all that follow. So the relative change of the output grows with the number of
+layers, and with the rates that suit LeNets a trained ResNet-20 is destroyed within an epoch.
+"""
+
+from torch import nn
+
+from ..graph import GraphNetwork
+from ..graph.ir import PARAMETER, Node, refs_in
+from ..graph.table import OPERATORS
+
+SHALLOW = 4  # layers of the networks that the methods' learning rates were chosen on
+
+
+def rate_for(net: nn.Module) -> float:
+    """What the default learning rate is multiplied by: 1 up to `SHALLOW` layers, then their share.
+
+    A network that could not be traced keeps the default.
+    """
+    return min(1.0, SHALLOW / max(depth(net), 1)) if isinstance(net, GraphNetwork) else 1.0
+
+
+def depth(net: GraphNetwork) -> int:
+    """The number of weight matrices and kernels on the longest path through a network."""
+    found: dict[Node, int] = {}
+    for node in net.graph.operators:
+        before = max((found.get(ref.node, 0) for ref in node.refs()), default=0)
+        found[node] = before + _multiplies(node)
+    return max(found.values(), default=0)
+
+
+def _multiplies(node: Node) -> bool:
+    """Whether a node multiplies its input by a weight of the network."""
+    weights = (node.arguments[name] for name in OPERATORS[node.operator].weights)
+    return any(ref.node.operator == PARAMETER for value in weights for ref in refs_in(value))
