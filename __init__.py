@@ -21,6 +21,7 @@ _PUBLIC = {
     "network": "workbench.networks",
     "posterior_of": "guides.posterior_of",
     "save_guide": "workbench.trained",
+    "shrink": "compression.shrink",
     "save_onnx": "compression.onnx_file",
     "to_integer": "compression.integer",
     "trace": "graph.trace",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..common.modules import copied
 from ..graph import GraphNetwork, Untraceable, fold, parameters_of, trace
 from ..posterior import Posterior, WeightPosterior
+from .one_output import OneOutput
 
 TOLERANCE = 1e-3  # of outputs against their scale
 EXAMPLES = 64
@@ -94,6 +95,6 @@ def _times(weight: WeightPosterior, loc: Tensor, scale: Tensor) -> WeightPosteri
 @torch.no_grad()
 def agree(net: nn.Module, other: nn.Module, x: Tensor) -> bool:
     """Whether two networks give the same outputs for inputs x, but for rounding."""
-    old, new = net(x), other(x)
+    old, new = OneOutput(net)(x), OneOutput(other)(x)
     scale = float(old.abs().max()) or 1.0
     return old.shape == new.shape and float((old - new).abs().max()) <= TOLERANCE * scale
