@@ -23,6 +23,7 @@ _PUBLIC = {
     "pack": "compression.packed.packing",
     "posterior_of": "guides.posterior_of",
     "save_guide": "training.trained",
+    "shrink": "compression.shrink",
     "save_onnx": "compression.onnx_file",
     "to_integer": "compression.integer",
     "trace": "graph.trace",

@@ -43,7 +43,7 @@ def describe_result(
     judged = verdict(after, before, given, trial.y, trial.likelihood, margins)
     file = inspect(data)
     layers = _layers(trial.architecture, archive, file["layers"])
-    float32_bytes = _float_bytes(original.tensors() if origin is None else origin)
+    float32_bytes = float_bytes(original.tensors() if origin is None else origin)
     total = sum(
         torch.Size(spec.shape).numel() for spec in original.tensors() if spec.role == "weight"
     )
@@ -85,7 +85,7 @@ def _statistics(trial: "Trial") -> dict | None:
     return {"re_estimated": trial.recalibrates, "rise": vars(trial.batch_norm)}
 
 
-def _float_bytes(tensors: Iterable[TensorSpec | TensorType]) -> int:
+def float_bytes(tensors: Iterable[TensorSpec | TensorType]) -> int:
     """Bytes of a state_dict's tensors, tied ones once, with floating-point ones in float32."""
     size = 0
     for spec in tensors:

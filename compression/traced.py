@@ -10,6 +10,7 @@ from ..common.examples import Inputs, passed, take
 from ..common.modules import copied
 from ..graph import GraphNetwork, Untraceable, fold, parameters_of, trace
 from ..posterior import Posterior, WeightPosterior
+from .one_output import OneOutput
 
 TOLERANCE = 1e-3  # of outputs against their scale
 EXAMPLES = 64
@@ -96,6 +97,6 @@ def _times(weight: WeightPosterior, loc: Tensor, scale: Tensor) -> WeightPosteri
 @torch.no_grad()
 def agree(net: nn.Module, other: nn.Module, x: Inputs) -> bool:
     """Whether two networks give the same outputs for inputs x, but for rounding."""
-    old, new = passed(net, x), passed(other, x)
+    old, new = (passed(OneOutput(n), x) for n in (net, other))
     scale = float(old.abs().max()) or 1.0
     return old.shape == new.shape and float((old - new).abs().max()) <= TOLERANCE * scale
