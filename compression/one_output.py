@@ -14,12 +14,11 @@ class OneOutput(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor) -> Tensor:
-        output = self.net(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        output = self.net(*args, **kwargs)
         if isinstance(output, Tensor):
             return output
-        parts = list(_tensors(output))
-        return torch.cat([part.reshape(len(x), -1) for part in parts], 1)
+        return torch.cat([part.reshape(len(part), -1) for part in _tensors(output)], 1)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
