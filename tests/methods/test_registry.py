@@ -228,3 +228,15 @@ def test_predictive_of_the_pair(name):
     model, guide = trained(name)
     found = Predictive(model, guide=guide, num_samples=3, return_sites=("y", "5.weight"))(X)
     assert found["y"].shape == (3, 20) and found["5.weight"].shape[-2:] == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch"), [(1197, 64), (1000, 32), (124, 8), (20, 8), (9_999, 64), (50_000, 128)]
+)
+def test_small_data_of_ones_own_have_small_batches(examples, batch):
+    """About 18 updates in an epoch, as of the reference network for digits."""
+    method = METHODS["log-uniform"]
+    assert method.settings("mine", examples)["batch_size"] == batch
+    small = examples < 10_000
+    assert method.settings("mine", examples)["epochs"] == (300 if small else 100)
+    assert method.settings("lenet-300-100", examples) == method.settings("lenet-300-100")
