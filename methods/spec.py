@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 SMALL_NETWORK = "digits-mlp"  # whose presets small data sets of the user's own take
 SMALL_DATA = 10_000  # training examples, below which a data set is small
+SMALL_UPDATES = 18  # in an epoch of `SMALL_NETWORK`: 1,197 examples in batches of 64
+
+
+def _small_batch(examples: int) -> int:
+    """A power of 2, 8 or more, by which an epoch has about `SMALL_UPDATES` updates."""
+    return max(8, 1 << (max(examples // SMALL_UPDATES, 1).bit_length() - 1))
 
 
 def _nothing_wrong(given: Mapping[str, Any]) -> None:
@@ -112,11 +118,15 @@ class Method:
 
         :param network: the name of a registered network; others have no presets.
         :param examples: training examples of a data set of the user's own; one with fewer than
-            `SMALL_DATA` has the presets of `SMALL_NETWORK`, for as many updates as it needs.
+            `SMALL_DATA` has the presets of `SMALL_NETWORK`, in batches so small that an epoch has
+            about as many updates as there.
         """
-        small = examples is not None and examples < SMALL_DATA
-        own = self.networks.get(network, self.networks.get(SMALL_NETWORK, {}) if small else {})
-        return {**self.defaults, **own}
+        small = examples is not None and examples < SMALL_DATA and network not in self.networks
+        own = self.networks.get(SMALL_NETWORK if small else network, {})
+        found = {**self.defaults, **own}
+        if small:
+            found["batch_size"] = min(found["batch_size"], _small_batch(examples))
+        return found
 
     def configured(
         self, given: Mapping[str, Any], network: str | None = None, examples: int | None = None

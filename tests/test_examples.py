@@ -1,5 +1,9 @@
 """Each example runs as a user would run it: by itself, from an empty folder."""
 
+import ast
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -31,3 +35,29 @@ def test_runs(path, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
+
+
+def commands(path) -> list[list[str]]:
+    """The `bitsback` commands in an example's docstring, which follow its script."""
+    text = ast.get_docstring(ast.parse(path.read_text())).replace("\\\n", " ")
+    return [shlex.split(line) for line in re.findall(r"^ +bitsback (.*)$", text, re.MULTILINE)]
+
+
+WITH_COMMANDS = [path for path in EXAMPLES if commands(path)]
+
+
+def test_four_stories_have_commands():
+    assert len(WITH_COMMANDS) == 4
+
+
+@pytest.mark.slow  # a training for each command
+@pytest.mark.parametrize("path", WITH_COMMANDS, ids=lambda path: path.stem)
+def test_commands_run(path, tmp_path):
+    """On the files that the script has written, in its folder."""
+    shutil.copy(path, tmp_path)
+    scripts = [[path.name], *(["-m", "bitsback", *command] for command in commands(path))]
+    for script in scripts:
+        run = subprocess.run(
+            [*COMMAND, *script], cwd=tmp_path, capture_output=True, text=True, timeout=600
+        )
+        assert run.returncode == 0, run.stderr

@@ -30,7 +30,7 @@ def parsed_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises ValueError: for text that is no value of its option.
     """
-    given = {name: value for name, value in values.items() if value not in (None, False)}
+    given = {name: value for name, value in values.items() if value is not None}
     return {
         name: OPTIONS[name].parsed(value) if OPTIONS[name].kind is tuple else value
         for name, value in given.items()

@@ -152,7 +152,7 @@ class Settings:
         None and False stand for options that are not given.
         """
         own = {f.name for f in fields(cls)}
-        options = {k: v for k, v in values.items() if k not in own and v not in (None, False)}
+        options = {k: v for k, v in values.items() if k not in own and _given(v)}
         return cls(**{k: v for k, v in values.items() if k in own}, options=options)
 
     @property
@@ -179,6 +179,11 @@ class Settings:
                 raise ValueError(f"{flag}: no training with --load-guide to use it in")
         if method is not None and self.load_guide is None:
             method.check_given(self.options)
+
+
+def _given(value: Any) -> bool:
+    """Whether a value stands for an option that was given; 0 does, and is out of range perhaps."""
+    return value is not None and value is not False
 
 
 def _not_its_own(name: str, method: str) -> str:

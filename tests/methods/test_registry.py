@@ -265,3 +265,15 @@ def test_a_fixed_share_fits_a_network_of_few_examples(name):
     means.load_state_dict({k: w.loc for k, w in weights.items()}, strict=False)
     before, after = ((n(x[100:]).argmax(1) != y[100:]).float().mean() for n in (given, means))
     assert after <= before + 0.04
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch"), [(1197, 64), (1000, 32), (124, 8), (20, 8), (9_999, 64), (50_000, 128)]
+)
+def test_small_data_of_ones_own_have_small_batches(examples, batch):
+    """About 18 updates in an epoch, as of the reference network for digits."""
+    method = METHODS["log-uniform"]
+    assert method.settings("mine", examples)["batch_size"] == batch
+    small = examples < 10_000
+    assert method.settings("mine", examples)["epochs"] == (300 if small else 100)
+    assert method.settings("lenet-300-100", examples) == method.settings("lenet-300-100")

@@ -55,7 +55,9 @@ def test_bit_operations_are_said_where_a_method_counts_them():
     }
     bops = {"relative": 0.0094, "target": 0.01, "layers": layers}
     stream = io.StringIO()
-    report.print_compressed(Console(file=stream, width=200), result(True) | {"bops": bops})
+    more = {"method": "bayesian-bits", "bops": bops, "integer": {"obstacle": "no ReLU"}}
+    report.print_compressed(Console(file=stream, width=200), result(True) | more)
+    assert "none: no ReLU" in stream.getvalue()
     assert "0.94 % of those at 32 bits (1 % asked for)" in stream.getvalue()
     assert "inputs: 2x-, 4x8" in stream.getvalue()
     assert "bit operations" not in printed(within=True)

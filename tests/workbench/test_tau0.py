@@ -201,7 +201,7 @@ def test_means():
 
 def test_the_plot_has_paired_differences(monkeypatch):
     """Zero at the largest bound, and the pairs' errors: here none, whatever each bound's own."""
-    monkeypatch.setattr(plots, "_png", lambda figure: figure)
+    monkeypatch.setattr(plots, "png", lambda figure: figure)
     rows = [row(1e-5, -1.1, 0.20, 490), row(1e-2, -1.0, 0.20, 600)]
     values = [tau0._plain(r) | tau0._below(rows[1], r) for r in rows]
     for value in values:
