@@ -23,7 +23,7 @@ import torch
 from bitsback.compression.architecture import describe
 from bitsback.compression.file import inspect
 from bitsback.methods import METHODS
-from bitsback.workbench.options import Options
+from bitsback.training import Options
 from record import made_by
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm

@@ -10,8 +10,8 @@ import torch
 from bitsback.guides import ELBO
 from bitsback.methods import METHODS, SWAP_ONLY
 from bitsback.posterior import Posterior
+from bitsback.training import Options
 from bitsback.workbench.networks import NETWORKS
-from bitsback.workbench.options import Options
 from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
 from sklearn.datasets import load_wine
 from torch import nn
