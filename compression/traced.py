@@ -71,9 +71,11 @@ def _scaled(
     posterior: Posterior, traced: GraphNetwork, folded: GraphNetwork, gridded: list[str]
 ) -> Posterior:
     """The posterior of the folded network's weights; those that nothing depends on are left out."""
+    if not posterior.weights:
+        return posterior
     before, after = dict(parameters_of(traced)), dict(parameters_of(folded))
-    ones = {
-        name: nn.Parameter(torch.ones_like(t), False) if name in posterior.weights else t
+    ones = {  # copies of all else, too: `fold` changes weights in place, and `folded` has them
+        name: nn.Parameter(torch.ones_like(t), False) if name in posterior.weights else t.clone()
         for name, t in before.items()
     }
     scales = dict(
