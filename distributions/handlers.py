@@ -1,7 +1,7 @@
 """What of Pyro's machinery a network cannot run under, refused before it gives wrong numbers."""
 
 import torch
-from pyro.infer.autoguide.initialization import InitMessenger
+from pyro.infer.autoguide.initialization import InitMessenger, init_to_sample
 from pyro.infer.inspect import TrackProvenance
 from pyro.poutine.indep_messenger import IndepMessenger
 from pyro.poutine.messenger import Messenger
@@ -35,9 +35,11 @@ def refuse_handlers() -> None:
 def refuse_free_centers() -> None:
     """Raise where each latent site is to get a value of its own, the centers of a mixture too.
 
-    :raises NotImplementedError: while an autoguide or MCMC initializes its sites.
+    :raises NotImplementedError: while an autoguide or MCMC initializes its sites. `Predictive` uses
+        the same handler to look at a model's plates, with draws from the prior.
     """
-    if any(isinstance(h, InitMessenger) for h in _PYRO_STACK):
+    handlers = [h for h in _PYRO_STACK if isinstance(h, InitMessenger)]
+    if any(h.init_fn is not init_to_sample for h in handlers):
         raise NotImplementedError(
             "mixture= draws the mean of each weight to the mixture, by a center that guides of "
             "bitsback put at that mean; Pyro's autoguides and MCMC would draw centers apart from "

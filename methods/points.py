@@ -1,7 +1,16 @@
 """Baselines: points of maximum a posteriori, pruned by size, curvature or dropout."""
 
+from .options import Option
 from .presets import POINTS, POINTS_DIGITS, training
 from .spec import Method
+
+SHARE = (
+    Option(
+        "kept", float, "Share of the weights that is kept. Default: 0.1.",
+        above=0.0, below=1.0, kept=True,
+    ),
+    Option("rounds", int, "Prune and retrain so many times. Default: 1.", least=1, kept=True),
+)  # fmt: skip
 
 DETERMINISTIC = Method(
     name="deterministic",
@@ -26,6 +35,8 @@ MAGNITUDE = Method(
     networks=POINTS_DIGITS,
     model_options={"scale": 1.0},
     guide_options={"kept": 0.1, "per_layer": False},
+    options=SHARE,
+    of_guide=("kept", "rounds"),
 )
 
 MAGNITUDE_L1 = Method(
@@ -38,6 +49,8 @@ MAGNITUDE_L1 = Method(
     defaults=training(30, 3e-3),
     networks=POINTS_DIGITS,
     guide_options={"kept": 0.1, "per_layer": False},
+    options=SHARE,
+    of_guide=("kept", "rounds"),
     l1=1 / 5500,  # a scale of 0.1 for the 55,000 training images of MNIST
 )
 

@@ -60,6 +60,7 @@ class Method:
     :param options: what the command line offers for this method beside what all have.
     :param check: refuses options, those given by name, that make no sense together (ValueError).
     :param arguments: the model's arguments for the options that are given.
+    :param of_guide: names of the options that are arguments of the guide instead.
     :param hooks: the class that adds to a run, as "module.Class" in this folder; see `hooks.Hooks`.
     :param given: the options of a run, by name; see `configured`.
     """
@@ -81,6 +82,7 @@ class Method:
     options: tuple[Option, ...] = ()
     check: Callable[[Mapping[str, Any]], None] = _nothing_wrong
     arguments: Callable[[Mapping[str, Any]], dict[str, Any]] = _as_given
+    of_guide: tuple[str, ...] = ()
     hooks: str = "hooks.Hooks"
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -136,8 +138,15 @@ class Method:
         :raises ValueError: for a value out of range, or options that make no sense together.
         """
         self.check_given(given)
-        chosen = self._tuned(self.settings(network, examples)) | self.arguments(given)
-        return replace(self, model_options={**self.model_options, **chosen}, given=dict(given))
+        own = {name: value for name, value in given.items() if name in self.of_guide}
+        others = {name: value for name, value in given.items() if name not in own}
+        chosen = self._tuned(self.settings(network, examples)) | self.arguments(others)
+        return replace(
+            self,
+            model_options={**self.model_options, **chosen},
+            guide_options={**self.guide_options, **own},
+            given=dict(given),
+        )
 
     def check_given(self, given: Mapping[str, Any]) -> None:
         """:raises ValueError: see `configured`."""

@@ -277,3 +277,13 @@ def test_small_data_of_ones_own_have_small_batches(examples, batch):
     small = examples < 10_000
     assert method.settings("mine", examples)["epochs"] == (300 if small else 100)
     assert method.settings("lenet-300-100", examples) == method.settings("lenet-300-100")
+
+
+def test_options_of_the_guide():
+    """The share that magnitude pruning keeps is the guide's, and goes with a kept pair."""
+    method = METHODS["magnitude"].configured({"kept": 0.5, "rounds": 2})
+    _, guide = method.pair(net(), 20)
+    assert guide.kept == 0.5 and guide.rounds == 2
+    assert "kept" not in method.model_options and METHODS["magnitude"].guide_options["kept"] == 0.1
+    with pytest.raises(ValueError, match=r"--kept 1\.5: must be above 0 and below 1"):
+        METHODS["magnitude"].configured({"kept": 1.5})
