@@ -17,6 +17,7 @@ before, under the moments of the original's inputs; those without moments under 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..graph.products import Product, embedding
 from ..graph.table import OPERATORS
 from ..graph.uses import Uses
 from .archive import Quantised
+from .rate_distortion import step_for
 from .rate_tensor import RateTensor
 from .scores import chunks
 from .sensitivity import BATCH, sensitivities
@@ -38,7 +40,8 @@ from .uniform import bias
 
 VECTORS = 40  # input vectors for each column that covariances are taken over, if there are as many
 FEWEST = 8_192  # of them
-BIAS_BITS = 8
+VECTOR_BITS = 12  # of scales, and of biases that are not fitted
+FEWEST_BITS, MOST_BITS = 4, 16  # of biases that are
 STEADY = 1e-4  # of the mean square of inputs: their least variance, where some are constant
 
 
@@ -62,7 +65,7 @@ class Calibrated:
     :param network: in eval mode, on the CPU; not changed.
     :param x: calibration inputs, shape (n, ...).
     :param weights: the names of the weights to quantize.
-    :param vectors: the names of biases and scales, which are rounded to `BIAS_BITS` bits.
+    :param vectors: the names of biases and scales, which are rounded to `VECTOR_BITS` bits.
     :param likelihood: see `sensitivity.sensitivities`, like `seed`.
     """
 
@@ -113,8 +116,8 @@ class Calibrated:
 
 
 def round_vectors(tensors: dict[str, Tensor], names: list[str]) -> dict[str, Quantised]:
-    """Biases and scales on `BIAS_BITS` bits."""
-    return {name: bias(tensors[name].double().numpy(), BIAS_BITS) for name in names}
+    """Biases and scales on `VECTOR_BITS` bits."""
+    return {name: bias(tensors[name].double().numpy(), VECTOR_BITS) for name in names}
 
 
 def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantised]:
@@ -219,10 +222,12 @@ class _Streams:
         self._codes[layer.weight] = tensor.quantised()
         output = computed(node, self._small, _CPU)
         if layer.bias is not None:
-            rest = first.outputs(target - output).mean(1).flatten()
-            self._codes[layer.bias.name] = coded = bias(
-                (self._given[layer.bias] + rest).double().numpy(), BIAS_BITS
-            )
+            rest = first.outputs(target - output)
+            positions = rest.shape[1] / len(self._of.x)
+            values = (self._given[layer.bias] + rest.mean(1).flatten()).double().numpy()
+            weigh = self._of.importance[layer.weight] * positions
+            bits = _bias_bits(float(abs(values).max()), weigh, self._rate)
+            self._codes[layer.bias.name] = coded = bias(values, bits)
             self._small[layer.bias] = _tensor(coded, self._given[layer.bias])
             output = computed(node, self._small, _CPU)
         self._small[node] = output
@@ -288,6 +293,16 @@ def _moments(
         cross = cross - mean_rest[:, :, None] * mean[:, None]
     positions = total / examples
     return (positions * second).float(), (positions * cross).float()
+
+
+def _bias_bits(largest: float, weigh: float, rate: float) -> int:
+    """Bits of a bias, by the step that `rate_distortion.step_for` gives an input that is always 1.
+
+    :param weigh: s of the outputs, summed over an example's positions.
+    """
+    step = step_for(torch.ones(1, 1), weigh, rate)
+    bits = 1 + math.ceil(math.log2(max(largest / step, 1)))
+    return min(max(bits, FEWEST_BITS), MOST_BITS)
 
 
 def _stride(total: int, columns: int) -> int:

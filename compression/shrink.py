@@ -8,6 +8,7 @@ still predicts well enough (judge.py), or that gives the size asked for.
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ from .sequential import Calibrated, round_vectors, without_inputs
 from .shrink_inputs import check_calibration, check_options, check_validation
 from .shrink_report import describe_shrunk
 from .traced import EXAMPLES, agree, as_graph
+from .uniform import rounded
 
 FIRST_LOSS = 0.004  # nats in all that the first price to try is right for
 MAX_DROP = 0.5  # percentage points
@@ -204,14 +206,18 @@ class _Work:
         state = found.net.state_dict()
         codes = {name: trial.codes[name] for name in self.weights if name in state}
         codes |= {n: select(codes[n], found.kept[n]) for n in codes.keys() & found.kept.keys()}
-        codes |= round_vectors(
-            {name: torch.from_numpy(v) for name, v in biases_of(found.net).items()},
-            list(biases_of(found.net)),
-        )
+        codes |= {name: self._bias(trial, name, v) for name, v in biases_of(found.net).items()}
         small = with_weights(found.net, codes)
         judge = self.judge
         worse = judge and judge.fits(trial.rise) and not judge.fits(judge.rise(small))
         return (net, trial.codes) if worse else (small, codes)
+
+    def _bias(self, trial: _Trial, name: str, values: np.ndarray) -> Quantised:
+        """A bias of the reduced network on the step that it had, of shifts that it has taken in."""
+        had = trial.codes.get(name)
+        if had is None or not had.codes.any():
+            return round_vectors({name: torch.from_numpy(values)}, [name])[name]
+        return rounded(values, had.grid.step)
 
     def description(self) -> dict:
         """What was done with which inputs, for the report."""

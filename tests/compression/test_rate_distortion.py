@@ -1,0 +1,115 @@
+"""Integers by rate-distortion: against brute force, against plain rounding, and their step."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from bitsback.compression.price_of_integers import Prices
+from bitsback.compression.rate_distortion import (
+    descend,
+    distortion,
+    feedback,
+    independent,
+    quantize,
+    step_for,
+)
+
+STEP = 0.5
+
+
+def problem(rows=3, columns=4, groups=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(groups, 50, columns, generator=generator)
+    x = x + 2 * x[:, :, :1]  # correlated columns
+    weight = torch.randn(groups, rows, columns, generator=generator)
+    return weight, x.mT @ x / 50 + 0.01 * torch.eye(columns)
+
+
+def prices(codes):
+    rows, columns = codes.flatten(0, 1).shape
+    generator = torch.Generator().manual_seed(1)
+    zero, other = torch.rand(2, rows, columns, generator=generator)
+    magnitude = torch.cat([torch.zeros(1), 1 + torch.arange(16.0)])
+    return Prices(zero, 1 + other, magnitude)
+
+
+def objective(codes, weight, second, rate):
+    bits = prices(codes).bits(codes.flatten(0, 1)).sum()
+    return distortion(codes, weight, second, 1.0, STEP) + rate * float(bits)
+
+
+def best(weight, second, rate):
+    """The least objective of one row, over all integers that may be worth it."""
+    choices = itertools.product(range(-5, 6), repeat=weight.shape[2])
+    every = torch.tensor(list(choices), dtype=torch.float32)
+    rows = every[:, None, None]
+    return min(objective(codes, weight, second, rate) for codes in rows)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.5])
+def test_one_row_is_near_the_best_of_all_integers(rate):
+    weight, second = problem(rows=1, columns=3)
+    codes = quantize(weight, second, 1.0, STEP, rate, prices, sweeps=3)
+    least = best(weight, second, rate)
+    assert least - 1e-5 <= objective(codes, weight, second, rate) <= 1.1 * least + 0.01
+
+
+def test_no_sweep_raises_the_objective():
+    weight, second = problem(rows=5, columns=130)  # more than two blocks
+    codes = torch.round(weight / STEP)
+    before = objective(codes, weight, second, 0.1)
+    for _ in range(3):
+        codes = descend(codes, weight, second, 1.0, STEP, 0.1, prices(codes))
+        after = objective(codes, weight, second, 0.1)
+        assert after <= before + 1e-3
+        before = after
+    again = descend(codes, weight, second, 1.0, STEP, 0.1, prices(codes))
+    assert objective(again, weight, second, 0.1) == pytest.approx(before, rel=0.01)
+
+
+def test_feedback_beats_rounding():
+    weight, second = problem(rows=20, columns=100)
+    codes = feedback(weight, second, 1.0, STEP, 0.0, prices(weight))
+    plain = distortion(torch.round(weight / STEP), weight, second, 1.0, STEP)
+    assert distortion(codes, weight, second, 1.0, STEP) < 0.7 * plain
+
+
+def test_without_correlations_or_a_price_it_is_rounding():
+    weight, _ = problem(rows=4, columns=70, groups=2)
+    second = torch.eye(70).expand(2, 70, 70).contiguous()
+    rounded = torch.round(weight / STEP)
+    assert torch.equal(feedback(weight, second, 1.0, STEP, 0.0, prices(weight)), rounded)
+    assert torch.equal(independent(weight, torch.ones(2, 70), 1.0, STEP, 0.0, prices), rounded)
+
+
+def test_a_price_prunes():
+    weight, second = problem(rows=10, columns=50)
+    kept = [
+        int(quantize(weight, second, 1.0, STEP, rate, prices).count_nonzero())
+        for rate in (0.0, 0.1, 100.0)
+    ]
+    assert kept[0] > kept[1] > kept[2] == 0
+
+
+def test_groups_do_not_interact():
+    weight, second = problem(rows=3, columns=20, groups=2)
+    whole = feedback(weight, second, 1.0, STEP, 0.0, prices(weight))
+    for g in (0, 1):
+        part = weight[g : g + 1], second[g : g + 1]
+        assert torch.equal(whole[g : g + 1], feedback(*part, 1.0, STEP, 0.0, prices(part[0])))
+
+
+def test_the_step_is_where_bits_and_distortion_balance():
+    """At rate = -d distortion / d bits of a uniform quantizer: c step^2 / 12 is 2 / (2 ln 2) rate."""
+    rate, second = 1e-3, 4.0 * torch.eye(8)[None]
+    step = step_for(second, 0.5, rate)
+    slope = -2 * math.log(2) * (0.5 * 4.0) * step**2 / 24
+    assert slope == pytest.approx(-rate)
+    assert step_for(torch.full((1, 8), 4.0), 0.5, rate) == pytest.approx(step)
+
+
+def test_the_integers_of_a_wide_price_are_among_their_candidates():
+    """Magnitudes beyond the table's end cost as much more each as the last."""
+    table = prices(torch.zeros(1, 1, 1))
+    assert table.of_magnitude(torch.tensor([0, 1, -16, 18])).tolist() == [0, 1, 16, 18]

@@ -1,0 +1,199 @@
+"""`shrink`: small files that predict as the original does, and what it refuses."""
+
+import copy
+
+import bitsback
+import pytest
+import torch
+from bitsback.compression.sequential import Calibrated
+from bitsback.graph import trace
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    centres = torch.randn(4, 12)
+    y = torch.randint(4, (400,))
+    return centres[y] + 0.8 * torch.randn(400, 12), y
+
+
+@pytest.fixture(scope="module")
+def net(data) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 4))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(net(data[0]), data[1]).backward()
+        optimizer.step()
+    return net
+
+
+def test_the_file_is_small_and_predicts_as_the_report_says(net, data, tmp_path):
+    before = copy.deepcopy(net.state_dict())
+    small = bitsback.shrink(net, data[0][:200], validation=(data[0][200:], data[1][200:]))
+    small.save(tmp_path / "net.bb")
+    loaded = bitsback.load(tmp_path / "net.bb")
+    error, old = (
+        100 * float((n(data[0][200:]).argmax(1) != data[1][200:]).float().mean())
+        for n in (loaded, net)
+    )
+    judged = small.report["judged"]
+    assert judged["rise"]["error"] == pytest.approx(error - old, abs=1e-3)
+    assert judged["error_before"] == pytest.approx(old, abs=1e-3)
+    assert judged["within_max_drop"] and error - old <= 0.5 + 1e-6
+    assert small.report["ratio"] > 8
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_it_is_a_function_of_its_arguments(net, data):
+    one, two = (bitsback.shrink(net, data[0][:100], target_bytes=600).data for _ in range(2))
+    assert one == two
+    assert len(one) <= 600
+
+
+def test_without_labels_it_is_judged_by_disagreement_on_inputs_held_out(net, data):
+    report = bitsback.shrink(net, data[0][:100], max_drop=5.0).report
+    assert report["calibration"]["examples"] == 80
+    assert report["judged"]["examples"] == 20
+    assert "disagreement" in report["judged"]["judged_by"]
+    assert report["judged"]["error_before"] == 0.0
+
+
+def test_without_inputs_weights_are_rounded_by_themselves(net, data):
+    small = bitsback.shrink(net, None)
+    assert small.report["judged"] is None
+    assert small.report["calibration"]["without_inputs"] == ["0.weight", "2.weight"]
+    with torch.no_grad():
+        right = net(data[0])
+        assert float((small.network(data[0]) - right).std() / right.std()) < 0.1
+
+
+def test_inputs_make_better_use_of_the_same_bytes(net, data):
+    x, target = data[0][:200], 700
+    losses = []
+    for given in (x, None):
+        small = bitsback.shrink(net, given, validation=data[0][200:], target_bytes=target)
+        assert len(small.data) <= target
+        with torch.no_grad():
+            p, q = (n(data[0][200:]).log_softmax(1) for n in (net, small.network))
+        losses.append(float((p.exp() * (p - q)).sum(1).mean()))
+    assert losses[0] < 0.7 * losses[1]
+
+
+def test_a_layer_follows_the_original_from_the_inputs_that_it_will_meet():
+    """The second layer makes good what the first one got wrong, as far as it can."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 30), nn.Linear(30, 5)).requires_grad_(False)
+    x = torch.randn(300, 6)
+    graph = trace(net, x[:2])
+    names = ["0.weight", "1.weight"], ["0.bias", "1.bias"]
+    codes = Calibrated(graph, x, *names, "normal").quantised(1e-4)
+    first = F.linear(x, *(torch.from_numpy(codes[n].values()) for n in ("0.weight", "0.bias")))
+    second = [torch.from_numpy(codes[n].values()) for n in ("1.weight", "1.bias")]
+    followed = (F.linear(first, *second) - net(x)).square().mean()
+    alone = (net[1](first) - net(x)).square().mean()  # the float second layer
+    assert float(followed) < 0.6 * float(alone)
+
+
+class Several(nn.Module):
+    """Convolutions in groups, transposed, beside a shortcut; an LSTM, attention, an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 8)
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.first, self.norm = nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8)
+        self.grouped = nn.Conv1d(8, 8, 3, padding=1, groups=4)
+        self.up = nn.ConvTranspose1d(8, 6, 2, stride=2)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.lstm(self.table(x))[0]
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        x = self.norm(self.first(x.mT)).relu()
+        x = self.up((x + self.grouped(x)).relu()).relu()
+        return self.head(x.mean(2))
+
+
+def test_any_network_that_can_be_traced():
+    torch.manual_seed(0)
+    net, x = Several().eval(), torch.randint(9, (60, 6))
+    small = bitsback.shrink(net, x, likelihood="normal", max_drop=5.0)
+    assert small.report["untraced"] is None
+    assert small.report["calibration"]["without_inputs"] == []
+    assert small.report["judged"]["within_max_drop"]
+    assert "variance" in small.report["judged"]["judged_by"]
+
+
+class Stubborn(nn.Module):
+    """Its control flow depends on the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if float(x.sum()) > 1e9 else -self.layer(x)
+
+
+def test_a_network_without_a_graph_is_rounded_and_the_report_says_so(data, tmp_path):
+    torch.manual_seed(0)
+    net = Stubborn().eval()
+    small = bitsback.shrink(net, data[0][:100], max_drop=10.0)
+    assert small.report["untraced"]
+    assert small.report["calibration"]["without_inputs"] == ["layer.weight"]
+    small.save(tmp_path / "net.bb")
+    loaded = bitsback.load(tmp_path / "net.bb", into=Stubborn())
+    assert torch.equal(loaded(data[0]), small.network(data[0]))
+
+
+def test_several_outputs_are_judged_together(data):
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(12, 3), nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.a(x), self.b(x).relu()
+
+    small = bitsback.shrink(Two().eval(), data[0][:100], max_drop=2.0)
+    assert small.report["calibration"]["likelihood"] == "normal"
+    assert 0 < small.report["judged"]["rise"]["error"] <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"calibration": torch.full((40, 12), torch.nan)}, "NaN or infinity"),
+        ({"calibration": torch.ones(40, 12)}, "are the same"),
+        ({"calibration": torch.randn(40, 11)}, r"does not take calibration inputs of shape \(40"),
+        ({"calibration": torch.randn(5, 12)}, "5 calibration inputs are too few"),
+        ({"calibration": torch.randn(0, 12)}, "no calibration inputs"),
+        ({"calibration": [1.0]}, "not a list"),
+        ({"validation": (torch.randn(9, 12), torch.arange(9))}, "labels run from 0 to 8"),
+        ({"validation": (torch.randn(9, 12), torch.zeros(8).long())}, "9 inputs and 8 labels"),
+        ({"max_drop": -1.0}, "max_drop must be"),
+        ({"target_bytes": 0}, "target_bytes must be"),
+        ({"target_bytes": 20}, "no file has at most 20 bytes: the smallest found has"),
+        ({"likelihood": "poisson"}, "unknown likelihood"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(net, data, change, message):
+    arguments = {"calibration": data[0][:40]} | change
+    with pytest.raises(ValueError, match=message) as caught:
+        bitsback.shrink(net, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_drop_that_cannot_be_met_names_the_nearest(data):
+    """Two outputs that differ by less than any file can tell, judged by which is larger."""
+    net = nn.Linear(12, 2).requires_grad_(False)
+    net.weight.copy_(torch.randn(12))
+    net.weight[1] *= 1 + 1e-6
+    net.bias.zero_()
+    with pytest.raises(ValueError, match="no file is within max_drop=0: the finest found has a"):
+        bitsback.shrink(net, data[0][:50], validation=data[0][50:], max_drop=0.0)
