@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..methods import DEFAULT, SWEPT
-from . import commands, pack_command
+from . import commands, pack_command, shrink_command
 from .method_options import MethodCommand, parsed_options, with_method_options
 from .names import DATASET_NAMES, NETWORK_NAMES
 from .one_line import one_line
@@ -411,3 +411,4 @@ def env(json: Json = None) -> None:
 
 
 pack_command.register(app)
+shrink_command.register(app)
