@@ -159,7 +159,7 @@ def _inputs(path: Path) -> "Tensor":
     import torch
 
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path)
     except ValueError as error:
         raise ValueError(f"--calibration {path}: is no .npy file ({error})") from None
     if not isinstance(array, np.ndarray) or not array.ndim or array.dtype.kind not in "fiub":
