@@ -93,7 +93,9 @@ def shrink(
     inputs = x if x is not None else x_val
     if likelihood is None:
         likelihood = "normal" if inputs is None else likelihood_of(whole, inputs, y_val)
-    judge = None if x_val is None else Judge(whole, x_val, y_val, likelihood, max_drop)
+    # The network as it was given, so that a fault of its graph would be seen as a drop.
+    given = float32_if_less(copied(net)).cpu().eval()
+    judge = None if x_val is None else Judge(given, x_val, y_val, likelihood, max_drop)
     work = _Work(whole, x, likelihood, seed, label, judge)
     trial = _chosen(work, target_bytes, say)
     data, decoded = work.finish(trial, copied(net))

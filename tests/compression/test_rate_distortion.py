@@ -101,7 +101,7 @@ def test_groups_do_not_interact():
 
 
 def test_the_step_is_where_bits_and_distortion_balance():
-    """At rate = -d distortion / d bits of a uniform quantizer."""
+    """The rate is -d(distortion) / d(bits) of a uniform quantizer of that step."""
     rate, second = 1e-3, 4.0 * torch.eye(8)[None]
     step = step_for(second, 0.5, rate)
     slope = -2 * math.log(2) * (0.5 * 4.0) * step**2 / 24
