@@ -118,8 +118,8 @@ def check_pair(data: Any, part: str) -> None:
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(
-            f"{part} data must be a pair (inputs, labels) of tensors, not a {type(data).__name__}: "
-            "a DataLoader or a Dataset must be read into tensors first"
+            f"{part} data must be a pair (inputs, labels) of tensors, or a Dataset or DataLoader "
+            f"of such pairs, not a {type(data).__name__}"
         )
     x, y = data
     if not isinstance(y, Tensor):

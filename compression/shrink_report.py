@@ -37,7 +37,7 @@ def describe_shrunk(
         "weights": weights,
         "nonzero_fraction": sum(layer["kept"] for layer in file["layers"]) / weights,
         "bits_per_weight": 8 * len(data) / weights,
-        "rate": rate,
+        "price": rate,
         "calibration": calibration,
         "untraced": untraced,
         "judged": judged,

@@ -59,7 +59,7 @@ def test_no_part_of_a_single_example(size, expected):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([X], "training data must be a pair .* not a list: a DataLoader"),
+        ([X], "training data must be a pair .* not a list"),
         (torch.utils.data.TensorDataset(X, X), "not a TensorDataset"),
         ((X, [1, 2, 3]), "training labels must be one tensor, not a list"),
         ((X, torch.zeros(2)), "3 inputs and 2 labels; give one label"),

@@ -20,14 +20,14 @@ POINTS = {"BernoulliDropout", "LowRank", "MagnitudePruned", "PointMass", "Random
 ON_WEIGHTS = POINTS | {"MeanFieldNormal", "SWAG"}
 PAIRS = {
     "BayesianBits": {"GateChain"},
-    "Gaussian": ON_WEIGHTS | {"DiagonalLaplace", "RowNormal"},
+    "Gaussian": ON_WEIGHTS | {"DiagonalLaplace", "KroneckerLaplace", "RowNormal"},
     "HardConcrete": {"HardConcreteGates"},
     "Horseshoe": {"Horseshoe", "HorseshoeFamily"},
-    "Laplace": ON_WEIGHTS,
+    "Laplace": ON_WEIGHTS | {"KroneckerLaplace"},
     "LogUniform": POINTS | {"MeanFieldNormal"},  # a point is refused when it is trained
     "NormalJeffreys": {"NormalJeffreys"},
     "Rate": {"Rounding"},
-    "ScaleMixture": ON_WEIGHTS,
+    "ScaleMixture": ON_WEIGHTS | {"KroneckerLaplace"},
     "SoftSharing": {"SharedPoints"},
 }
 

@@ -24,8 +24,8 @@ def train(net, train, validation=None, num_data=60, **options):
     ("data", "validation", "num_data", "message"),
     [
         ((X, Y), None, 3, "num_data is 3, but there are 60 training examples.*num_data=60"),
-        (DataLoader(TensorDataset(X, Y)), None, 60, "not a DataLoader"),
-        (TensorDataset(X, Y), None, 60, "not a TensorDataset"),
+        (DataLoader(TensorDataset(X)), None, 60, "must give pairs"),
+        ([X], None, 60, "must be a pair"),
         ((X, Y), (X[:0], Y[:0]), 60, "validation data: 0 inputs and 0 labels"),
         ((X, Y), (X, Y.float()), 60, "validation labels are float32"),
         ((X, Y.float() + 0.4), None, 60, "training labels are float32 and not whole"),
