@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-FOLDERS = {"--work": "DIR", "--json": "FILE"}  # of the machine, and of no use on another
+# Paths of the machine that ran it are of no use on another.
+FOLDERS = {"--work": "DIR", "--json": "FILE", "--weights": "FILE", "--data-dir": "DIR"}
 
 
 def commit() -> str:
