@@ -12,10 +12,21 @@ from bitsback.guides import (
     DiagonalLaplace,
     KroneckerLaplace,
     MeanFieldNormal,
+    PointMass,
+    Rounding,
     RowNormal,
+    SharedPoints,
     posterior_of,
 )
-from bitsback.models import Gaussian, Horseshoe, Laplace, LogUniform, Rate, ScaleMixture
+from bitsback.models import (
+    Gaussian,
+    Horseshoe,
+    Laplace,
+    LogUniform,
+    Rate,
+    ScaleMixture,
+    SoftSharing,
+)
 from bitsback.models.likelihoods import LIKELIHOODS, normal
 from bitsback.workbench.trained import load_guide, save_guide
 from pyro.infer import SVI, Predictive, Trace_ELBO
@@ -224,7 +235,7 @@ def logistic(count: int):
 
 @pytest.mark.parametrize("count, error", [(50, 0.02), (500, 0.005)])
 def test_evidence_against_quadrature(count, error):
-    """The error falls with the number of examples."""
+    """Inputs of -1 and 1: x x^T varies little, so that the factors are nearly exact."""
     model, x, y, log_joint = logistic(count)
     guide = KroneckerLaplace(model)
     guide.after_training(x)
@@ -331,6 +342,18 @@ def test_other_guides_may_start_from_it(target):
         torch.testing.assert_close(moments.stddev, posterior.weights["weight"].stddev)
     if target is KroneckerLaplace:
         assert not guide.is_found
+
+
+@pytest.mark.parametrize(
+    "target, model", [(PointMass, Laplace), (SharedPoints, SoftSharing), (Rounding, Rate)]
+)
+def test_guides_of_points_take_over_its_means(target, model):
+    problem = Regression()
+    posterior = problem.guide().posterior()
+    posterior.weights["weight"].loc.add_(0.3)  # not where the guide starts
+    guide = target(model(problem.model.trained(), num_data=20, likelihood=NORMAL))
+    guide.start_from(posterior)
+    torch.testing.assert_close(guide.get_parameter("loc.weight"), posterior.weights["weight"].loc)
 
 
 def test_a_start_elsewhere_forgets_the_curvature():
