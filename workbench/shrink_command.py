@@ -1,5 +1,7 @@
 """`bitsback shrink`: a trained network to one small file, by a few inputs, without training."""
 
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +14,17 @@ from . import report
 from .commands import consoles
 from .files import check_writable
 from .one_line import one_line
+from .settings import MAX_THREADS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..compression.compress import Compressed
+    from ..training.evaluation import Split
     from ..training.state_dict import Say
 
 EXAMPLES = 500  # drawn from the training part of a data set
+UNMET = "no file is within max_drop"  # how shrink's message begins where the drop is too large
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +50,10 @@ def shrink(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Inputs without labels: an array of a .npy file."),
+        typer.Option(
+            metavar="FILE",
+            help="Inputs without labels: the array of a .npy file, or the only one of a .npz.",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -91,48 +100,136 @@ def shrink(
         raise ValueError("--weights: give the file of the trained network's weights")
     if (model is None) == (network is None):
         raise ValueError("--model, --network: give one of them, which makes the network")
+    if model_args is not None and model is None:
+        raise ValueError("--model-args: needs --model FILE_OR_MODULE:FACTORY to pass them to")
     if calibration is not None and data is not None:
         raise ValueError("--calibration, --data: give one of them")
-    if examples < 1:
-        raise ValueError(f"--examples {examples}: must be at least 1")
-    for target_file, option in ((out, "--out"), (json, "--json")):
-        if target_file is not None and target_file != report.STDOUT:
-            check_writable(Path(target_file), option)
+    if target is not None and data is None:
+        raise ValueError("--target: needs --data, a table whose labels it names")
+    _check_numbers(examples, max_drop, target_bytes, seed, threads)
+    code = None if model is None else model.rpartition(":")[0]
+    _check_files([weights, calibration, data, code], out, json)
     import torch
 
-    from ..compression.shrink import shrink as shrunk
-    from ..training.evaluation import evaluate
     from ..training.progress import StatusLine
-    from .fitting import check_fits
-    from .own_data import Source, read_data
+    from .parts import check_likelihood
 
+    check_likelihood(likelihood)
     progress, tables = consoles(json, quiet)
     if threads is not None:
         torch.set_num_threads(threads)
     net = _network(model, model_args, network, weights, progress.print)
-    inputs = None if calibration is None else _inputs(calibration)
-    found = validation = None
+    given = _Given(None if calibration is None else _inputs(calibration), likelihood=likelihood)
     if data is not None:
-        found = read_data(Source(data, target, likelihood), data_dir, progress)
-        check_fits(net, found, "--model" if model else f"--network {network}")
-        order = torch.randperm(len(found.train.x), generator=torch.Generator().manual_seed(seed))
-        inputs = found.train.x[order[:examples]]
-        validation, likelihood = (found.validation.x, found.validation.y), found.likelihood
+        what = "--model" if model else f"--network {network}"
+        source = (data, target, likelihood)
+        given = _of_data(source, net, what, examples, seed, data_dir, progress)
+    elif calibration is None:
+        progress.print("no calibration data: every weight is rounded by itself")
     line = StatusLine(progress, "shrink")
+    options = {"max_drop": max_drop, "target_bytes": target_bytes, "seed": seed, "label": network}
     try:
-        small = shrunk(
-            net, inputs, validation=validation, max_drop=max_drop, target_bytes=target_bytes,
-            likelihood=likelihood, seed=seed, label=network, progress=line.say,
-        )  # fmt: skip
+        small = _shrunk(net, given, options | {"progress": line.say})
     finally:
         line.close()
-    small.save(out)
     result: dict[str, Any] = {"file": str(out), "seed": seed, **small.report}
-    if found is not None:
-        result["test_error_before"] = evaluate(net.eval(), found.test).error
-        result["test_error"] = evaluate(small.network, found.test).error
+    result |= _test_errors(net, small.network, given)
+    small.save(out)
     _print(tables, result)
     report.write_json(result, json)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a network is calibrated on, judged by and, at the end, tested on."""
+
+    inputs: "Tensor | None"
+    validation: "tuple[Tensor, Tensor] | None" = None
+    likelihood: str | None = None
+    test: "Split | None" = None
+    batch: int = 1
+
+
+def _check_numbers(
+    examples: int, max_drop: float, target_bytes: int | None, seed: int, threads: int | None
+) -> None:
+    """Refuse numbers out of range before anything is loaded."""
+    from ..training.options import MAX_SEED
+
+    if examples < 1:
+        raise ValueError(f"--examples {examples}: must be at least 1")
+    if not 0 <= max_drop < float("inf"):
+        raise ValueError(f"--max-drop {max_drop:g}: must be at least 0, percentage points")
+    if target_bytes is not None and target_bytes < 1:
+        raise ValueError(f"--target-bytes {target_bytes}: must be at least 1")
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"--seed {seed}: must be within 0..{MAX_SEED}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"--threads {threads}: must be within 1..{MAX_THREADS}")
+
+
+def _check_files(inputs: "list[Path | str | None]", out: Path, json: str | None) -> None:
+    """Refuse outputs that cannot be written, or that would replace an input or each other."""
+    outputs = [("--out", out)]
+    if json is not None and json != report.STDOUT:
+        outputs.append(("--json", Path(json)))
+    for option, path in outputs:
+        there = [Path(other) for other in inputs if other is not None and Path(other).exists()]
+        if path.exists() and any(path.samefile(other) for other in there):
+            raise ValueError(f"{option} {path}: is a file to read; name another")
+        check_writable(path, option)
+    if len(outputs) == 2 and out.resolve() == outputs[1][1].resolve():
+        raise ValueError(f"--json {json}: is the file of --out, too; name another")
+
+
+def _of_data(
+    source: tuple[str, str | None, str | None], net: "nn.Module", what: str, examples: int,
+    seed: int, data_dir: Path | None, progress: Console,
+) -> _Given:  # fmt: skip
+    """Training inputs drawn by the seed, and the validation and test parts of a data set.
+
+    :param source: the data set, the column of its labels and their likelihood.
+    :param what: the network's name, for messages.
+    """
+    import torch
+
+    from .fitting import check_fits, like_outputs
+    from .own_data import Source, read_data
+
+    found = read_data(Source(*source), data_dir, progress)
+    batch = check_fits(net, found, what)
+    found = like_outputs(found, net)
+    order = torch.randperm(len(found.train), generator=torch.Generator().manual_seed(seed))
+    validation = found.validation.x, found.validation.y
+    inputs = found.train.x[order[:examples]]
+    return _Given(inputs, validation, found.likelihood, found.test, batch)
+
+
+def _shrunk(net: "nn.Module", given: _Given, options: dict[str, Any]) -> "Compressed":
+    """The network made small.
+
+    :raises CheckFailed: no file is within `max_drop`: the work was done, but did not pass.
+    """
+    from ..compression.shrink import shrink as shrunk
+    from ..training.errors import CheckFailed
+
+    given_options = {"validation": given.validation, "likelihood": given.likelihood}
+    try:
+        return shrunk(net, given.inputs, **given_options, **options)
+    except ValueError as error:
+        if str(error).startswith(UNMET):
+            raise CheckFailed(str(error)) from None
+        raise
+
+
+def _test_errors(net: "nn.Module", small: "nn.Module", given: _Given) -> dict[str, float]:
+    """Test error of the network before and after, in percent; nothing without a test part."""
+    from ..training.evaluation import evaluate
+
+    if given.test is None:
+        return {}
+    before, after = (evaluate(n.eval(), given.test, given.batch) for n in (net, small))
+    return {"test_error_before": before.error, "test_error": after.error}
 
 
 def _network(
@@ -154,17 +251,29 @@ def _network(
 
 
 def _inputs(path: Path) -> "Tensor":
-    """The array of a .npy file as a tensor, pixels of bytes divided by 255."""
+    """The array of a .npy file, or the only one of a .npz, as a tensor; bytes become [0, 1]."""
     import numpy as np
     import torch
 
     try:
-        array = np.load(path)
-    except ValueError as error:
-        raise ValueError(f"--calibration {path}: is no .npy file ({error})") from None
-    if not isinstance(array, np.ndarray) or not array.ndim or array.dtype.kind not in "fiub":
+        with open(path, "rb") as file:
+            found = np.load(file)
+            if isinstance(found, np.lib.npyio.NpzFile):
+                names = found.files
+                found = found[names[0]] if len(names) == 1 else None
+    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f"--calibration {path}: cannot be read as .npy or .npz ({reason})"
+        ) from None
+    if found is None:
+        raise ValueError(
+            f"--calibration {path}: has arrays {', '.join(names) or 'none'}; save the inputs alone"
+        )
+    if not found.ndim or found.dtype.kind not in "fiub":
         raise ValueError(f"--calibration {path}: must hold one array of numbers, examples first")
-    inputs = torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(found, found.dtype.newbyteorder("="))
+    inputs = torch.from_numpy(array)
     if array.dtype == np.uint8:
         return inputs.float() / 255
     return inputs.float() if inputs.is_floating_point() else inputs
