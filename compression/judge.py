@@ -1,5 +1,6 @@
 """Whether a smaller network still predicts as well: against labels, or against the original."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -59,8 +60,8 @@ class Judge:
         return max(self.max_drop, least_rise(self.y, self.likelihood) * (self.max_drop > 0))
 
     def fits(self, found: Rise) -> bool:
-        """Whether a rise in error is allowed."""
-        return found.error <= self.allowed + 1e-9
+        """Whether a rise in error is allowed: never where outputs are NaN, which argmax hides."""
+        return math.isfinite(found.nll) and found.error <= self.allowed + 1e-9
 
     def report(self, found: Rise) -> dict:
         """What was judged, as plain numbers."""

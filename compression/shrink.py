@@ -102,7 +102,7 @@ def shrink(
     say(f"{len(data)} bytes")
     judged = None if judge is None else judge.report(judge.rise(decoded))
     report = describe_shrunk(
-        data, original, origin, trial.rate, work.description(), obstacle, judged
+        data, original, origin, work.count, trial.rate, work.description(), obstacle, judged
     )
     return Compressed(data, decoded, decode(data), report)
 
@@ -149,6 +149,11 @@ class _Work:
         self.vectors = [spec.name for spec in specs if spec.role == "bias"]
         if not self.weights:
             raise ValueError("the network has no matrix or kernel to compress")
+        state = self.net.state_dict()
+        for name in [*self.weights, *self.vectors]:
+            if not state[name].isfinite().all():
+                raise ValueError(f"{name!r} holds NaN or infinity: give the network as trained")
+        self.count = sum(state[name].numel() for name in self.weights)
         if self.x is not None and isinstance(self.net, GraphNetwork):
             self.calibrated = Calibrated(
                 self.net, self.x, self.weights, self.vectors, self.likelihood, self.seed
@@ -156,8 +161,7 @@ class _Work:
 
     def first_rate(self) -> float:
         """The price to begin with: see `rate_distortion.step_for`, summed over all weights."""
-        state = self.net.state_dict()
-        return 2 * math.log(2) * FIRST_LOSS / sum(state[name].numel() for name in self.weights)
+        return 2 * math.log(2) * FIRST_LOSS / self.count
 
     def trial(self, rate: float) -> _Trial:
         if self.calibrated is not None:

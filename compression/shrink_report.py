@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from torch import Size
-
 from ..graph.ir import TensorType
 from .architecture import Architecture
 from .file import inspect
@@ -14,6 +12,7 @@ def describe_shrunk(
     data: bytes,
     original: Architecture,
     origin: Sequence[TensorType] | None,
+    weights: int,
     rate: float,
     calibration: dict,
     untraced: str | None,
@@ -22,6 +21,7 @@ def describe_shrunk(
     """The report of `shrink`.
 
     :param origin: the tensors of the network that was traced, if it came as a graph.
+    :param weights: how many weights the network has, pruned ones included.
     :param rate: the price of a bit; see `sequential`.
     :param calibration: which inputs were used, and how.
     :param untraced: why there is no graph; None if there is one.
@@ -29,7 +29,6 @@ def describe_shrunk(
     """
     file = inspect(data)
     float32_bytes = float_bytes(original.tensors() if origin is None else origin)
-    weights = sum(Size(s.shape).numel() for s in original.tensors() if s.role == "weight")
     return {
         "bytes": len(data),
         "float32_bytes": float32_bytes,

@@ -75,6 +75,57 @@ def test_feedback_beats_rounding():
     assert distortion(codes, weight, second, 1.0, STEP) < 0.7 * plain
 
 
+def surgeon(weight, second, rate):
+    """Optimal brain surgeon by its definition: the inverse of what is left, at every column."""
+    left, hessian = weight[0].double().clone(), second[0].double()
+    table = prices(weight)
+    codes = torch.zeros_like(left)
+    for j in range(left.shape[1]):
+        inverse = hessian[j:, j:].inverse()
+        for r in range(left.shape[0]):
+            sign = math.copysign(1.0, left[r, j])
+            below = math.floor(abs(float(left[r, j])) / STEP)
+            choices = [0.0, *(sign * n for n in (below - 1, below, below + 1) if n > 0)]
+            cost = [
+                (n * STEP - float(left[r, j])) ** 2 / (2 * float(inverse[0, 0]))
+                + rate * float(bits_of(table, r, j, n))
+                for n in choices
+            ]
+            codes[r, j] = choices[cost.index(min(cost))]
+            error = left[r, j] - STEP * codes[r, j]
+            left[r, j:] -= error * inverse[0] / inverse[0, 0]
+    return codes[None].float()
+
+
+def bits_of(table, row, column, integer):
+    if not integer:
+        return table.zero[row, column]
+    return table.other[row, column] + table.of_magnitude(torch.tensor(integer))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_feedback_is_the_optimal_brain_surgeon(rate):
+    weight, second = problem(rows=4, columns=80)  # more than one block
+    codes = feedback(weight, second, 1.0, STEP, rate, prices(weight))
+    assert torch.equal(codes, surgeon(weight, second, rate))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_without_a_price_it_is_never_worse_than_rounding(seed):
+    weight, second = problem(rows=6, columns=10, seed=seed)
+    codes = quantize(weight, second, 1.0, STEP, 0.0, prices)
+    plain = distortion(torch.round(weight / STEP), weight, second, 1.0, STEP)
+    assert distortion(codes, weight, second, 1.0, STEP) < plain
+
+
+def test_the_distortion_is_the_mean_loss_of_the_outputs():
+    weight, _ = problem(rows=3, columns=4)
+    x, codes = torch.randn(30, 4), torch.round(weight / STEP)
+    lost = (x @ (STEP * codes - weight)[0].T).square().sum(1).mean() / 2
+    second = (x.T @ x / 30)[None]
+    assert distortion(codes, weight, second, 7.0, STEP) == pytest.approx(7 * float(lost), rel=1e-5)
+
+
 def test_without_correlations_or_a_price_it_is_rounding():
     weight, _ = problem(rows=4, columns=70, groups=2)
     second = torch.eye(70).expand(2, 70, 70).contiguous()

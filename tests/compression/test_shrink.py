@@ -1,10 +1,12 @@
 """`shrink`: small files that predict as the original does, and what it refuses."""
 
 import copy
+import json
 
 import bitsback
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -146,6 +148,102 @@ def test_a_network_without_a_graph_is_rounded_and_the_report_says_so(data, tmp_p
     small.save(tmp_path / "net.bb")
     loaded = bitsback.load(tmp_path / "net.bb", into=Stubborn())
     assert torch.equal(loaded(data[0]), small.network(data[0]))
+
+
+def test_digits_are_still_read():
+    """900 images train the network, 400 judge it, and the rest tests both."""
+    images, labels = load_digits(return_X_y=True)
+    x, y = torch.from_numpy(images / 16).float(), torch.from_numpy(labels)
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(net(x[:900]), y[:900]).backward()
+        optimizer.step()
+    small = bitsback.shrink(net, x[:300], validation=(x[900:1300], y[900:1300]), max_drop=1.0)
+    assert small.report["ratio"] > 12
+    wrong = [
+        float((n(x[1300:]).argmax(1) != y[1300:]).float().mean()) for n in (net, small.network)
+    ]
+    assert wrong[0] < 0.15
+    assert wrong[1] - wrong[0] < 0.04
+
+
+class Block(nn.Module):
+    """Convolutions with BatchNorm around a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.conv, self.norm2 = nn.Conv2d(6, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        return self.head((x + self.norm2(self.conv(x))).relu().mean((2, 3)))
+
+
+def transformer() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return nn.Sequential(layer, nn.Flatten(), nn.Linear(40, 3))
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (Block, (1, 6, 6)),
+        (transformer, (5, 8)),
+        (lambda: nn.LSTM(4, 6, batch_first=True), (5, 4)),  # outputs and states
+        (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(12, 4)), (12,)),
+        (lambda: nn.Linear(12, 4).double(), (12,)),
+    ],
+)
+def test_kinds_of_networks(build, shape, tmp_path):
+    torch.manual_seed(0)
+    net, x = build().eval(), torch.randn(60, *shape)
+    small = bitsback.shrink(net, x, likelihood="normal", max_drop=5.0)
+    report = small.report
+    assert report["untraced"] is None
+    assert report["calibration"]["without_inputs"] == []
+    assert report["judged"]["within_max_drop"]
+    assert 0 < report["nonzero_fraction"] <= 1
+    small.save(tmp_path / "net.bb")
+    loaded = bitsback.load(tmp_path / "net.bb").state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in small.network.state_dict().items())
+
+
+def test_inputs_of_float64_are_taken_as_the_weights_are(net, data):
+    x = data[0][:60]
+    one, two = (bitsback.shrink(net, given, target_bytes=600).data for given in (x, x.double()))
+    assert one == two
+
+
+def test_the_report_has_what_the_page_says(net, data):
+    small = bitsback.shrink(net, data[0][:60], target_bytes=600)
+    report = small.report
+    assert set(report) == {
+        *("bytes", "float32_bytes", "ratio", "weights", "nonzero_fraction", "bits_per_weight"),
+        *("price", "calibration", "untraced", "judged", "layers", "items"),
+    }
+    assert report["bytes"] == len(small.data)
+    assert report["weights"] == 12 * 40 + 40 * 4
+    assert report["float32_bytes"] == 4 * (report["weights"] + 44)
+    assert report["ratio"] == report["float32_bytes"] / len(small.data)
+    assert report["bits_per_weight"] == 8 * len(small.data) / report["weights"]
+    assert set(report["calibration"]) == {
+        *("examples", "held_out", "likelihood", "seed", "without_inputs", "before_all_layers"),
+    }
+    json.dumps(report)
+
+
+@pytest.mark.parametrize("target_bytes", [None, 100])
+@pytest.mark.parametrize("inputs", [True, False])
+def test_a_network_of_nan_is_refused_by_the_tensors_name(target_bytes, inputs):
+    net = nn.Sequential(nn.Linear(12, 4)).requires_grad_(False)
+    net[0].weight[0, 0] = torch.nan
+    x = torch.randn(40, 12) if inputs else None
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        bitsback.shrink(net, x, target_bytes=target_bytes)
 
 
 def test_several_outputs_are_judged_together(data):
