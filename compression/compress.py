@@ -26,14 +26,13 @@ from .candidates import Progress, smallest, tried
 from .file import decode, encode, network, save
 from .margins import MARGIN_ERROR, MARGIN_NLL
 from .masks import candidates, check_posterior, masks
-from .order import by_density
 from .reference import check_head, check_tensors, extra_weights, latent_share, reference_of
 from .report import describe_result
 from .rewrites import rewrite
 from .scores import check_data, check_inputs
 from .search import Pruned, Trial
 from .settings import MOST_EFFORT, check_options, settings_for
-from .sorting import by_rows
+from .sort_units import by_density, by_rows
 from .traced import as_graph
 from .verdict import WorseNetwork, given_scores, start_scores
 

@@ -20,7 +20,7 @@ from .geometry import Geometry, flat_geometry, kernel_geometry
 from .grids import GridCoder
 from .kernels import CROWD_STATES, FAR_STATES, LEAVES, LIKE_STATES, NEAR_STATES, SIGN_STATES
 from .range_coder import SQUASH, Stream
-from .sorter import Sorter
+from .sorted_rows_coder import SortedRowsCoder
 
 # Priors, tuned on networks pruned by sparse variational dropout: log odds in nats, stiffness in
 # units of information p (1 - p). They are part of the format: a change is a new version.
@@ -79,16 +79,16 @@ class Model:
         self._units: np.ndarray = np.zeros(0, dtype=np.int32)  # weights of each unit of the
         self._kept: np.ndarray | None = None  # layer before; the choice made after it
         self._grids = GridCoder(stream)
-        self._sorter = None if groups is None else Sorter(stream, self._grids, groups)
+        self._sorted_rows = None if groups is None else SortedRowsCoder(stream, self._grids, groups)
 
     def finish(self) -> bytes:
         """End the stream being written; return its bytes."""
-        return self._stream.finish() if self._sorter is None else self._sorter.finish()
+        return self._stream.finish() if self._sorted_rows is None else self._sorted_rows.finish()
 
     @property
     def groups(self) -> list[int]:
         """Of each weight tensor coded in how many groups its rows are sorted, 0 if they are not."""
-        return [] if self._sorter is None else self._sorter.groups
+        return [] if self._sorted_rows is None else self._sorted_rows.groups
 
     def mask(self, count: int, mask: np.ndarray | None = None) -> np.ndarray:
         """A bool array, shape (count,)."""
@@ -144,10 +144,10 @@ class Model:
 
         if role != "weight":
             return run(codes)
-        if self._sorter is None:
+        if self._sorted_rows is None:
             codes = run(codes)
         else:
-            codes = self._sorter.code(run, rows, geometry.columns, codes)
+            codes = self._sorted_rows.code(run, rows, geometry.columns, codes)
             self._charge("positions")
         table = codes.reshape(rows, geometry.columns)
         self._units = np.count_nonzero(table, axis=1).astype(np.int32)

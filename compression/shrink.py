@@ -22,7 +22,6 @@ from .candidates import Progress
 from .compress import Compressed
 from .file import decode, encode, network
 from .judge import Judge, likelihood_of, split_off
-from .order import by_density
 from .price_search import boundary
 from .quantise import select
 from .reduce import reduce
@@ -32,6 +31,7 @@ from .scores import Rise
 from .sequential import Calibrated, round_vectors, without_inputs
 from .shrink_inputs import check_calibration, check_options, check_validation
 from .shrink_report import describe_shrunk
+from .sort_units import by_density
 from .traced import EXAMPLES, agree, as_graph
 from .uniform import rounded
 

@@ -5,6 +5,7 @@ every bound and raises `CorruptFile`; it never allocates more than the bytes it 
 """
 
 import struct
+from collections.abc import Callable
 
 from .errors import CorruptFile
 
@@ -42,6 +43,25 @@ def decoded(data: bytes) -> str:
         raise CorruptFile("a name in the architecture is not UTF-8") from None
 
 
+def read_varint(take: Callable[[int], bytes], limit: int, most: int, what: str) -> int:
+    """A varint of at most `limit`, in its shortest form.
+
+    :param take: gives the next so many bytes.
+    :param most: bytes that it may have.
+    :param what: for the message.
+    :raises CorruptFile: it is none.
+    """
+    value = 0
+    for shift in range(0, 7 * most, 7):
+        byte = take(1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if (byte == 0 and shift) or value > limit:
+                break
+            return value
+    raise CorruptFile(f"{what} is not within 0..{limit}")
+
+
 class Reader:
     """Reads what the functions above wrote, from untrusted bytes."""
 
@@ -58,15 +78,7 @@ class Reader:
 
     def varint(self, limit: int = MAX_COUNT) -> int:
         """A varint of at most `limit`, in its shortest form."""
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if (byte == 0 and shift) or value > limit:
-                    break
-                return value
-        raise CorruptFile(f"a number in the architecture is not within 0..{limit}")
+        return read_varint(self.take, limit, 5, "a number in the architecture")
 
     def text(self, limit: int) -> str:
         """A string of at most `limit` bytes."""

@@ -18,8 +18,8 @@ from ..training import Options, fit
 from ..training.options import SMALL_BATCH
 from ..training.trained import load_guide, save_guide
 from .data import Dataset
-from .deep import rate_for
 from .kept import about, examples_of
+from .learning_rate import rate_for
 from .settings import MOST_EFFORT, Settings
 
 _COMPRESSION = (

@@ -5,6 +5,7 @@ import zlib
 from typing import BinaryIO
 
 from ..errors import CorruptFile
+from ..wire import read_varint
 
 PIECE = 1 << 20  # bytes read at a time for the checksum
 MAX_VARINT = (1 << 40) - 1
@@ -34,16 +35,8 @@ class Body:
         return data
 
     def varint(self, limit: int = MAX_VARINT) -> int:
-        """A LEB128 number of at most `limit`, in its shortest form."""
-        value = 0
-        for shift in range(0, 42, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if (byte == 0 and shift) or value > limit:
-                    break
-                return value
-        raise CorruptFile(f"a length in the file is not within 0..{limit}")
+        """A varint of at most `limit`, in its shortest form."""
+        return read_varint(self.take, limit, 6, "a length in the file")
 
     def end(self) -> None:
         """Raise CorruptFile unless every byte has been read."""

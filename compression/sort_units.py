@@ -1,8 +1,14 @@
-"""Units sorted as the range coder sorts rows, so that the file does not pay for their order.
+"""Hidden units sorted: the same function, and a smaller file.
 
-A set of units that may stand in any order (`graph.Orders`) has one weight tensor that carries it:
-the first in the file whose rows are these units, one each. Its rows are sorted, and everything
-else that has a place for each unit follows. So the units of a residual stream count once.
+The rows of a layer may stand in any order if everything that has a place for each row follows
+(`graph.Orders`). Two things are worth sorting for:
+
+- `by_density`: the range coder learns as it goes and lends each row the statistics of those before
+  it, so that rows of like density side by side cost less. Which end is better to begin at differs
+  from file to file; the decoder need not know.
+- `by_rows`: a reader that sorts rows itself need not be told their order (sorted_rows.py). Each
+  set of units is sorted by the rows of one weight tensor, its carrier: the first in the file that
+  has one row for each unit. The units of a residual stream are one set, and so count once.
 """
 
 from __future__ import annotations
@@ -17,14 +23,37 @@ import numpy as np
 from ..graph import GraphNetwork, Orders
 from ..graph.axes import Axes
 from ..graph.evaluate import Evaluation
-from .archive import Archive
+from .archive import Archive, Quantised
 from .file import network
 from .graph_architecture import GraphArchitecture
-from .order import moved
-from .sorted_rows import MAX_ROWS, group_size, in_order, orders
+from .quantise import select
+from .sorted_rows import MAX_GROUP, MAX_ROWS, group_size, in_order, orders
+from .weights import taken
 
 GROUPS = (1, 2, 4, 8)  # numbers to try: the more, the more rows of like density stay together
 LEAST_BITS = 16  # of an order: to cut the stream takes about 10
+
+
+def by_density(archive: Archive, net: GraphNetwork) -> Iterator[Archive]:
+    """The archive with its units by falling, then by rising density.
+
+    The density of a unit is the number of weights that are not 0 in all rows that make it; units
+    of the same density stay as they were. Outputs are those of `archive` but for the float rounding
+    of sums in another order. Nothing comes of networks whose units are all tied to their places,
+    nor of those with quantized ReLUs: what they give has to be what they gave in training, bit for
+    bit.
+
+    :param net: the network of the archive.
+    """
+    if any(node.operator == "quantised_relu" for node in net.graph.operators):
+        return
+    orders = Orders(Axes(Evaluation(net)))
+    for sign in (-1, 1) if orders.sets else ():
+
+        def key(units: np.ndarray, sign: int = sign) -> np.ndarray:
+            return sign * _density(archive, orders, units)
+
+        yield moved(archive, orders, key)
 
 
 def by_rows(archive: Archive, net: GraphNetwork) -> Iterator[Archive]:
@@ -55,7 +84,9 @@ def _sorted(archive: Archive, net: GraphNetwork, groups: int) -> Archive:
             continue
         rows = archive.tensors[name].codes
         rows = rows.reshape(len(rows), -1)
-        count = min(groups, 1 << (len(rows) // 2).bit_length() - 1)
+        least = 1 << (-(-len(rows) // MAX_GROUP) - 1).bit_length()
+        most = 1 << (len(rows) // 2).bit_length() - 1
+        count = min(max(groups, least), most)
         size = group_size(len(rows), count)
         if log2(orders(rows, size)) < LEAST_BITS:
             continue
@@ -97,3 +128,25 @@ def _key(slots: np.ndarray, order: np.ndarray) -> Callable[[np.ndarray], np.ndar
         return np.array([found[unit] for unit in units.tolist()])
 
     return key
+
+
+def moved(archive: Archive, orders: Orders, key: Callable[[np.ndarray], np.ndarray]) -> Archive:
+    """The archive with every set of units sorted by a key; see `graph.Orders.moved`."""
+    tensors = dict(archive.tensors)
+    for name, places in orders.moved(key).items():
+        tensor = tensors[name]
+        quantised = isinstance(tensor, Quantised)
+        tensors[name] = select(tensor, places) if quantised else taken(tensor, places)
+    return replace(archive, tensors=tensors)
+
+
+def _density(archive: Archive, orders: Orders, units: np.ndarray) -> np.ndarray:
+    """How many weights make each unit, int64 (units,)."""
+    count = np.zeros(len(units), np.int64)
+    for name, axis in orders.rows(units):
+        tensor = archive.tensors[name]
+        if axis == 0 and isinstance(tensor, Quantised) and tensor.codes.ndim > 1:
+            rows = np.count_nonzero(tensor.codes.reshape(len(tensor.codes), -1), axis=1)
+            place = {unit: i for i, unit in enumerate(units.tolist())}
+            np.add.at(count, [place[u] for u in orders.slots(name, axis).tolist()], rows)
+    return count

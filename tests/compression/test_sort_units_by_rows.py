@@ -4,9 +4,8 @@ import pytest
 import torch
 from bitsback.compression.archive import Archive
 from bitsback.compression.file import decode, encode, network
-from bitsback.compression.order import by_density
 from bitsback.compression.quantised_relu import QuantisedReLU
-from bitsback.compression.sorting import by_rows
+from bitsback.compression.sort_units import by_density, by_rows
 from bitsback.graph import GraphNetwork
 from torch import nn
 
@@ -44,6 +43,14 @@ def test_all_hidden_layers_are_sorted_and_the_last_one_is_not():
     net = traced(make(), shape)
     found = next(by_rows(by_falling_density(net), net))
     assert found.sorted == {"0.weight": 1, "2.weight": 1, "5.weight": 1}
+
+
+def test_a_layer_of_more_rows_than_a_group_may_have():
+    """2,100 rows are four groups of at most 1,024, however few are asked for."""
+    net = traced(nn.Sequential(nn.Linear(3, 2100), nn.ReLU(), nn.Linear(2100, 2)), (3,))
+    found = list(by_rows(by_falling_density(net), net))
+    assert [archive.sorted for archive in found] == [{"0.weight": 4}, {"0.weight": 8}]
+    assert decode(encode(found[0])).sorted == {"0.weight": 4}
 
 
 class Stream(nn.Module):

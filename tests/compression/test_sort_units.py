@@ -9,9 +9,8 @@ from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.codec import encode
 from bitsback.compression.compress import _shortest_order, compress
 from bitsback.compression.file import network
-from bitsback.compression.order import by_density
 from bitsback.compression.quantised_relu import QuantisedReLU
-from bitsback.compression.sorting import by_rows
+from bitsback.compression.sort_units import by_density, by_rows
 from bitsback.graph import pick_inputs
 from torch import nn
 

@@ -5,7 +5,7 @@ import torch
 from bitsback.graph import trace
 from bitsback.methods import METHODS
 from bitsback.training import Options
-from bitsback.workbench.deep import depth, rate_for
+from bitsback.workbench.learning_rate import depth, rate_for
 from bitsback.workbench.networks import NETWORKS, network
 from bitsback.workbench.phases import _for_depth
 from bitsback.workbench.settings import Settings

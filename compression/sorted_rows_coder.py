@@ -22,7 +22,7 @@ MAX_HALVINGS = 16  # of the rows into groups
 Run = Callable[[np.ndarray | None], np.ndarray]  # codes rows, or reads them if there are none
 
 
-class Sorter:
+class SortedRowsCoder:
     """Codes weights whose rows are sorted; see `context.Model`.
 
     :param stream: of the model.
