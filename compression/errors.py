@@ -1,4 +1,4 @@
-"""What a compressed file can be refused for. Both are `ValueError`s with a one-line message."""
+"""What a file, or a search for one, is refused for: `ValueError`s with a one-line message."""
 
 
 class CorruptFile(ValueError):
@@ -7,3 +7,7 @@ class CorruptFile(ValueError):
 
 class UnsupportedVersion(CorruptFile):
     """The file is whole, but was written by a newer bitsback."""
+
+
+class DropExceeded(ValueError):
+    """No file that was tried predicts well enough; the message says how near the search came."""

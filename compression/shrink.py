@@ -20,6 +20,7 @@ from .architecture import describe
 from .archive import Archive, Quantised
 from .candidates import Progress
 from .compress import Compressed
+from .errors import DropExceeded
 from .file import decode, encode, network
 from .judge import Judge, likelihood_of, split_off
 from .price_search import boundary
@@ -72,8 +73,8 @@ def shrink(
     :param progress: called with a line of text now and then.
     :returns: the file's bytes, the network decoded from them, and the report: see
         `shrink_report.describe_shrunk`.
-    :raises ValueError: options or data do not fit the network, or no file is within `max_drop` or
-        `target_bytes`; the message says what was nearest.
+    :raises ValueError: options or data do not fit the network, or no file has `target_bytes`.
+    :raises DropExceeded: no file is within `max_drop`; the message says what was nearest.
 
     >>> small = bitsback.shrink(net, x[:500], validation=(x_val, y_val), max_drop=0.5)
     >>> small.save("net.bb")
@@ -241,7 +242,8 @@ class _Work:
 def _chosen(work: _Work, target_bytes: int | None, say: Progress) -> _Trial:
     """The trial of the right price.
 
-    :raises ValueError: none is within what was asked for.
+    :raises DropExceeded: none is within `max_drop`.
+    :raises ValueError: none has `target_bytes`.
     """
     start = work.first_rate()
     if target_bytes is None and work.judge is None:
@@ -271,7 +273,7 @@ def _chosen(work: _Work, target_bytes: int | None, say: Progress) -> _Trial:
         return ends[wanted]
     if target_bytes is None:
         rise = ends[False].rise
-        raise ValueError(
+        raise DropExceeded(
             f"no file is within max_drop={work.judge.max_drop:g}: the finest found has a rise in "
             f"error of {rise.error:.2f} ± {rise.error_stderr:.2f} points; allow as much"
         )

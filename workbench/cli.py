@@ -9,12 +9,24 @@ from typing import Annotated
 
 import typer
 
-from ..methods import DEFAULT, SWEPT
-from . import commands, pack_command, shrink_command
+from ..methods import DEFAULT
+from . import commands, pack_command, shrink_command, tau0_command
+from .common_options import (
+    REFERENCE_NETWORKS,
+    CompressedFile,
+    Crop,
+    Data,
+    DataDir,
+    Json,
+    LikelihoodName,
+    Model,
+    ModelArgs,
+    Quiet,
+    Target,
+)
 from .method_options import MethodCommand, parsed_options, with_method_options
-from .names import DATASET_NAMES, NETWORK_NAMES
 from .one_line import one_line
-from .settings import Settings, number_or_validation, positive_integers, positive_numbers
+from .settings import Settings, number_or_validation, positive_integers
 
 app = typer.Typer(
     help="Bayesian compression of neural networks: from a network and data to one small file.",
@@ -23,56 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # what gets past `one_line` is a bug: show it whole and plain
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' is stdout."),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Folder to search first for the data set's files."),
-]
-REFERENCE_DATA, REFERENCE_NETWORKS = ", ".join(DATASET_NAMES), ", ".join(NETWORK_NAMES)
-Data = Annotated[
-    str,
-    typer.Option(
-        metavar="D",
-        help=f"A data set ({REFERENCE_DATA}); or FILE.npz (x_train, y_train, ...), FILE.csv or "
-        "FILE.parquet with --target, a folder of images by class, or FILE.py:NAME or MODULE:NAME "
-        "of a function that returns torch Datasets or DataLoaders.",
-    ),
-]
-Target = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="Column of a table that holds the labels.")
-]
-LikelihoodName = Annotated[
-    str | None,
-    typer.Option(
-        "--likelihood",
-        metavar="L",
-        help="What labels are: categorical (classes; the default for whole numbers), bernoulli "
-        "(one or more labels of 0 or 1), or normal (regression, unit variance).",
-    ),
-]
-Crop = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", help="Folder of images: scale shorter sides to N pixels, cut the middle N x N."
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FACTORY",
-        help="A network of your own: FILE.py:NAME or MODULE:NAME of a function or class that "
-        "returns an nn.Module.",
-    ),
-]
-ModelArgs = Annotated[
-    str | None,
-    typer.Option(metavar="JSON", help="Arguments of --model's factory: an object or an array."),
-]
-CompressedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A compressed network.")]
 
 
 def main() -> None:
@@ -186,7 +148,7 @@ def compress(
         bool,
         typer.Option("--dry-run", help="Say what would be done, and how long it would take."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    quiet: Quiet = False,
     **options: object,
 ) -> None:
     """Train a network and its posterior, and write it as one small file.
@@ -323,76 +285,6 @@ def diagnose(
 
 @app.command()
 @one_line
-def tau0(
-    data: Annotated[
-        str, typer.Option(metavar="D", help=f"Reference data set: {REFERENCE_DATA}.")
-    ] = "digits",
-    network: Annotated[
-        str | None, typer.Option(metavar="N", help=f"Reference network: {REFERENCE_NETWORKS}.")
-    ] = None,
-    values: Annotated[
-        str | None,
-        typer.Option(metavar="V", help="Values of tau0, as in 1e-6,1e-3,0.1. Default: 12 of them."),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(help="Passes over the data for each value; three in four are shared by all."),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep each finished value in DIR; go on from those."),
-    ] = None,
-    units: Annotated[
-        float | None,
-        typer.Option(
-            help="Try the tau0 under which so many units are expected above --level, too."
-        ),
-    ] = None,
-    level: Annotated[
-        float | None, typer.Option(help="Scale of a unit, in the weights' units, for --units.")
-    ] = None,
-    learn: Annotated[
-        str, typer.Option(help="The tau0 that is learned at the end: global, or one a layer.")
-    ] = "global",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="Where values are trained: processes (local), here (in this one), or ray."
-        ),
-    ] = "processes",
-    jobs: Annotated[
-        int | None, typer.Option(help="Local processes at a time. Default: one a core.")
-    ] = None,
-    quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick", help="Fewer draws; compress without retraining, 16 values a layer."
-        ),
-    ] = False,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The plot (PNG).")] = Path("tau0.png"),
-    data_dir: DataDir = None,
-    json: Json = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
-) -> None:
-    """The prior's scale tau0: bound on the evidence, validation figures, bytes of each value."""
-    settings = Settings(
-        data=data,
-        network=network,
-        method=SWEPT,
-        epochs=epochs,
-        seed=seed,
-        resume=resume,
-        data_dir=data_dir,
-        quiet=quiet,
-    )
-    numbers = None if values is None else positive_numbers("--values", values)
-    search = {"engine": engine, "jobs": jobs, "quick": quick, "learn": learn}
-    commands.tau0(settings, numbers, out, json, search, (units, level))
-
-
-@app.command()
-@one_line
 def methods(
     method: Annotated[
         str | None, typer.Argument(metavar="[M]", help="One method, with options and presets.")
@@ -410,5 +302,5 @@ def env(json: Json = None) -> None:
     commands.env(json)
 
 
-pack_command.register(app)
-shrink_command.register(app)
+for more in (shrink_command, pack_command, tau0_command):
+    more.register(app)

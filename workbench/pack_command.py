@@ -11,15 +11,10 @@ from rich.text import Text
 from ..training.progress import ProgressLine
 from . import report
 from .commands import consoles
+from .common_options import Json, Quiet
 from .files import check_writable
 from .one_line import one_line
 from .printable import printable
-
-Json = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' is stdout."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def register(app: typer.Typer) -> None:

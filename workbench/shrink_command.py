@@ -1,6 +1,5 @@
-"""`bitsback shrink`: a trained network to one small file, by a few inputs, without training."""
+"""`bitsback shrink`: compress a trained network with a few inputs and without training."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from . import report
 from .commands import consoles
+from .common_options import DataDir, Json, LikelihoodName, Model, ModelArgs, Quiet, Target
 from .files import check_writable
 from .one_line import one_line
 from .settings import MAX_THREADS
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..training.state_dict import Say
 
 EXAMPLES = 500  # drawn from the training part of a data set
-UNMET = "no file is within max_drop"  # how shrink's message begins where the drop is too large
 
 
 def register(app: typer.Typer) -> None:
@@ -38,13 +37,8 @@ def shrink(
         Path | None,
         typer.Option(metavar="FILE", help="The trained network's state_dict, safetensors or .pt."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="M", help="FILE.py:NAME or MODULE:NAME of what makes the network."),
-    ] = None,
-    model_args: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Arguments of --model.")
-    ] = None,
+    model: Model = None,
+    model_args: ModelArgs = None,
     network: Annotated[
         str | None, typer.Option(metavar="N", help="A reference network instead of --model.")
     ] = None,
@@ -63,9 +57,7 @@ def shrink(
             "validation part judges --max-drop, its test part the file at the end.",
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Labels of a table given as --data.")
-    ] = None,
+    target: Target = None,
     examples: Annotated[
         int, typer.Option(help="Training inputs of --data to calibrate on.")
     ] = EXAMPLES,
@@ -75,22 +67,15 @@ def shrink(
     target_bytes: Annotated[
         int | None, typer.Option(help="Size of the file instead; the drop is then reported.")
     ] = None,
-    likelihood: Annotated[
-        str | None, typer.Option(metavar="L", help="categorical, bernoulli or normal.")
-    ] = None,
+    likelihood: LikelihoodName = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder to search first for the data set's files."),
-    ] = None,
+    data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The compressed file.")] = Path(
         "network.bb"
     ),
-    json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the result as JSON; '-' is stdout.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    json: Json = None,
+    quiet: Quiet = False,
 ) -> None:
     """Make a trained network small without training and without labels, in minutes.
 
@@ -112,6 +97,7 @@ def shrink(
     import torch
 
     from ..training.progress import StatusLine
+    from .array_file import read_array
     from .parts import check_likelihood
 
     check_likelihood(likelihood)
@@ -119,7 +105,10 @@ def shrink(
     if threads is not None:
         torch.set_num_threads(threads)
     net = _network(model, model_args, network, weights, progress.print)
-    given = _Given(None if calibration is None else _inputs(calibration), likelihood=likelihood)
+    given = _Given(
+        None if calibration is None else read_array(calibration, "--calibration"),
+        likelihood=likelihood,
+    )
     if data is not None:
         what = "--model" if model else f"--network {network}"
         source = (data, target, likelihood)
@@ -210,16 +199,15 @@ def _shrunk(net: "nn.Module", given: _Given, options: dict[str, Any]) -> "Compre
 
     :raises CheckFailed: no file is within `max_drop`: the work was done, but did not pass.
     """
+    from ..compression.errors import DropExceeded
     from ..compression.shrink import shrink as shrunk
     from ..training.errors import CheckFailed
 
     given_options = {"validation": given.validation, "likelihood": given.likelihood}
     try:
         return shrunk(net, given.inputs, **given_options, **options)
-    except ValueError as error:
-        if str(error).startswith(UNMET):
-            raise CheckFailed(str(error)) from None
-        raise
+    except DropExceeded as error:
+        raise CheckFailed(str(error)) from None
 
 
 def _test_errors(net: "nn.Module", small: "nn.Module", given: _Given) -> dict[str, float]:
@@ -248,35 +236,6 @@ def _network(
     net = reference(network)
     load_weights(weights, net, say)
     return net
-
-
-def _inputs(path: Path) -> "Tensor":
-    """The array of a .npy file, or the only one of a .npz, as a tensor; bytes become [0, 1]."""
-    import numpy as np
-    import torch
-
-    try:
-        with open(path, "rb") as file:
-            found = np.load(file)
-            if isinstance(found, np.lib.npyio.NpzFile):
-                names = found.files
-                found = found[names[0]] if len(names) == 1 else None
-    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        reason = str(error) or type(error).__name__
-        raise ValueError(
-            f"--calibration {path}: cannot be read as .npy or .npz ({reason})"
-        ) from None
-    if found is None:
-        raise ValueError(
-            f"--calibration {path}: has arrays {', '.join(names) or 'none'}; save the inputs alone"
-        )
-    if not found.ndim or found.dtype.kind not in "fiub":
-        raise ValueError(f"--calibration {path}: must hold one array of numbers, examples first")
-    array = np.ascontiguousarray(found, found.dtype.newbyteorder("="))
-    inputs = torch.from_numpy(array)
-    if array.dtype == np.uint8:
-        return inputs.float() / 255
-    return inputs.float() if inputs.is_floating_point() else inputs
 
 
 def _print(console: Console, result: dict[str, Any]) -> None:
