@@ -10,6 +10,7 @@ the wall clock for `shrink`, with calibration, search and judging; "cpu_seconds"
 import argparse
 import json
 import os
+import statistics
 import time
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def error(net: torch.nn.Module, x: Tensor, y: Tensor) -> float:
         int((net(a).argmax(1) != b).sum()) for a, b in zip(x.split(500), y.split(500), strict=True)
     )
     return 100 * wrong / len(y)
+
+
+def spread(draws: list[dict]) -> dict[str, dict]:
+    """Mean and standard deviation of the draws so far."""
+    kinds = {"mean": statistics.mean}
+    if len(draws) > 1:
+        kinds["standard_deviation"] = statistics.stdev
+    return {
+        name: {key: kind(row[key] for row in draws) for key in ("bytes", "error_reported_half")}
+        for name, kind in kinds.items()
+    }
 
 
 def main() -> None:
@@ -69,6 +81,7 @@ def main() -> None:
         row |= {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
         found["draws"].append(row)
         print(row, flush=True)
+        found |= spread(found["draws"])
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
 
