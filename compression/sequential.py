@@ -42,6 +42,7 @@ VECTORS = 40  # input vectors for each column that covariances are taken over, i
 FEWEST = 8_192  # of them
 VECTOR_BITS = 12  # of scales, and of biases that are not fitted
 FEWEST_BITS, MOST_BITS = 4, 16  # of biases that are
+_CPU = torch.device("cpu")
 STEADY = 1e-4  # of the mean square of inputs: their least variance, where some are constant
 
 
@@ -190,7 +191,6 @@ class _Streams:
         return self._codes
 
     def _step(self, node: Node) -> None:
-        device = torch.device("cpu")
         if node.operator == INPUT:
             self._given[node] = self._small[node] = self._of.x
         elif node.operator == PARAMETER:
@@ -198,11 +198,11 @@ class _Streams:
             coded = self._codes.get(node.name)
             self._small[node] = given if coded is None else _tensor(coded, given)
         else:
-            self._given[node] = computed(node, self._given, device)
+            self._given[node] = computed(node, self._given, _CPU)
             if node in self._of.layers:
                 self._fit(node, self._of.layers[node])
             else:
-                self._small[node] = computed(node, self._small, device)
+                self._small[node] = computed(node, self._small, _CPU)
 
     def _fit(self, node: Node, layer: Layer) -> None:
         """Quantize a layer, and leave what it then gives."""
@@ -251,9 +251,6 @@ class _Streams:
         if not isinstance(given, Tensor) or given.shape != target.shape:
             return target
         return target + (given - small)
-
-
-_CPU = torch.device("cpu")
 
 
 def _tensor(coded: Quantised, like: Tensor) -> Tensor:

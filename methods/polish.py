@@ -1,4 +1,4 @@
-"""After the training of `rate`: single integers are changed, then steps and biases trained; twice.
+"""After the training of `rate`: single integers are changed, then steps and biases are trained.
 
 Integers and steps that were trained together, on mini-batches, with gradients that pass through the
 rounding, are no minimum of the loss. Steps and biases that were trained at changed integers are
@@ -16,7 +16,7 @@ from ..training.augment import mirrored, shifted
 from ..training.options import SMALL_BATCH, Options
 from ..training.progress import ProgressLine
 
-ROUNDS = {9: 2, 8: 1, 7: 1, 6: 1, 5: 1}  # by effort; none with less
+ROUNDS = {9: 2, 8: 1, 7: 1, 6: 1, 5: 1}  # by effort; none with less, as a sweep is long
 # Of the epochs of training, and at which rate: steps and biases are few and almost right.
 TUNING, TUNING_RATE = 0.05, 1e-3
 
@@ -25,13 +25,12 @@ def polish(
     model: nn.Module, guide: nn.Module, train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor], options: Options, console: Console, title: str, effort: int,
 ) -> list[Epoch]:  # fmt: skip
-    """So many times coordinate descent over the integers, then steps and biases at these.
+    """Rounds of two parts: coordinate descent over the integers, then training of steps and biases.
 
-    One sweep over the integers of a large network takes hours.
-
-    :param options: of the training that was.
-    :param effort: 1 to 9; `ROUNDS` says how many times.
-    :returns: what the epochs of the last second part came to; there are no checkpoints.
+    :param options: those of the training that came before.
+    :param effort: 1 to 9; `ROUNDS` has the number of rounds.
+    :returns: the epochs of the last round's training, none without rounds. Nothing is kept for
+        `--resume`.
     """
     history: list[Epoch] = []
     for number in range(ROUNDS.get(effort, 0)):

@@ -26,7 +26,7 @@ from bitsback.models import (
     SoftSharing,
 )
 from bitsback.models.likelihoods import LIKELIHOODS
-from bitsback.workbench.trained import load_guide, save_guide
+from bitsback.training.trained import load_guide, save_guide
 from pyro.infer import SVI, Predictive, Trace_ELBO
 from torch import nn
 
