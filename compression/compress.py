@@ -100,6 +100,7 @@ def compress(
         chooses them and how much of the likelihood to trade for bits.
     :param margin_nll: the rise in mean validation NLL over the posterior means that is allowed,
         nats. Where the rise's own standard error is larger, that is allowed, up to five margins.
+        For likelihood "normal" the margin is one in units of the labels' standard deviation.
     :param margin_error: the same for the validation error, percentage points (see `scores` for
         likelihoods other than categorical). Any margin above 0 allows one wrong label.
         The report says as `allowed_nll` and `allowed_error` what both margins came to.

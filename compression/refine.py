@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .archive import Codebook, Quantised
+from .layout import channels_last
 from .matching import Matching
 from .quantise import on_table, table_of
 
@@ -28,7 +29,7 @@ def retrain_survivors(
     :returns: weights and biases by name, a function of the arguments alone.
     """
     state = net.state_dict()
-    masks = {name: torch.from_numpy(mask) for name, mask in kept.items()}
+    masks = {name: channels_last(torch.from_numpy(mask)) for name, mask in kept.items()}
     free = {name: state[name].clone().requires_grad_() for name in (*kept, *biases)}
 
     def tensors() -> dict[str, Tensor]:
@@ -62,7 +63,8 @@ def refine_codebooks(
     moved = {name: _leaf(values, state[name].dtype) for name, values in biases.items()}
 
     def tensors() -> dict[str, Tensor]:
-        return moved | {name: (tables[name] * nonzero[name])[places[name]] for name in tables}
+        shared = {name: (tables[name] * nonzero[name])[places[name]] for name in tables}
+        return moved | {name: channels_last(weight) for name, weight in shared.items()}
 
     free = [*tables.values(), *moved.values()]
     if free:

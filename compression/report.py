@@ -39,7 +39,7 @@ def describe_result(
     """
     after, before = scores(net, trial.x, trial.y, trial.likelihood), trial.reference
     found = rise(after, before)
-    margins = (trial.margin_nll, trial.allowed_error)
+    margins = (trial.spread * trial.margin_nll, trial.allowed_error)
     judged = verdict(after, before, given, trial.y, trial.likelihood, margins)
     file = inspect(data)
     layers = _layers(trial.architecture, archive, file["layers"])

@@ -17,6 +17,7 @@ from ..graph import GraphNetwork
 from .architecture import Architecture
 from .archive import Quantised
 from .batch_norm import CALIBRATION, batch_norms, calibrate, choose
+from .layout import with_channels_last
 from .matching import Matching
 from .quantise import estimated_bits, on_table, select, shared
 from .reduce import Places, reduce
@@ -69,6 +70,9 @@ class Trial:
     :param exact: the weight tensors whose stddev is not known, being 0 everywhere.
     :param margin_nll: as asked for, like `margin_error`; candidates are held against `allowed_nll`
         and `allowed_error`.
+    :param spread: the variance of normal labels; 1 for other likelihoods. NLLs are those of noise
+        of variance 1, and margins those of noise as large as the labels' own, which is `spread`
+        times as much: they do not depend on the unit of the labels.
     :param training: inputs to re-estimate BatchNorm statistics and to retrain on, or None.
     :param own: the weight tensors that keep to the posterior's own values, whatever the setting.
     :param batch_norm: the reference's rise when its BatchNorm statistics are re-estimated; None
@@ -96,6 +100,7 @@ class Trial:
     recalibrates: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        self.net = with_channels_last(self.net)
         self.spread = spread_of(self.y, self.likelihood)
         self.reference = scores(self.net, self.x, self.y, self.likelihood)
         if self.training is not None and batch_norms(self.net):
@@ -127,7 +132,8 @@ class Trial:
 
         A smaller rise cannot be told from none. Never more than `MOST` margins.
         """
-        return max(self.margin_nll, min(found.nll_stderr, MOST * self.margin_nll))
+        margin = self.spread * self.margin_nll
+        return max(margin, min(found.nll_stderr, MOST * margin))
 
     def rise(self, net: nn.Module) -> Rise:
         """A network's rise over the reference; its BatchNorms are re-estimated first.
@@ -140,7 +146,7 @@ class Trial:
         some = scores(net, head, self.y[:size], self.likelihood, self.spread)
         first = rise(some, self.reference.head(size))
         if not first.within(
-            self.margin_nll + self.slack * RECOVERED_NLL + DOUBT * first.nll_stderr,
+            self.spread * (self.margin_nll + self.slack * RECOVERED_NLL) + DOUBT * first.nll_stderr,
             self.allowed_error + self.slack * RECOVERED_ERROR + DOUBT * first.error_stderr,
         ):
             return first
@@ -160,7 +166,7 @@ class Trial:
     def fits(self, found: Rise, times: float = 1.0, share: float = 0.0) -> bool:
         """Whether a rise is within so many times what is allowed, and a share of `RECOVERED_*`."""
         return found.within(
-            times * self.allowed_nll(found) + share * RECOVERED_NLL,
+            times * self.allowed_nll(found) + share * self.spread * RECOVERED_NLL,
             times * self.allowed_error + share * RECOVERED_ERROR,
         )
 
@@ -202,7 +208,7 @@ class Trial:
         small = reduce(net)
         if not self.agree(net, small.net):
             return net, {}
-        return small.net, small.kept
+        return with_channels_last(small.net), small.kept
 
     def agree(self, net: nn.Module, other: nn.Module) -> bool:
         """Whether two networks give the same but for rounding, on some validation inputs."""

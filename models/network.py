@@ -22,7 +22,7 @@ from .core.latent import check_network, fan_in, latent_names, padding_rows
 from .core.names import key
 from .core.places import Places
 from .core.uses import counted
-from .likelihoods import LIKELIHOODS
+from .likelihoods import LIKELIHOODS, name_of
 from .mixture import Mixture
 from .pairing import sampled
 
@@ -186,7 +186,7 @@ class NetworkModel(nn.Module):
     @property
     def likelihood_name(self) -> str | None:
         """The likelihood by name; None for a function of the user's."""
-        return next((k for k, known in LIKELIHOODS.items() if known is self.likelihood), None)
+        return name_of(self.likelihood)
 
     def output(self, x: examples.Inputs, weights: dict[str, Tensor]) -> Tensor:
         """The network's output at the given latent weights, point parameters as they are."""

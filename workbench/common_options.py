@@ -34,7 +34,7 @@ LikelihoodName = Annotated[
         "--likelihood",
         metavar="L",
         help="What labels are: categorical (classes; the default for whole numbers), bernoulli "
-        "(one or more labels of 0 or 1), or normal (regression, unit variance).",
+        "(one or more labels of 0 or 1), or normal (regression).",
     ),
 ]
 Crop = Annotated[

@@ -19,6 +19,7 @@ from .data import Dataset
 from .kept import examples_of
 from .phases import options_of, phases_of
 from .removable import removable_outputs
+from .noise import likelihood_of
 from .settings import Settings
 
 UPDATES = 5  # that are timed, after one that is not
@@ -72,7 +73,8 @@ def _traced(net: nn.Module, data: Dataset) -> tuple[nn.Module, str | None]:
 def _pair(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Pair:
     example = data.train.x[:2].to(settings.device)
     net = copy.deepcopy(net).to(settings.device)
-    model, guide = method.pair(net, len(data.train), data.likelihood, example=example)
+    likelihood = likelihood_of(net, data.validation)
+    model, guide = method.pair(net, len(data.train), likelihood, example=example)
     pair = Pair(model, guide).to(settings.device)
     method.hooked().prepare(model, example)
     return pair

@@ -47,7 +47,8 @@ def compress_network(
         `train`, of each class alike.
     :param method: a name from METHODS.
     :param likelihood: "categorical" (labels are whole numbers of classes; the default for these),
-        "bernoulli" (labels of 0 and 1) or "normal" (real numbers with unit variance).
+        "bernoulli" (labels of 0 and 1) or "normal" (real numbers, with the noise of the
+        residuals on validation data of the network that training starts from).
     :param trained: whether the network is trained already, as after `--weights`; False: it is
         trained first, by maximum a posteriori.
     :param console: for progress lines; default: stderr, if that is a terminal.

@@ -28,7 +28,7 @@ class Source:
     :param data: a name of `DATASETS`, or one of `KINDS`.
     :param target: the column of a table that holds the labels.
     :param likelihood: "categorical" (classes), "bernoulli" (labels of 0 and 1, one or more an
-        example), "normal" (real numbers, with unit variance); None: classes, if labels are whole.
+        example), "normal" (real numbers); None: classes, if labels are whole.
     :param crop: of a folder of images, see `image_folder.read_images`.
     """
 

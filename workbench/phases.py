@@ -20,6 +20,7 @@ from ..training.trained import load_guide, save_guide
 from .data import Dataset
 from .kept import about, examples_of
 from .learning_rate import rate_for
+from .noise import likelihood_of
 from .settings import MOST_EFFORT, Settings
 
 _COMPRESSION = (
@@ -136,7 +137,10 @@ def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> 
     except ValueError as error:  # Pyro refuses what is not finite, in many lines
         reason = str(error).splitlines()[0]
         raise ValueError(f"{settings.load_guide}: gives no finite outputs ({reason})") from None
-    return Trained(with_means(model.trained(), guide.posterior()), model, guide, None)
+    net = with_means(model.trained(), guide.posterior())
+    if data.likelihood == "normal":
+        model.likelihood = likelihood_of(net, data.validation)
+    return Trained(net, model, guide, None)
 
 
 def _phases(defaults: dict[str, Any], epochs: int | None) -> tuple[int, int]:
@@ -183,7 +187,9 @@ def _fit(
 ) -> Trained:  # fmt: skip
     device = settings.device
     example = data.train.x[:2].to(device)
-    model, guide = method.pair(net.to(device), len(data.train), data.likelihood, start, example)
+    net = net.to(device)
+    likelihood = data.likelihood if phase == "pretrain" else likelihood_of(net, data.validation)
+    model, guide = method.pair(net, len(data.train), likelihood, start, example)
     model, guide = model.to(device), guide.to(device)
     train, validation = (
         (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
@@ -230,7 +236,10 @@ def _fit(
     )
     if settings.save_guide is not None and phase == "train":
         save_guide(settings.save_guide, model, guide, about(settings))
-    return Trained(with_means(model.trained(), guide.posterior()), model, guide, None)
+    net = with_means(model.trained(), guide.posterior())
+    if data.likelihood == "normal":
+        model.likelihood = likelihood_of(net, data.validation)
+    return Trained(net, model, guide, None)
 
 
 def _epochs(total: int, rounds: int, number: int) -> int:

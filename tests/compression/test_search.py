@@ -53,6 +53,21 @@ def test_a_margin_in_nll_is_at_least_a_standard_error_within_limits(margin, stde
     assert trial.fits(above, times=1.0, share=0.01) and (allowed == 0) == trial.fits(at, times=0.5)
 
 
+def test_margins_of_real_labels_do_not_depend_on_their_unit():
+    """Both networks, and a rise of the same share of the variance, in units 100 apart."""
+    net, x, _ = linear(200)
+    fits = []
+    for unit in (1.0, 100.0):
+        scaled = nn.Linear(4, 3)
+        scaled.load_state_dict({name: unit * value for name, value in net.state_dict().items()})
+        y = scaled(x).detach() + unit * 0.1
+        trial = trial_of(scaled, x, y, margin_nll=0.5, margin_error=0.0, likelihood="normal")
+        nll = 0.5 * trial.spread
+        fits.append([trial.fits(Rise(share * nll, 0.0, 0.0, 0.0)) for share in (0.99, 1.01)])
+        assert trial.spread == pytest.approx(unit**2 * float(net(x).detach().var(0).mean()), rel=0.02)
+    assert fits == [[True, False]] * 2
+
+
 def test_one_example_allows_nothing_for_its_standard_error():
     trial = trial_of(*linear(1), margin_error=200.0)
     assert not trial.fits(Rise(0.1, math.inf, 0.0, math.inf))

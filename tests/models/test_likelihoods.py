@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from bitsback.models import LIKELIHOODS, Gaussian
-from bitsback.models.likelihoods import bernoulli, categorical, normal
+from bitsback.models.likelihoods import bernoulli, categorical, name_of, normal
 from pyro import poutine
 from torch import nn
 from torch.nn import functional as F
@@ -57,3 +57,11 @@ def test_one_of_the_users_own():
     model = Gaussian(nn.Linear(4, 3), 10, likelihood=likelihood)
     site = poutine.trace(model).get_trace(torch.ones(5, 4), torch.ones(5, 3)).nodes["y"]
     assert site["fn"].base_dist.scale.eq(0.1).all()
+
+
+def test_noise_does_not_hide_the_name():
+    assert name_of(functools.partial(normal, scale=0.1)) == "normal"
+    assert [name_of(known) for known in LIKELIHOODS.values()] == list(LIKELIHOODS)
+    assert name_of(lambda output: normal(output)) is None
+    model = Gaussian(nn.Linear(2, 1), 4, likelihood=functools.partial(normal, scale=0.1))
+    assert model.likelihood_name == "normal"
