@@ -9,7 +9,7 @@ come, as a number), trains, and compresses. The same from a shell, in its folder
         --data diabetes.csv --target progress --likelihood normal --method rate \
         --beta 0.05 --epochs 50 --effort 1
 
-With so few examples the labels hold few bits, so that a bit of the weights has to be cheap (--beta).
+Few examples have labels of few bits, so that a bit of the weights has to be cheap (--beta).
 """
 
 import csv

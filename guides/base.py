@@ -77,7 +77,23 @@ class NetworkGuide(nn.Module):
 
     @torch.no_grad()
     def start_from(self, posterior: Posterior) -> None:
-        """Start at another method's approximate posterior of the same weights."""
+        """Start at another method's approximate posterior of the same weights.
+
+        :raises ValueError: the posterior is of another network, or the guide cannot start at one.
+        """
+        own = {name: value.shape for name, value in self.median().items()}
+        for name, shape in own.items():
+            other = posterior.weights.get(name)
+            if other is None or other.loc.shape != shape:
+                found = "does not exist" if other is None else f"has {tuple(other.loc.shape)}"
+                raise ValueError(
+                    f"the posterior to start from is of another network: {name!r} has shape "
+                    f"{tuple(shape)} here and {found} there"
+                )
+        self._start_at(posterior)
+
+    def _start_at(self, posterior: Posterior) -> None:
+        """`start_from` of a posterior of the same weights; what guides that can do it have."""
         raise ValueError(f"{type(self).__name__} cannot start from another approximate posterior")
 
     def before_round(self, number: int) -> None:

@@ -65,9 +65,9 @@ class _Factorised(PointMass):
             empty = {name: torch.zeros_like(v, device=like.device) for name, v in values.items()}
             self._add(kind, empty, kind != "right" or self._right_is_trained)
 
-    def start_from(self, posterior: Posterior) -> None:
+    def _start_at(self, posterior: Posterior) -> None:
         """Refused: ranks were chosen for the network that the guide was made with."""
-        NetworkGuide.start_from(self, posterior)
+        NetworkGuide._start_at(self, posterior)
 
     def point(self, name: str) -> Tensor:
         if name not in self._shapes:

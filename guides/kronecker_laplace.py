@@ -103,10 +103,9 @@ class KroneckerLaplace(PointMass):
         self._add("transposed", flags, trained=False)
         self._add("diagonal", rest, trained=False)
 
-    @torch.no_grad()
-    def start_from(self, posterior: Posterior) -> None:
+    def _start_at(self, posterior: Posterior) -> None:
         """Take over the means; the curvature is to be found anew."""
-        super().start_from(posterior)
+        super()._start_at(posterior)
         self._forget()
 
     @torch.no_grad()

@@ -42,8 +42,7 @@ class MeanFieldNormal(NetworkGuide):
         self._add("log_scale", {k: torch.full_like(v, log_scale) for k, v in initial.items()})
         self.local_reparameterization = local_reparameterization
 
-    @torch.no_grad()
-    def start_from(self, posterior: Posterior) -> None:
+    def _start_at(self, posterior: Posterior) -> None:
         """Take over means and, where they are not 0, standard deviations."""
         for name in self._names:
             weight = posterior.weights[name]
@@ -111,8 +110,7 @@ class PointMass(NetworkGuide):
         """The points, by name."""
         return {name: self.point(name).detach() for name in self._names}
 
-    @torch.no_grad()
-    def start_from(self, posterior: Posterior) -> None:
+    def _start_at(self, posterior: Posterior) -> None:
         """Take over the means."""
         for name in self._names:
             self._get("loc", name).copy_(posterior.weights[name].loc)

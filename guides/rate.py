@@ -113,8 +113,7 @@ class Rounding(NetworkGuide):
         self.refresh()
         return saved
 
-    @torch.no_grad()
-    def start_from(self, posterior: Posterior) -> None:
+    def _start_at(self, posterior: Posterior) -> None:
         """Take over the means."""
         for name in self._names:
             self._get("loc", name).copy_(posterior.weights[name].loc)

@@ -63,8 +63,7 @@ class RowNormal(NetworkGuide):
     def _parameters_of(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
         return self._get("loc", name), self._get("log_scale", name), self._get("lower", name)
 
-    @torch.no_grad()
-    def start_from(self, posterior: Posterior) -> None:
+    def _start_at(self, posterior: Posterior) -> None:
         """Take over means and, where they are not 0, standard deviations; no correlations."""
         for name in self._names:
             weight, (loc, log_scale, lower) = posterior.weights[name], self._parameters_of(name)

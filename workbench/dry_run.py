@@ -17,9 +17,9 @@ from ..training.options import Options
 from ..training.steps import EagerStep, Pair
 from .data import Dataset
 from .kept import examples_of
+from .noise import likelihood_of
 from .phases import options_of, phases_of
 from .removable import removable_outputs
-from .noise import likelihood_of
 from .settings import Settings
 
 UPDATES = 5  # that are timed, after one that is not

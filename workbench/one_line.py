@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import typer
 
@@ -23,10 +23,10 @@ def one_line(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**options)
         except KeyboardInterrupt:
-            _fail(_how_to_resume(options.get("resume")), INTERRUPTED)
+            _fail(_how_to_resume(options), INTERRUPTED)
         except BrokenPipeError:
             raise  # `bitsback inspect ... | head`: typer ends silently
-        except (ValueError, OSError, CheckFailed, ArithmeticError) as error:
+        except (ValueError, OSError, CheckFailed, ArithmeticError, MemoryError) as error:
             if os.environ.get("BITSBACK_TRACEBACK") == "1":
                 raise
             _fail(f"error: {_message(error)}", _exit_code(error))
@@ -50,13 +50,17 @@ def _exit_code(error: Exception) -> int:
 def _message(error: Exception) -> str:
     """The message of an error on one line; for the system's own errors, file first."""
     text = str(error)
+    if isinstance(error, MemoryError):
+        text = f"not enough memory{': ' * bool(text)}{text}; give fewer data, or smaller batches"
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return printable(" ".join(text.split())) or type(error).__name__
 
 
-def _how_to_resume(folder: object) -> str:
-    if folder is None:
+def _how_to_resume(options: Mapping[str, object]) -> str:
+    if "resume" not in options:
+        return "interrupted; nothing was written"
+    if (folder := options["resume"]) is None:
         return (
             "interrupted; nothing was kept (--resume DIR keeps checkpoints and goes on from them)"
         )

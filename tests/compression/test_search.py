@@ -64,7 +64,9 @@ def test_margins_of_real_labels_do_not_depend_on_their_unit():
         trial = trial_of(scaled, x, y, margin_nll=0.5, margin_error=0.0, likelihood="normal")
         nll = 0.5 * trial.spread
         fits.append([trial.fits(Rise(share * nll, 0.0, 0.0, 0.0)) for share in (0.99, 1.01)])
-        assert trial.spread == pytest.approx(unit**2 * float(net(x).detach().var(0).mean()), rel=0.02)
+        assert trial.spread == pytest.approx(
+            unit**2 * float(net(x).detach().var(0).mean()), rel=0.02
+        )
     assert fits == [[True, False]] * 2
 
 

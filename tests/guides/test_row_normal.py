@@ -172,6 +172,22 @@ def test_start_from_another_posterior():
         torch.testing.assert_close(second.posterior().weights[name].stddev, weight.stddev)
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (torch.nn.Linear(3, 2), r"'1\.weight' has shape \(.*\) here and does not exist there"),
+        (
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 1)),
+            r"'1\.weight' has shape .* here and has",
+        ),
+    ],
+)
+def test_does_not_start_from_another_networks_posterior(other, said):
+    guide = RowNormal(Gaussian(NETS["mlp"](), 20))
+    with pytest.raises(ValueError, match=said):
+        guide.start_from(MeanFieldNormal(Gaussian(other, 20)).posterior())
+
+
 def test_what_it_refuses():
     with pytest.raises(ValueError, match=r"needs a normal prior.*LogUniform: use models.Gaussian"):
         RowNormal(LogUniform(NETS["mlp"](), 20))

@@ -182,6 +182,7 @@ def test_bad_options_stop_before_the_work(arguments, message, fakes):
         (OSError(28, "No space left on device", "a.bb"), 2, "error: a.bb: No space left on device"),
         (CheckFailed("the loss is NaN at step 3"), 1, "error: the loss is NaN at step 3"),
         (FloatingPointError("site fc1"), 1, "error: site fc1"),
+        (MemoryError(), 2, "error: not enough memory; give fewer"),
         (CorruptFile("a.bb: wrong checksum"), 3, "error: a.bb: wrong checksum"),
         (UnsupportedVersion("version 9"), 3, "error: version 9"),
         (KeyboardInterrupt(), 130, "interrupted; nothing was kept (--resume DIR keeps"),

@@ -5,6 +5,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from bitsback.compression.packed import packing
 from bitsback.workbench.cli import app
 from typer.testing import CliRunner
 
@@ -63,3 +64,12 @@ def test_errors_are_one_line(run, tmp_path, options, code, said):
     assert (done.exit_code, done.stderr.count("\n")) == (code, 1)
     assert said in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_an_interrupt_does_not_speak_of_checkpoints(run, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(packing, "pack", interrupted)
+    done = run("pack", "net.safetensors")
+    assert (done.exit_code, done.stderr) == (130, "interrupted; nothing was written\n")
