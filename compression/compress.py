@@ -115,7 +115,8 @@ def compress(
         beside the posterior means; default: `net` as it is passed, with BatchNorm statistics
         re-estimated if that lowers its NLL.
     :param effort: how long the search may take, 1 to 9: 9 (default) tries every setting and
-        retrains for 2,500 updates a candidate; e tries fewer and retrains for e/9 of that.
+        retrains the first candidate for 2,500 updates and others for 750; e tries fewer and
+        retrains for e/9 of that.
     :param label: a short name of the network to keep in the file.
     :param progress: called with a line of text now and then.
     :raises ValueError: options, data or posterior do not fit the network; the message says how.

@@ -19,13 +19,15 @@ CODEBOOK_STEPS, CODEBOOK_RATE = 1_500, 2e-3
 
 
 def retrain_survivors(
-    net: nn.Module, kept: dict[str, np.ndarray], biases: dict[str, np.ndarray], matching: Matching
-) -> dict[str, Tensor]:
+    net: nn.Module, kept: dict[str, np.ndarray], biases: dict[str, np.ndarray],
+    matching: Matching, share: float = 1.0,
+) -> dict[str, Tensor]:  # fmt: skip
     """Better values of the weights that survive, and of the biases.
 
     :param net: the pruned network, in eval mode; not changed.
     :param kept: for each weight tensor by name which weights survive, bool; the others become 0.
     :param biases: the biases by name.
+    :param share: of the updates.
     :returns: weights and biases by name, a function of the arguments alone.
     """
     state = net.state_dict()
@@ -35,7 +37,9 @@ def retrain_survivors(
     def tensors() -> dict[str, Tensor]:
         return {name: v * masks[name] if name in masks else v for name, v in free.items()}
 
-    matching.descend(net, tensors, list(free.values()), SURVIVOR_STEPS, SURVIVOR_RATE)
+    matching.descend(
+        net, tensors, list(free.values()), round(share * SURVIVOR_STEPS), SURVIVOR_RATE
+    )
     return {name: value.detach() for name, value in tensors().items()}
 
 
@@ -44,12 +48,14 @@ def refine_codebooks(
     codes: dict[str, Quantised],
     biases: dict[str, np.ndarray],
     matching: Matching,
+    share: float = 1.0,
 ) -> tuple[dict[str, Quantised], dict[str, np.ndarray]]:
     """The same shares on better codebooks, and better biases (not yet quantised).
 
     :param net: the network of the codes, in eval mode; not changed.
     :param codes: its quantised weights by name; those on a uniform grid stay as they are.
     :param biases: its biases by name, float64.
+    :param share: of the updates.
     :returns: codes and biases of the same names and shapes, a function of the arguments alone.
     """
     shared = {
@@ -68,7 +74,7 @@ def refine_codebooks(
 
     free = [*tables.values(), *moved.values()]
     if free:
-        matching.descend(net, tensors, free, CODEBOOK_STEPS, CODEBOOK_RATE)
+        matching.descend(net, tensors, free, round(share * CODEBOOK_STEPS), CODEBOOK_RATE)
     better = {
         name: on_table(symbols, (tables[name] * nonzero[name]).detach().double().numpy())
         for name, (symbols, _) in shared.items()

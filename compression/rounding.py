@@ -1,12 +1,13 @@
 """Biases on grids as coarse as a search's margins let them be."""
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .architecture import describe
 from .archive import Quantised
@@ -75,10 +76,15 @@ def _no_worse(found: Rise, than: Rise) -> bool:
 
 def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:
     """A copy of a network with the values of quantised tensors."""
+    return with_values(net, {name: tensor.values() for name, tensor in codes.items()})
+
+
+def with_values(net: nn.Module, values: Mapping[str, np.ndarray | Tensor]) -> nn.Module:
+    """A copy of a network with other values of tensors, by name."""
     net = copy.deepcopy(net)
     state = net.state_dict()
-    for name, tensor in codes.items():
-        state[name].copy_(torch.from_numpy(tensor.values()))
+    for name, value in values.items():
+        state[name].copy_(torch.as_tensor(value))
     return net
 
 

@@ -21,7 +21,8 @@ from .layout import with_channels_last
 from .matching import Matching
 from .quantise import estimated_bits, on_table, select, shared
 from .reduce import Places, reduce
-from .refine import refine_codebooks, retrain_survivors
+from .refine import refine_codebooks
+from .retraining import retrained, share_of
 from .rounding import biases_of, round_biases, with_weights
 from .scores import (
     Rise,
@@ -75,6 +76,7 @@ class Trial:
         times as much: they do not depend on the unit of the labels.
     :param training: inputs to re-estimate BatchNorm statistics and to retrain on, or None.
     :param own: the weight tensors that keep to the posterior's own values, whatever the setting.
+    :param starts: by threshold, where retraining begins; see `retraining`.
     :param batch_norm: the reference's rise when its BatchNorm statistics are re-estimated; None
         without training inputs or such layers.
     :param recalibrates: whether candidates have theirs re-estimated: unless that takes the
@@ -96,6 +98,7 @@ class Trial:
     reference: Scores = field(init=False)
     spread: float = field(init=False)
     matching: Matching | None = field(init=False, default=None)
+    starts: dict[float, dict[str, np.ndarray]] = field(init=False, default_factory=dict)
     batch_norm: Rise | None = field(init=False, default=None)
     recalibrates: bool = field(init=False, default=False)
 
@@ -181,10 +184,15 @@ class Trial:
             name: replace(full, kept=masks[name].numpy()) if name in masks else full
             for name, full in self.weights.items()
         }
-        return self._pruned(threshold, self.net, weights)
+        return self.without(threshold, self.net, weights)[0]
 
-    def _pruned(self, threshold: float, net: nn.Module, weights: dict[str, Weights]) -> Pruned:
-        """A copy of `net` with those of its weights that are kept, dead units removed."""
+    def without(
+        self, threshold: float, net: nn.Module, weights: dict[str, Weights]
+    ) -> tuple[Pruned, dict[str, Places]]:
+        """A copy of `net` without the weights that are not kept, dead units removed.
+
+        :return: it, and the positions that are left of each tensor that lost something.
+        """
         net = copy.deepcopy(net)
         state = net.state_dict()
         for name, part in weights.items():
@@ -196,7 +204,7 @@ class Trial:
             for name, part in weights.items()
         }
         left = sum(int(part.kept.sum()) for part in weights.values())
-        return Pruned(threshold, net, weights, self.rise(net), left)
+        return Pruned(threshold, net, weights, self.rise(net), left), chosen
 
     def reduce(self, net: nn.Module) -> tuple[nn.Module, dict[str, Places]]:
         """Dead units removed, if the outputs on validation inputs say that it is right.
@@ -256,26 +264,6 @@ class Trial:
                 if misses == MISSES:
                     break
 
-    def retrain(self, pruned: Pruned, codes: dict[str, Quantised]) -> Pruned:
-        """The weights that are not 0 in `codes`, as floats again, retrained with the biases."""
-        weights = {
-            name: replace(part, kept=codes[name].codes != 0)
-            for name, part in pruned.weights.items()
-        }
-        left = self._pruned(pruned.threshold, pruned.net, weights)
-        free = {name: part for name, part in left.weights.items() if name not in self.own}
-        kept = {name: part.kept for name, part in free.items()}
-        better = retrain_survivors(left.net, kept, biases_of(left.net), self.matching)
-        values = {name: better[name].double().numpy() for name in kept}
-        weights = left.weights | {
-            name: Weights(values[name], part.stddev, part.kept) for name, part in free.items()
-        }
-        net = copy.deepcopy(left.net)
-        state = net.state_dict()
-        for name, value in better.items():
-            state[name].copy_(value)
-        return replace(left, net=net, weights=weights)
-
     def finish(
         self, pruned: Pruned, setting: Setting, retrain: bool
     ) -> tuple[nn.Module, dict, Rise, bool]:
@@ -288,8 +276,9 @@ class Trial:
         """
         codes = self.quantise(pruned, setting)
         # The posterior's own values say which weight takes which; survivors must not leave them.
+        share = share_of(self, pruned)
         if retrain and setting.kind != "grid":
-            pruned = self.retrain(pruned, codes)
+            pruned = retrained(self, pruned, codes, share)
             codes = self.quantise(pruned, replace(setting, rate=min(setting.rate, MATCHED_RATE)))
         net = with_weights(pruned.net, codes)
         self.calibrate(net)
@@ -297,7 +286,7 @@ class Trial:
         codes |= {name: select(codes[name], chosen[name]) for name in codes.keys() & chosen.keys()}
         biases = biases_of(net)
         if retrain:
-            codes, biases = refine_codebooks(net, codes, biases, self.matching)
+            codes, biases = refine_codebooks(net, codes, biases, self.matching, share)
             net = with_weights(net, codes)
         net, coded, found = round_biases(self, net, biases)
         return net, codes | coded, found, self.fits(found)
