@@ -107,7 +107,7 @@ class TargetError(Target):
         return evaluate(net, self.validation).error
 
     def move(self) -> float:
-        one = 100 / len(self.validation.x)
+        one = 100 / len(self.validation)
         return ERROR_GAIN * math.log((self.wanted + one) / (self.error() + one))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, call, each, take
 from ..common.modes import evaluating
 from ..compression.scores import chunks, score, spread_of
 from .errors import CheckFailed
@@ -18,17 +19,25 @@ class Split:
     """One part of a data set.
 
     :param x: images, float32 in [0, 1], shape `(N, channels, height, width)`; of a user's own
-        data any inputs, `(N, ...)`.
+        data any inputs, `(N, ...)`, or a tuple or dict of such tensors.
     :param y: labels, int64, shape `(N,)`; of other likelihoods float32, `(N, ...)`.
     :param likelihood: "categorical", "bernoulli" or "normal"; what the labels are.
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     likelihood: str = "categorical"
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def some(self, device: str | torch.device = "cpu") -> Inputs:
+        """The inputs of the first two examples, on a device."""
+        return each(take(self.x, slice(2)), lambda tensor: tensor.to(device))
+
+    def to(self, device: str | torch.device) -> tuple[Inputs, Tensor]:
+        """Inputs and labels on a device."""
+        return each(self.x, lambda tensor: tensor.to(device)), self.y.to(device)
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,10 @@ def evaluate(net: nn.Module, split: Split, batch: int = BATCH) -> Score:
     return Score(error.mean().item(), nll.mean().item(), len(split))
 
 
-def predict(net: nn.Module, x: Tensor, batch: int = BATCH) -> Tensor:
+def predict(net: nn.Module, x: Inputs, batch: int = BATCH) -> Tensor:
     """Outputs `(N, ...)` for the inputs `x`, `(N, ...)`, on the device of the network."""
     device = next((t.device for t in net.state_dict().values()), torch.device("cpu"))
     with evaluating(net), torch.no_grad():
-        return torch.cat([net(part.to(device)) for part in chunks(x, batch)])
+        return torch.cat(
+            [call(net, each(part, lambda t: t.to(device))) for part in chunks(x, batch)]
+        )

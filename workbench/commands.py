@@ -207,7 +207,7 @@ def diagnose(
     about = describe_guide(file)["about"]
     small = load(compressed) if compressed is not None else None
     data = load_data(about.get("data", ""), data_dir, progress)
-    model, guide = rebuild(file, len(data.train), data.train.x[:2])
+    model, guide = rebuild(file, len(data.train), data.train.some())
     train, held_out = ((part.x, part.y) for part in (data.train, data.test))
     draws = diagnostics.draw(model, guide, *train, samples)
     classified = diagnostics.calibrations(model, guide, *held_out, small)

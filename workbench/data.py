@@ -37,7 +37,8 @@ class Dataset:
 
     :param classes: number of classes, labels are 0 to `classes - 1`; of other likelihoods the
         number of labels of an example.
-    :param input_shape: shape of one input, `(channels, height, width)` of images.
+    :param input_shape: shape of one input, `(channels, height, width)` of images; of networks of
+        several inputs a tuple or dict of shapes.
     :param levels: inputs are multiples of 1 / levels, at most 255; None: of nothing.
     :param about: how the parts came to be, for reports.
     """
@@ -47,7 +48,7 @@ class Dataset:
     validation: Split
     test: Split | None
     classes: int
-    input_shape: tuple[int, ...]
+    input_shape: Any
     levels: int | None = 255
     about: Mapping[str, Any] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ..common.examples import arguments, each, tensors
 from ..graph import trace
 from ..graph.errors import Untraceable
 from ..methods import Method
@@ -65,13 +66,13 @@ def plan(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> d
 
 def _traced(net: nn.Module, data: Dataset) -> tuple[nn.Module, str | None]:
     try:
-        return trace(net, data.train.x[:2]), None
+        return trace(net, arguments(net, data.train.some())), None
     except Untraceable as error:
         return copy.deepcopy(net), str(error)
 
 
 def _pair(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Pair:
-    example = data.train.x[:2].to(settings.device)
+    example = data.train.some(settings.device)
     net = copy.deepcopy(net).to(settings.device)
     likelihood = likelihood_of(net, data.validation)
     model, guide = method.pair(net, len(data.train), likelihood, example=example)
@@ -89,7 +90,8 @@ def _seconds(pair: Pair, data: Dataset, options: Options, settings: Settings) ->
     for number in range(1 + UPDATES):
         start = time.perf_counter()
         x, y = batches.take(order[: batches.batch], number)
-        outcome = step(x.to(settings.device), y.to(settings.device), number, 0.0, 0.0)
+        x, y = each((x, y), lambda tensor: tensor.to(settings.device))
+        outcome = step(x, y, number, 0.0, 0.0)
         outcome.finite.item()  # so that a GPU has done its work
         taken.append(time.perf_counter() - start)
     return sorted(taken[1:])[UPDATES // 2]
@@ -100,8 +102,9 @@ def _memory(pair: Pair, data: Dataset) -> dict[str, int]:
     state = sum(p.numel() * p.element_size() for p in pair.state_dict().values())
     moments = 2 * sum(p.numel() * p.element_size() for p in pair.parameters())
     held = sum(
-        part.x.numel() * part.x.element_size() + part.y.numel() * part.y.element_size()
+        tensor.numel() * tensor.element_size()
         for part in data.parts.values()
+        for tensor in tensors((part.x, part.y))
     )
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,6 +1,7 @@
 """Whether a network fits a data set: its inputs, its labels, and how much it computes."""
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,10 +20,10 @@ def check_fits(net: nn.Module, data: Dataset, what: str) -> int:
     :returns: how many inputs at a time it takes in little memory, `BATCH` or fewer.
     :raises ValueError: with both shapes; or it computes too much for an input.
     """
-    shape = " x ".join(str(n) for n in data.input_shape)
+    shape = shape_text(data.input_shape)
     try:
-        largest = largest_output(net, data.train.x[:2])
-        outputs = predict(net, data.train.x[:2])
+        largest = largest_output(net, data.train.some())
+        outputs = predict(net, data.train.some())
     except TooMuchWork as error:
         raise ValueError(f"{what}: {error}") from None
     except Exception as error:  # torch raises many kinds for inputs that do not fit
@@ -32,6 +33,15 @@ def check_fits(net: nn.Module, data: Dataset, what: str) -> int:
         ) from error
     _check_outputs(outputs, _shaped(data, outputs), what)
     return min(BATCH, max(LARGEST // largest, 1))
+
+
+def shape_text(shape: Any) -> str:
+    """The shape of one input for messages, "3 x 32 x 32"; or those of several."""
+    if isinstance(shape, dict):
+        return ", ".join(f"{name} {shape_text(value)}" for name, value in shape.items())
+    if all(isinstance(n, int) for n in shape):
+        return " x ".join(str(n) for n in shape)
+    return ", ".join(shape_text(value) for value in shape)
 
 
 def _check_outputs(outputs: Tensor, data: Dataset, what: str) -> None:
@@ -62,7 +72,7 @@ def like_outputs(data: Dataset, net: nn.Module) -> Dataset:
 
     :param net: has passed `check_fits`.
     """
-    return _shaped(data, predict(net, data.train.x[:2]))
+    return _shaped(data, predict(net, data.train.some()))
 
 
 def _shaped(data: Dataset, outputs: Tensor) -> Dataset:

@@ -41,7 +41,8 @@ def compress_network(
     `compress_network(net, (x, y), (x_val, y_val), "rate", beta=0.5).save("net.bb")`.
 
     :param net: any `nn.Module` that gives logits (or means, for likelihood "normal"); not changed.
-    :param train: inputs `(n, ...)` and labels, a Dataset or a DataLoader of pairs; read into memory
+    :param train: inputs `(n, ...)` (one tensor, or a tuple or dict of tensors for a network of
+        several) and labels; or a Dataset or a DataLoader of such pairs; read into memory
         once (see `common.datasets.in_memory`). Bytes are taken for pixels and divided by 255.
     :param validation: the same, which everything is chosen on; None: one example in six of
         `train`, of each class alike.

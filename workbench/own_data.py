@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ..common.datasets import in_memory
+from ..common.examples import count, each, tensors
 from .data import DATASETS, Dataset, load_data
 from .image_folder import read_images
 from .imported import called, imported
@@ -125,7 +126,24 @@ def part_of(found: Any, where: str) -> Part:
             f"{where}: is a {type(found).__name__}; it must be a Dataset, a DataLoader, or a pair "
             "(inputs, labels) of tensors"
         )
-    if not all(isinstance(value, Tensor | np.ndarray) for value in pair):
-        raise ValueError(f"{where}: inputs and labels must be one tensor each")
-    x, y = (torch.as_tensor(value).detach().cpu().numpy() for value in pair)
-    return Part(x, y, f"{where} inputs", f"{where} labels")
+    x, y = pair
+    if not isinstance(y, Tensor | np.ndarray):
+        raise ValueError(f"{where}: labels must be one tensor, not a {type(y).__name__}")
+    return Part(_inputs_of(x, where), _array(y), f"{where} inputs", f"{where} labels")
+
+
+def _inputs_of(x: Any, where: str) -> Any:
+    """One tensor as an array; or a tuple or dict of tensors as one of tensors on the CPU."""
+    if isinstance(x, Tensor | np.ndarray):
+        return _array(x)
+    if not tensors(x):
+        raise ValueError(
+            f"{where}: inputs must be a tensor, or a tuple or dict of tensors, not a "
+            f"{type(x).__name__}"
+        )
+    count(x, where.removesuffix(" data"))
+    return each(x, lambda tensor: torch.from_numpy(_array(tensor)))
+
+
+def _array(value: Tensor | np.ndarray) -> np.ndarray:
+    return torch.as_tensor(value).detach().cpu().numpy()

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.examples import count, each, take
 from .data import SPLIT_SEED, Dataset, Split
+from .fitting import shape_text
 
 LIKELIHOODS = ("categorical", "bernoulli", "normal")
 NAMES = ("train", "validation", "test")
@@ -20,13 +22,14 @@ SHOWN = 5  # classes in a message
 class Part:
     """Examples as they were read.
 
-    :param x: inputs, shape `(n, ...)`; bytes are taken for pixels and divided by 255.
+    :param x: inputs, shape `(n, ...)`, or a tuple or dict of tensors of such shapes; bytes are
+        taken for pixels and divided by 255.
     :param y: labels, first axis the examples, of any kind of number.
     :param x_field: where the inputs were read from, as in "data.npz: x_train", for messages;
         `y_field` likewise.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     x_field: str
     y_field: str
@@ -53,22 +56,22 @@ def dataset(
     """
     check_likelihood(likelihood)
     likelihood = likelihood or _likelihood_of(parts["train"])
-    levels = 255 if parts["train"].x.dtype == np.uint8 else None
+    levels = 255 if getattr(parts["train"].x, "dtype", None) == np.uint8 else None
     splits = {key: _split(part, likelihood) for key, part in parts.items()}
-    shape = splits["train"].x.shape[1:]
+    shape = _shape(splits["train"])
     for key, part in parts.items():
-        if splits[key].x.shape[1:] != shape:
+        if _shape(splits[key]) != shape:
             raise ValueError(
-                f"{part.x_field}: examples have shape {tuple(splits[key].x.shape[1:])}, those of "
-                f"{parts['train'].x_field} {tuple(shape)}"
+                f"{part.x_field}: examples have shape {shape_text(_shape(splits[key]))}, those of "
+                f"{parts['train'].x_field} {shape_text(shape)}"
             )
     missing = [key for key in NAMES if key not in splits and (tested or key != "test")]
     for key in reversed(missing):
         splits["train"], splits[key] = _split_off(splits["train"], parts["train"].y_field, key)
-    count = _outputs(splits, parts, likelihood, classes)
+    outputs = _outputs(splits, parts, likelihood, classes)
     about = {"split_off": missing, "split_seed": SPLIT_SEED if missing else None}
     every = (splits["train"], splits["validation"], splits.get("test"))
-    return Dataset(name, *every, count, tuple(shape), levels, about)
+    return Dataset(name, *every, outputs, shape, levels, about)
 
 
 def check_likelihood(likelihood: str | None) -> None:
@@ -88,26 +91,37 @@ def _likelihood_of(part: Part) -> str:
     )
 
 
+def _shape(split: Split) -> Any:
+    """The shape of one input, or of each of several."""
+    return each(split.x, lambda tensor: tensor.shape[1:])
+
+
 def _split(part: Part, likelihood: str) -> Split:
-    if len(part.x) != len(part.y) or not len(part.y):
+    x = part.x
+    inputs = count(x) if isinstance(x, tuple | dict) else len(x)
+    if inputs != len(part.y) or not len(part.y):
         raise ValueError(
-            f"{part.y_field}: has {len(part.y):,} labels for the {len(part.x):,} inputs of "
+            f"{part.y_field}: has {len(part.y):,} labels for the {inputs:,} inputs of "
             f"{part.x_field}"
         )
-    return Split(_inputs(part), _labels(part, likelihood), likelihood)
+    if isinstance(x, tuple | dict):
+        found = each(x, lambda tensor: _numbers(tensor.numpy(), part.x_field))
+    else:
+        found = _numbers(x, part.x_field)
+    return Split(found, _labels(part, likelihood), likelihood)
 
 
-def _inputs(part: Part) -> Tensor:
+def _numbers(x: np.ndarray, field: str) -> Tensor:
     """Inputs as float32, or int64 where they are whole numbers (of words, say)."""
-    kind = part.x.dtype.kind
-    if part.x.dtype == np.uint8:
-        return torch.from_numpy(part.x.astype(np.float32) / np.float32(255))
+    kind = x.dtype.kind
+    if x.dtype == np.uint8:
+        return torch.from_numpy(x.astype(np.float32) / np.float32(255))
     if kind in "iu":
-        return torch.from_numpy(part.x.astype(np.int64))
+        return torch.from_numpy(x.astype(np.int64))
     if kind not in "fb":
-        raise ValueError(f"{part.x_field}: is {part.x.dtype}; it must hold numbers")
-    x = np.ascontiguousarray(part.x, np.float32)
-    _check_finite(x, part.x_field)
+        raise ValueError(f"{field}: is {x.dtype}; it must hold numbers")
+    x = np.ascontiguousarray(x, np.float32)
+    _check_finite(x, field)
     return torch.from_numpy(x)
 
 
@@ -169,7 +183,7 @@ def _split_off(split: Split, field: str, part: str) -> tuple[Split, Split]:
     chosen = np.sort(np.concatenate([group[: max(len(group) // SHARE, 1)] for group in groups]))
     rest = np.setdiff1d(order, chosen)
     return tuple(
-        replace(split, x=split.x[at], y=split.y[at])
+        replace(split, x=take(split.x, at), y=split.y[at])
         for at in (torch.from_numpy(rest), torch.from_numpy(chosen))
     )
 

@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from ..common.examples import arguments
 from ..common.modes import evaluating
 from ..graph import trace
 from ..graph.errors import Untraceable
@@ -110,7 +111,7 @@ def phases_of(method: Method, data: Dataset, settings: Settings) -> dict[str, in
 def traced(net: nn.Module, data: Dataset, console: Console) -> nn.Module:
     """The network as a graph; as it is, with a word, where it cannot be traced."""
     try:
-        return trace(net, data.train.x[:2])
+        return trace(net, arguments(net, data.train.some()))
     except Untraceable as error:
         console.print(f"no graph, so no units are removed: {error}", highlight=False, markup=False)
         return net
@@ -118,7 +119,7 @@ def traced(net: nn.Module, data: Dataset, console: Console) -> nn.Module:
 
 def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws: int) -> float:
     """KL(q || p) [nats] of the pair as it is; where it is no closed form, the mean of `draws`."""
-    x, y = data.train.x[:2].to(device), data.train.y[:2].to(device)
+    x, y = data.train.some(device), data.train.y[:2].to(device)
     with evaluating(model), torch.no_grad():
         found = [ELBO().terms(model, guide, x, y).total_kl.item() for _ in range(draws)]
     return sum(found) / draws
@@ -126,14 +127,14 @@ def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws:
 
 def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Trained:
     """The same of a pair that was trained before."""
-    x = data.train.x[:2]
+    x = data.train.some()
     net = traced(net, data, Console(quiet=True))
     model, guide = method.pair(net, len(data.train), data.likelihood, example=x)
     load_guide(settings.load_guide, model, guide)
     model.eval()  # so that BatchNorm statistics stay as they were trained
     try:
         with torch.no_grad():
-            ELBO().terms(model, guide, data.train.x[:2], data.train.y[:2])
+            ELBO().terms(model, guide, x, data.train.y[:2])
     except ValueError as error:  # Pyro refuses what is not finite, in many lines
         reason = str(error).splitlines()[0]
         raise ValueError(f"{settings.load_guide}: gives no finite outputs ({reason})") from None
@@ -186,14 +187,12 @@ def _fit(
     options: Options, console: Console, phase: str, start: Posterior | None = None,
 ) -> Trained:  # fmt: skip
     device = settings.device
-    example = data.train.x[:2].to(device)
+    example = data.train.some(device)
     net = net.to(device)
     likelihood = data.likelihood if phase == "pretrain" else likelihood_of(net, data.validation)
     model, guide = method.pair(net, len(data.train), likelihood, start, example)
     model, guide = model.to(device), guide.to(device)
-    train, validation = (
-        (part.x.to(device), part.y.to(device)) for part in (data.train, data.validation)
-    )
+    train, validation = (part.to(device) for part in (data.train, data.validation))
     hooks, target = method.hooked(), None
     hooks.prepare(model, train[0])
     if phase == "train":

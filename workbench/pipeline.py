@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
+from ..common.examples import Inputs
 from ..compression.compress import Compressed, compress
 from ..compression.rewrites import quantise_activations
 from ..compression.verdict import WorseNetwork
@@ -154,7 +155,7 @@ def _description_length(
     KL(q || p) for the weights and E_q[-log p(y | x, w)] for all labels of the training part, the
     negative bound on the log evidence.
     """
-    x, y = data.train.x.to(device), data.train.y.to(device)
+    x, y = data.train.to(device)
     draws = draw(model, guide, x, y, LABEL_DRAWS, sites=())
     bits = -draws.log_likelihood.double().sum(1) / math.log(2)
     weights, labels = kl / math.log(2), bits.mean().item()
@@ -190,7 +191,7 @@ def _compress(
         line.close()
 
 
-def _inputs(data: Dataset, method: Method, settings: Settings) -> Tensor:
+def _inputs(data: Dataset, method: Method, settings: Settings) -> Inputs:
     """What survivors are retrained on: training images, and changed ones if training had those."""
     most = shift_of(method.settings(settings.network, examples_of(settings, data)), settings)
     if not most and not settings.flip:

@@ -182,6 +182,7 @@ def _of_data(
     """
     import torch
 
+    from ..common.examples import take
     from .fitting import check_fits, like_outputs
     from .own_data import Source, read_data
 
@@ -190,7 +191,7 @@ def _of_data(
     found = like_outputs(found, net)
     order = torch.randperm(len(found.train), generator=torch.Generator().manual_seed(seed))
     validation = found.validation.x, found.validation.y
-    inputs = found.train.x[order[:examples]]
+    inputs = take(found.train.x, order[:examples])
     return _Given(inputs, validation, found.likelihood, found.test, batch)
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from ..common.examples import Inputs, call, count
+
 MAX_NUMBERS = 1 << 22  # that all the operators of a network may give for one input
 
 
@@ -42,12 +44,12 @@ def _without_memory(value: Any) -> Any:
     return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else value
 
 
-def largest_output(net: nn.Module, x: Tensor) -> int:
+def largest_output(net: nn.Module, x: Inputs) -> int:
     """The numbers in the largest output of an operator, for one input.
 
     :param x: inputs, `(n, ...)`.
     :raises TooMuchWork: all outputs together have more than `MAX_NUMBERS`.
     """
-    with torch.no_grad(), _Counted(MAX_NUMBERS * len(x)) as counted:
-        net(x)
-    return max(counted.largest // len(x), 1)
+    with torch.no_grad(), _Counted(MAX_NUMBERS * count(x)) as counted:
+        call(net, x)
+    return max(counted.largest // count(x), 1)

@@ -57,6 +57,45 @@ def test_datasets_and_loaders(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, given.parameters(), strict=True))
 
 
+class Two(nn.Module):
+    """Two inputs, by position or by name."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.left, self.right = nn.Linear(1, 8), nn.Linear(3, 8)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, left, right):
+        return self.head(torch.cat([self.left(left), self.right(right)], 1).relu())
+
+
+def test_several_inputs_by_position_and_by_name():
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    by_position = (x[:, :1], x[:, 1:])
+    by_name = dict(zip(("left", "right"), by_position, strict=True))
+    found = [
+        bitsback.compress_network(Two(), (inputs, y), console=QUIET, **SHORT)
+        for inputs in (by_position, by_name)
+    ]
+    reports = [result.report for result in found]
+    assert [report["untraced"] for report in reports] == [None, None]
+    assert reports[0]["units"] == reports[1]["units"]
+    assert reports[0]["validation"] == reports[1]["validation"]  # files differ by the names
+
+
+def test_several_inputs_that_do_not_fit():
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    with pytest.raises(ValueError, match=r"training inputs must be .*first axes of \[240, 5\]"):
+        bitsback.compress_network(Two(), ((x, x[:5]), y))
+    with pytest.raises(ValueError, match=r"does not take the 4, 4 inputs of the data"):
+        bitsback.compress_network(Two(), ((x, x), y))
+    with pytest.raises(ValueError, match=r"inputs must be a tensor, or a tuple or dict.*not a str"):
+        bitsback.compress_network(Two(), ("x", y))
+    with pytest.raises(ValueError, match=r"examples have shape left 4, those of"):
+        bitsback.compress_network(Two(), ({"left": x[:, 1:]}, y), ({"left": x}, y))
+
+
 def test_a_validation_part_is_split_off_and_labels_may_be_real():
     x, y = torch.from_numpy(X), torch.from_numpy(X[:, 0])
     regression = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))

@@ -79,7 +79,7 @@ def test_inputs_that_make_no_sense():
     x[7, 2] = np.inf
     with pytest.raises(ValueError, match="x_train: NaN or infinity in example 7"):
         dataset("d", {"train": part(x)})
-    with pytest.raises(ValueError, match=r"x_test: examples have shape \(3,\), those of d.npz: x_"):
+    with pytest.raises(ValueError, match=r"x_test: examples have shape 3, those of d.npz: x_"):
         dataset("d", {"train": part(), "test": part(X[:, :3], name="test")})
     with pytest.raises(ValueError, match="x_train: is <U1; it must hold numbers"):
         dataset("d", {"train": part(np.array([["a"]] * 60))})
