@@ -1,4 +1,4 @@
-"""All methods on one network with one budget: the table of docs/methods/README.md.
+"""All methods on one network with one budget: the tables of docs/results/methods.md.
 
     python benchmarks/zoo.py [--network N] [--data D] [--epochs 30] [--shift 1] [--seeds 0 1 2]
         [--methods M ...] --work DIR --json FILE
@@ -95,7 +95,7 @@ def _description(lengths: list[dict | None]) -> float | None:
 
 
 def row(name: str, found: dict) -> str:
-    """A line of the table in docs/methods/README.md, the description length in bits last."""
+    """What the tables of docs/results/methods.md say of a method, the description length last."""
     mean, spread = found["mean"], found["standard_deviation"]
     cells = [
         f"{mean['test_error_before']:.2f}",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Inputs = Tensor | tuple | list | dict
+Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
 def tensors(x: Any) -> list[Tensor]:

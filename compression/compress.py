@@ -11,9 +11,9 @@ import os
 import warnings
 from dataclasses import asdict, dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..common.datasets import in_memory
+from ..common.datasets import Data, in_memory
 from ..common.examples import Inputs, arguments, inputs_on_cpu, on_cpu
 from ..common.modes import gradients
 from ..common.modules import copied
@@ -56,7 +56,7 @@ class Compressed:
     archive: Archive
     report: dict
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, atomically."""
         save(self.data, path)
 
@@ -66,7 +66,7 @@ def compress(
     net: nn.Module,
     posterior: Posterior,
     *,
-    validation: tuple[Inputs, Tensor],
+    validation: Data,
     likelihood: str = "categorical",
     threshold: float | str = "validation",
     prune: str = "weights",
@@ -81,9 +81,12 @@ def compress(
     effort: int = MOST_EFFORT,
     progress: Progress | None = None,
 ) -> Compressed:
-    """Compress a trained network to a file's bytes. `net` is not changed.
+    """Compress a network and the approximate posterior of its weights into one small file.
+
+    Chooses what to prune and how finely to quantize on the validation data. `net` is not changed.
 
     :param net: the network as trained; the posterior's means replace the weights they are of.
+    :param posterior: of the weights: `guide.posterior()`, or `posterior_of` for guides of Pyro.
     :param validation: inputs and labels on which everything is chosen, or a Dataset or DataLoader
         of them; never the test data. Inputs are a tensor, or a tuple or dict of tensors of as many
         examples each. A network gets a tuple as positional and a dict as named arguments where
@@ -122,6 +125,12 @@ def compress(
     :raises ValueError: options, data or posterior do not fit the network; the message says how.
     :warns WorseNetwork: the posterior means are clearly worse than the network given, or the file
         predicts no better than a constant. The same sentences are the report's `warnings`.
+
+    >>> result = bitsback.compress(
+    ...     model.trained(), guide.posterior(), validation=(x_val, y_val), training=x_train
+    ... )
+    >>> result.save("net.bb")
+    >>> result.report["ratio"], result.report["rise"]
     """
     check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder, effort)
     inputs, y = on_cpu(in_memory(validation, "validation"), "validation", net)

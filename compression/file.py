@@ -125,7 +125,7 @@ def _check_same(architecture: Architecture, state: dict) -> None:
             )
 
 
-def save(data: bytes, path: str | os.PathLike) -> None:
+def save(data: bytes, path: str | os.PathLike[str]) -> None:
     """Write a file whole or not at all: whatever happens, `path` holds the old or the new bytes.
 
     :raises OSError: of the kind that occurred, its message naming the path and what to do.
@@ -133,7 +133,7 @@ def save(data: bytes, path: str | os.PathLike) -> None:
     write_atomic(path, data)
 
 
-def read(path: str | os.PathLike) -> bytes:
+def read(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a compressed file; of any other file no more than its beginning is read.
 
     :raises CorruptFile: it does not begin as a compressed file, or is too large for one; the
@@ -162,12 +162,21 @@ def read(path: str | os.PathLike) -> bytes:
     return b"".join(parts)
 
 
-def load(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
-    """The network in a file; see `network`. A packed checkpoint fills the network passed as `into`.
+def load(path: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Module:
+    """The network in a compressed file: a plain module on the CPU, in eval mode.
 
+    A file is data. Reading one runs no code of its own, and a damaged one is refused.
+
+    :param path: a file of `compress`, `shrink` or `pack`.
+    :param into: a network to fill, in place, which is returned. It is needed for packed checkpoints
+        and for networks that could not be traced. Of the others it may be the network before its
+        compression: its layers then become smaller; see `network`.
     :raises CorruptFile: the file is damaged, or of a newer format (UnsupportedVersion).
     :raises ValueError: `into` is needed, or does not fit. Either message names the file.
     :raises TypeError: `path` is no path; the message says what to do with the bytes of a file.
+
+    >>> net = bitsback.load("net.bb")
+    >>> logits = net(x)
     """
     try:
         data = read(path)

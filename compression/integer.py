@@ -57,6 +57,9 @@ def to_integer(
     :param example: what `graph.trace` takes: for any other module.
     :returns: in eval mode, on the CPU. Logits are float64.
     :raises ValueError: the layer that has no integer form, by name, and why.
+
+    >>> integer = bitsback.to_integer(bitsback.load("net.bb"))
+    >>> classes = integer(x).argmax(1)
     """
     inputs = IntegerInput() if inputs is None else inputs
     told = shape is not None or not is_sequence(network)

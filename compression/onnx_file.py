@@ -61,20 +61,31 @@ def to_onnx(
 
 def save_onnx(
     network: nn.Module,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     inputs: IntegerInput | None = None,
     shape: Sequence[int] | None = None,
     example: Any = None,
 ) -> onnx.ModelProto:
-    """Write `to_onnx` to a file, whole or not at all; returns the model.
+    """Write a network as an ONNX model, whole or not at all.
 
     If onnxruntime is installed, the model is run before it is written, on batches of 1 and 3 random
     examples. Its outputs must be the network's: to 1e-4 of the largest output, or to 0.1 of it
     where ReLUs or inputs are quantised, since a value on the edge between two codes may get the
     other one.
 
-    :raises ValueError: as there; or onnxruntime computes something else than the network.
+    :param network: a graph, a sequence of layers as `bitsback.load` gives it, or any other module,
+        which is traced.
+    :param path: of the file.
+    :param inputs: quantise floating-point inputs so, as an integer network does; default: they
+        stay floats.
+    :param shape: of one input, without the batch; default: what the first layer takes.
+    :param example: what `bitsback.trace` takes; needed for any other module without a shape.
+    :returns: the model that was written.
+    :raises ValueError: an operator has no ONNX form, as `to_onnx` says; or onnxruntime
+        computes something else than the network.
     :raises OSError: the file cannot be written.
+
+    >>> bitsback.save_onnx(bitsback.load("net.bb"), "net.onnx")
     """
     export = _Export(network, inputs, shape, example)
     data = export.model.SerializeToString()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .ir import Fixed
 
-Example = Tensor | tuple | list | Mapping[str, Any]
+Example = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 def arguments_of(example: Example) -> tuple[tuple, dict]:

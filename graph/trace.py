@@ -47,7 +47,7 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
     :raises Untraceable: `torch.export` and `torch.fx` both fail, or an operator is not in the
         table; the message says which, and in which module.
 
-    >>> net = trace(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), torch.randn(3, 4))
+    >>> net = bitsback.trace(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), torch.randn(3, 4))
     >>> list(net.state_dict())
     ['0.weight', '0.bias']
     """

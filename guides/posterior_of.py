@@ -45,6 +45,11 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
         marginals, else from draws.
     :raises ValueError: for draws under an improper prior, whose posterior need not exist; for a
         weight without draws, of its own or of a site that makes it, or draws of another shape.
+
+    >>> guide = pyro.infer.autoguide.AutoNormal(model)  # trained with Trace_ELBO
+    >>> result = bitsback.compress(
+    ...     model.trained(), bitsback.posterior_of(guide, model), validation=(x_val, y_val)
+    ... )
     """
     if hasattr(source, "posterior"):
         return _of(model, source.posterior(*args))

@@ -1,9 +1,10 @@
 """What is in the checkout is what gets installed, no less and no more (see docs/design.md)."""
 
+import ast
 import sys
 import tomllib
 
-from .project import PACKAGES, ROOT, files, sources
+from .project import PACKAGES, ROOT, files, parse, sources
 
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
@@ -58,6 +59,46 @@ def test_versions_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert bitsback.__version__ == project["version"]
     assert f"## {bitsback.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {bitsback.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def imported_for_editors(path) -> dict[str, str]:
+    """The names that type checkers see, by the module that each comes from ("" for folders)."""
+    guarded = next(node for node in parse(path).body if isinstance(node, ast.If))
+    assert ast.unparse(guarded.test) == "TYPE_CHECKING"
+    return {alias.name: node.module or "" for node in guarded.body for alias in node.names}
+
+
+def test_editors_see_what_programs_get():
+    """The lazy table, the imports for type checkers and `__all__` are three lists of one thing."""
+    import bitsback
+    from bitsback import training
+
+    lazy = bitsback._PUBLIC | dict.fromkeys(bitsback._FOLDERS, "")
+    assert imported_for_editors(ROOT / "__init__.py") == lazy
+    assert bitsback.__all__ == sorted({"__version__", *lazy}, key=_ruffs_order)
+    assert imported_for_editors(ROOT / "training" / "__init__.py") == training._PUBLIC
+    assert set(training.__all__) == set(training._PUBLIC)
+
+
+def _ruffs_order(name: str) -> tuple:
+    """Constants, classes, then all else."""
+    return (not name.isupper(), not name[0].isupper(), name)
+
+
+def test_help_teaches():
+    """Every function at the top says what it does, with an example, and each option."""
+    import inspect
+
+    import bitsback
+
+    for name in bitsback._PUBLIC:
+        public = getattr(bitsback, name)
+        if inspect.isfunction(public):
+            text = inspect.getdoc(public) or ""
+            assert ">>> " in text, f"help(bitsback.{name}) has no example"
+            for option in inspect.signature(public).parameters:
+                assert f":param {option}:" in text, (name, option)
 
 
 def test_facade_names_exist():

@@ -4,6 +4,14 @@ Names load on first use, so that options can be checked without torch.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .checkpoint import CheckpointMismatch
+    from .diagnose import NonFiniteError
+    from .loop import Epoch, fit
+    from .options import Options
+    from .trained import describe_guide, load_guide, save_guide
 
 _PUBLIC = {
     "CheckpointMismatch": "checkpoint",
@@ -28,7 +36,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
     raise AttributeError(f"module 'bitsback.training' has no attribute {name!r}")

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from ..common.datasets import in_memory
+from ..common.datasets import Data, in_memory
 from ..common.examples import count, tensors
 from ..common.modes import gradients, training_mode
 from ..compression.atomic import remove_leftovers
@@ -64,9 +63,9 @@ class _Position:
 def fit(
     model: nn.Module,
     guide: nn.Module,
-    train: tuple[Tensor, Tensor] | Dataset | DataLoader,
+    train: Data,
     *,
-    validation: tuple[Tensor, Tensor] | Dataset | DataLoader | None = None,
+    validation: Data | None = None,
     options: Options | None = None,
     checkpoint_file: Path | None = None,
     force_resume: bool = False,
@@ -81,21 +80,29 @@ def fit(
     makes it train in eval mode. Layers whose parameters are frozen do not change. To freeze the
     statistics of a BatchNorm alone, put that layer in eval mode.
 
+    :param model: a model of `bitsback.models`, around a network.
+    :param guide: a guide of `bitsback.guides`, made from that model.
     :param train: inputs and labels, first axis the examples; on the device of the model. Inputs
         may be a tuple or dict of tensors (see `common.examples.call`). A Dataset or DataLoader is
         read into memory once (see `common.datasets.in_memory`).
     :param validation: the same, only looked at; at least one example.
+    :param options: epochs, learning rate, batch size and seed, among others; see `Options`.
     :param checkpoint_file: written every so often and at the end of every epoch; if it is there
         already, training goes on from it, and ends with the same bits as an uninterrupted run on
         the same machine and versions. None: no checkpoints.
     :param force_resume: go on from a checkpoint of other settings.
     :param console: where the progress line goes, if it is a terminal.
+    :param title: the first words of that line.
     :param each_epoch: called with the number of each epoch that has ended, 1 and so on; what it
         changes must be in the state_dict of model or guide.
     :returns: one entry an epoch.
     :raises ValueError: for data that do not fit the model, or another run's checkpoint.
     :raises NonFiniteError: for NaN or infinity in data, loss, gradient or parameter; names the
         site and the step. Parameters are those before that step; the last checkpoint is kept.
+
+    >>> model = bitsback.models.LogUniform(net, num_data=len(x))
+    >>> guide = bitsback.guides.MeanFieldNormal(model)
+    >>> bitsback.fit(model, guide, (x, y), options=bitsback.Options(epochs=50, lr=1e-3))
     """
     options = options or Options()
     train = in_memory(train, "training")

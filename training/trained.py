@@ -26,10 +26,15 @@ _UNREADABLE = (
 def save_guide(
     path: str | Path, model: nn.Module, guide: nn.Module, about: Mapping[str, str] | None = None
 ) -> None:
-    """Write a trained pair, atomically.
+    """Write a trained model and its guide to one safetensors file, whole or not at all.
 
+    :param path: of the file.
+    :param model: the model that was trained, with its network.
+    :param guide: its guide.
     :param about: text to keep with it: names of the method, network and data, say.
     :raises OSError: if it cannot be written; an old file is then still there.
+
+    >>> bitsback.save_guide("pair.safetensors", model, guide)
     """
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
@@ -57,11 +62,18 @@ def _tensors(path: str | Path, module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_guide(path: str | Path, model: nn.Module, guide: nn.Module) -> dict[str, str]:
-    """Fill a pair, made as it was before its training, with what `save_guide` wrote.
+    """Fill a model and its guide, made as before their training, with what `save_guide` wrote.
 
+    :param path: of the file.
+    :param model: a model like the one that was saved, with a network of the same shapes.
+    :param guide: a guide like the one that was saved.
     :returns: the text that was kept with it.
     :raises ValueError: the file is damaged, or of another model, guide or network; says what
         differs. The pair is then unchanged.
+
+    >>> model = bitsback.models.LogUniform(net, num_data=len(x))
+    >>> guide = bitsback.guides.MeanFieldNormal(model)
+    >>> bitsback.load_guide("pair.safetensors", model, guide)
     """
     description = describe_guide(path)
     for part, module in (("model", model), ("guide", guide)):

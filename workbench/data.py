@@ -75,10 +75,16 @@ def load_data(
     `<folder>/<file>`, plain or `.gz`; else they are downloaded into the cache. Whatever their
     origin they are verified by SHA-256.
 
+    :param name: of the data set.
+    :param data_dir: the folder to look in first.
     :param console: where a download shows its progress, if that is a terminal; default stderr.
     :raises ValueError: for an unknown name (the message lists the known ones), and for a file that
         is not the published one.
     :raises OSError: if the files are on no disk and cannot be downloaded.
+
+    >>> data = bitsback.load_data("digits")
+    >>> data.train.x.shape, data.train.y.shape
+    (torch.Size([1197, 1, 8, 8]), torch.Size([1197]))
     """
     load = lookup("data set", name, DATASETS)
     return load(name, None if data_dir is None else Path(data_dir), console)

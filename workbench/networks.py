@@ -21,7 +21,11 @@ def network(name: str) -> nn.Module:
 
     The weights depend on torch's generator: call `torch.manual_seed` first.
 
+    :param name: of a reference network, such as "lenet-5-caffe" or "resnet-20".
     :raises ValueError: for an unknown name; the message lists the known ones.
+
+    >>> torch.manual_seed(0)
+    >>> net = bitsback.network("lenet-300-100")
     """
     return lookup("network", name, NETWORKS)()
 

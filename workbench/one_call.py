@@ -6,9 +6,9 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
 
+from ..common.datasets import Data
 from ..common.modes import gradients
 from ..methods import DEFAULT
 from .kept import examples_of, method_of
@@ -19,8 +19,6 @@ from .settings import Settings, check_names
 
 if TYPE_CHECKING:
     from ..compression.compress import Compressed
-
-Data = tuple[Tensor, Tensor] | Dataset | DataLoader
 
 
 @gradients()
@@ -37,8 +35,7 @@ def compress_network(
 ) -> Compressed:
     """A network and its data to a file's bytes, with the defaults of `bitsback compress`.
 
-    Trains the method's approximate posterior around the network, and compresses it. Example:
-    `compress_network(net, (x, y), (x_val, y_val), "rate", beta=0.5).save("net.bb")`.
+    Trains the method's approximate posterior around the network, and compresses it.
 
     :param net: any `nn.Module` that gives logits (or means, for likelihood "normal"); not changed.
     :param train: inputs `(n, ...)` (one tensor, or a tuple or dict of tensors for a network of
@@ -58,6 +55,9 @@ def compress_network(
     :returns: bytes, decoded network and report; `save` writes the file.
     :raises ValueError: for data that do not fit the network, unknown names, or options that the
         method does not have; before anything is trained.
+
+    >>> result = bitsback.compress_network(net, (x, y), (x_val, y_val), "rate", beta=0.5)
+    >>> result.save("net.bb")
     """
     settings = Settings.of(method=method, **options)
     check_names(settings, options)

@@ -11,8 +11,8 @@ from .writer import Packed, Progress, encode
 
 
 def pack(
-    source: Mapping[str, Tensor] | str | os.PathLike,
-    out: str | os.PathLike,
+    source: Mapping[str, Tensor] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
     max_error: float | None = None,
     progress: Progress = lambda done, total, name: None,
 ) -> Packed:
@@ -21,8 +21,8 @@ def pack(
     Without `max_error` every bit of every tensor comes back, NaN payloads and -0.0 included.
     Names, shapes, types, order, ties and the metadata of a safetensors file come back in any case.
 
-        bitsback.pack(net.state_dict(), "net.bb")
-        bitsback.pack("weights.safetensors", "weights.bb", max_error=0.25)
+    >>> bitsback.pack(net.state_dict(), "net.bb")
+    >>> bitsback.pack("weights.safetensors", "weights.bb", max_error=0.25)
 
     :param source: dense tensors by name; or the path of a safetensors file, or of a state_dict that
         torch.save wrote. Nothing of a file is executed.

@@ -16,13 +16,14 @@ from .writer import Progress
 TORCH_SUFFIXES = (".pt", ".pth")
 
 
-def unpack(path: str | os.PathLike) -> dict[str, Tensor]:
+def unpack(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a file that `pack` wrote, by name, in their order, on the CPU.
 
     Names that were one tensor are one tensor again.
 
-        net.load_state_dict(bitsback.unpack("net.bb"))
+    >>> net.load_state_dict(bitsback.unpack("net.bb"))
 
+    :param path: a file of `pack`.
     :raises CorruptFile: the file is damaged, or of a newer format (UnsupportedVersion).
     :raises ValueError: the file is a compressed network: `bitsback.load` reads those. Either
         message names the file.
@@ -33,8 +34,8 @@ def unpack(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def unpack_to(
-    path: str | os.PathLike,
-    out: str | os.PathLike,
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     progress: Progress = lambda done, total, name: None,
 ) -> dict[str, int]:
     """Write the tensors of a packed file to `out`, whole or not at all.
@@ -96,7 +97,7 @@ def _tensor(item: Item, bits: np.ndarray) -> Tensor:
     return flat.view(getattr(torch, item.kind.name)).reshape(item.shape)
 
 
-def _named(path: str | os.PathLike, read):
+def _named(path: str | os.PathLike[str], read):
     """What `read` returns; its errors name the file."""
     try:
         return read()
