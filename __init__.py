@@ -15,6 +15,7 @@ _PUBLIC = {
     "WeightPosterior": "posterior",
     "compress": "compression.compress",
     "compress_network": "workbench.one_call",
+    "decode": "compression.arrays",
     "fit": "training.loop",
     "load": "compression.file",
     "load_data": "workbench.data",
@@ -26,7 +27,7 @@ _PUBLIC = {
     "shrink": "compression.shrink",
     "save_onnx": "compression.onnx_file",
     "to_integer": "compression.integer",
-    "trace": "graph.trace",
+    "trace": "graph.tracing",
     "unpack": "compression.packed.unpacking",
 }
 _FOLDERS = (

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .architecture import describe
 from .archive import Quantised
+from .describe import describe
 from .scores import Rise
 from .uniform import bias
 
