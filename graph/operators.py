@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from .later import Later, found
@@ -191,6 +191,7 @@ def _checked(name: str, argument: Argument, value: Any) -> Any:
     return value
 
 
+@cache  # many rows have the same
 def parse_arguments(spec: str) -> tuple[Argument, ...]:
     """The arguments that a row's string lists; see the module's docstring."""
     return tuple(_parse(word) for word in spec.split())
