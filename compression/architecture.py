@@ -83,6 +83,14 @@ class Architecture:
             _set_tensor(net, name, _get_tensor(net, original))
         return net
 
+    def swapped(self) -> frozenset[str]:
+        """The tensors whose axis 1 the coder takes for the output units: none."""
+        return frozenset()
+
+    def lenders(self) -> dict[str, tuple[int, ...] | None]:
+        """The weights whose units are the columns of others: always those of the weight before."""
+        return {}
+
     def check(self, tensors: Mapping[str, object]) -> None:
         """Raise CorruptFile if tensors do not fit each other; nothing to check here."""
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from .archive import Quantised
 from .errors import CorruptFile
-from .graph_lenders import code_lenders
+from .graph_lenders import borrows, code_lenders
 from .graph_limits import MAX_NAME, MAX_NODES
 from .graph_names import Names, check_names
 from .graph_parts import Described, Entry
@@ -64,6 +64,11 @@ class GraphArchitecture:
     def swapped(self) -> frozenset[str]:
         """The tensors whose axis 1 the coder takes for the output units."""
         return frozenset(e.node.name for e in self.described.entries if e.is_swapped)
+
+    def lenders(self) -> dict[str, tuple[int, ...] | None]:
+        """Of each weight and mask the weights whose units are its columns; see `c_decoder.Coded`."""
+        names = [e.node.name for e in filter(borrows, self.described.entries)]
+        return dict(zip(names, self.described.lenders, strict=True))
 
     def build(self) -> GraphNetwork:
         """A new network on the CPU, in eval mode, all tensors zero."""
