@@ -79,15 +79,32 @@ size_t bb_elements(const bb_tensor *tensor);
 
 /* ---- Memory, bytes, integers -------------------------------------------------------------- */
 
+#if defined(__SANITIZE_ADDRESS__) /* so that the sanitizer sees steps from one array to the next */
+#include <sanitizer/asan_interface.h>
+#define BB_HIDE(at, size) __asan_poison_memory_region(at, size)
+#define BB_SHOW(at, size) __asan_unpoison_memory_region(at, size)
+enum { BB_GAP = 16 };
+#else
+#define BB_HIDE(at, size) ((void)0)
+#define BB_SHOW(at, size) ((void)0)
+enum { BB_GAP = 0 };
+#endif
+
 static void *bb_take(bb_memory *m, size_t count, size_t each, int *status) {
-    size_t bytes, at = (m->used + 7) & ~(size_t)7;
+    size_t bytes, at = (m->used + BB_GAP + 7) & ~(size_t)7;
     if (each && count > (SIZE_MAX / 2 - at) / each) { *status = BB_MEMORY; return NULL; }
     bytes = count * each;
     if (at + bytes > m->most) m->most = at + bytes;
     if (at + bytes > m->size) { *status = BB_MEMORY; return NULL; }
     m->used = at + bytes;
+    BB_SHOW(m->bytes + at, bytes);
     memset(m->bytes + at, 0, bytes);
     return m->bytes + at;
+}
+
+static void bb_release(bb_memory *m, size_t used) {
+    m->used = used;
+    BB_HIDE(m->bytes + used, m->size - used);
 }
 
 static int64_t bb_shr(int64_t x, int n) { return x >= 0 ? x >> n : ~(~x >> n); }
@@ -871,9 +888,9 @@ static void bb_matrix(bb_model *d, const bb_tensor *t, int32_t *codes, const uin
         if (!bounds[0] && !bounds[1]) *status = BB_CORRUPT;
         else bb_values(&d->range, codes, rows, &g, bounds[0], bounds[1], d->memory);
     }
-    d->memory->used = mark;
+    bb_release(d->memory, mark);
     if (size && !*status) bb_sorted(&d->range, codes, rows, g.columns, size, d->memory);
-    d->memory->used = mark;
+    bb_release(d->memory, mark);
 }
 
 static void bb_quantised(bb_model *d, const bb_tensor *t, int32_t *codes, int sorted,
@@ -913,7 +930,7 @@ static void bb_mask(bb_model *d, const bb_tensor *t, uint8_t *mask) {
     if (count && !d->range.status)
         bb_positions(&d->range, BB_MASK, codes, 1, &g, NULL, d->memory);
     for (uint32_t i = 0; i < count && !d->range.status; i++) mask[i] = (uint8_t)codes[i];
-    d->memory->used = mark;
+    bb_release(d->memory, mark);
     d->kept = mask;
     d->kept_count = count;
 }
@@ -960,7 +977,7 @@ static int bb_range_stream(const bb_tensor *tensors, uint32_t count, const uint8
             bb_mask(&d, t, (uint8_t *)data[i]);
         } else if (t->role == BB_RAW) {
             bb_octets(r, (uint8_t *)data[i], bytes, t->item, m);
-            m->used = mark;
+            bb_release(m, mark);
         } else {
             bb_quantised(&d, t, (int32_t *)data[i], sorted, grids + i);
         }
@@ -1078,7 +1095,7 @@ static void bb_sparse(bb_bitstream *b, const bb_tensor *t, int32_t *codes, int64
         if (place >= size) b->status = BB_CORRUPT;
         else codes[place] = (int32_t)value;
     }
-    m->used = mark;
+    bb_release(m, mark);
 }
 
 static void bb_huffman_tensor(bb_bitstream *b, const bb_tensor *t, int32_t *codes, bb_grid *grid,
@@ -1134,13 +1151,16 @@ static int bb_huffman_stream(const bb_tensor *tensors, uint32_t count, const uin
 
 int bb_decode_stream(const bb_tensor *tensors, uint32_t count, const uint8_t *stream, size_t size,
                      int coder, int sorted, void *const *data, bb_grid *grids, bb_memory *memory) {
-    memory->used = memory->most = 0;
+    int status = BB_CORRUPT;
+    memory->most = 0;
+    bb_release(memory, 0);
     memset(grids, 0, count * sizeof *grids);
     if (coder == BB_RANGE)
-        return bb_range_stream(tensors, count, stream, size, sorted, data, grids, memory);
-    if (coder == BB_HUFFMAN && !sorted)
-        return bb_huffman_stream(tensors, count, stream, size, data, grids, memory);
-    return BB_CORRUPT;
+        status = bb_range_stream(tensors, count, stream, size, sorted, data, grids, memory);
+    else if (coder == BB_HUFFMAN && !sorted)
+        status = bb_huffman_stream(tensors, count, stream, size, data, grids, memory);
+    BB_SHOW(memory->bytes, memory->size);
+    return status;
 }
 
 int bb_decode(const bb_network *network, const uint8_t *file, size_t size, void *const *data,
