@@ -1,12 +1,12 @@
-"""The decoder in C against the Python decoder, under the address and undefined-behaviour sanitizers.
+"""The decoder in C against the Python decoder, under sanitizers of memory and arithmetic.
 
     python benchmarks/fuzz_c.py --inputs 1000000 --seed 0 --each 10 --json FILE [--seconds S]
     python benchmarks/fuzz_c.py --seed 0 --input K
 
-Each input (`streams`) is decoded in C. Every `--each`-th is decoded in Python, too, and has to give the
-same: the same integers, grids and groups, or a refusal. A fault of memory or arithmetic ends the
-process with the sanitizer's report; the number of the input is the last one printed. FILE counts
-inputs by kind and outcome and lists those in which the two differ. The exit code is 1 if there are any.
+Each input (`streams`) is decoded in C. Every `--each`-th is decoded in Python, too, and has to give
+the same: the same integers, grids and groups, or a refusal. A fault of memory or arithmetic ends
+the process with the sanitizer's report, and no FILE is written. FILE counts inputs by kind and
+outcome and lists those in which the two differ. The exit code is 1 if there are any.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Coded streams for two decoders: case k of a seed is always the same.
 
-A third are as a writer made them, the others are damaged: bits and bytes changed, parts cut out, moved or
-doubled, the table of tensors changed, or noise instead of a stream. There is no checksum to repair.
+One in thirty is as a writer made it. The others are damaged: bits and bytes changed, parts cut out
+or doubled, the table of tensors changed, or noise instead of a stream. There is no checksum.
 """
 
 from __future__ import annotations

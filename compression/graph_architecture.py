@@ -66,7 +66,7 @@ class GraphArchitecture:
         return frozenset(e.node.name for e in self.described.entries if e.is_swapped)
 
     def lenders(self) -> dict[str, tuple[int, ...] | None]:
-        """Of each weight and mask the weights whose units are its columns; see `c_decoder.Coded`."""
+        """Of each weight and mask the weights whose units are its columns; see `coded.Coded`."""
         names = [e.node.name for e in filter(borrows, self.described.entries)]
         return dict(zip(names, self.described.lenders, strict=True))
 
