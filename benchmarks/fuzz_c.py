@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 import streams
-from bitsback.compression.c_decoder import CORRUPT, MEMORY, OK, Call
+from bitsback.compression.c_decoder import CORRUPT, OK, Call
 from bitsback.compression.c_library import FOLDER, compiler
 from record import made_by
 
@@ -76,11 +76,9 @@ def sanitized(folder: Path) -> ctypes.CDLL:
 def in_c(library: ctypes.CDLL, case: streams.Case) -> tuple[str, streams.Result | None]:
     """The outcome in C, and what came out."""
     call = Call(case.tensors)
-    size = call.memory()
-    while (status := call.run(library, case.stream, case.coder, case.is_sorted, size)) == MEMORY:
-        size *= 4
+    status = call.run(library, case.stream, case.coder, case.is_sorted)
     if status == OK:
-        return "accepted", (call.results(case.coder), call.groups())
+        return "accepted", (call.results(), call.groups())
     assert status == CORRUPT, status
     return "refused", None
 

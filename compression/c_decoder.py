@@ -45,15 +45,9 @@ def decode_stream(
     if (found := library(decisions >= BUILT_FROM)) is None:
         return None
     call = Call(tensors)
-    size = call.memory()
-    while size <= MOST_MEMORY:
-        status = call.run(found, stream, coder, is_sorted, size)
-        if status == OK:
-            return call.results(coder), call.groups()
-        if status != MEMORY:
-            return None
-        size *= 4
-    return None
+    if call.run(found, stream, coder, is_sorted) != OK:
+        return None
+    return call.results(), call.groups()
 
 
 class Call:
@@ -87,18 +81,29 @@ class Call:
             self._kept.append(places)
         row.lenders = LENT_BY_LAST if lenders is None else len(lenders)
         row.axes, row.role, row.swapped = len(spec.shape), ROLES.index(spec.role), tensor.swapped
-        row.item = np.dtype(spec.dtype).itemsize if spec.role in ("raw", "mask") else 0
+        row.item = tensor.item
         row.shape[: len(spec.shape)] = spec.shape
         return row
 
-    def memory(self) -> int:
+    def _memory(self) -> int:
         """Bytes that are nearly always enough."""
         return 1 << 18 | max((_scratch(t.spec.shape) for t in self._tensors), default=0) + sum(
             4 * (len(t.lenders or ()) + 1) * max(t.spec.shape, default=1) for t in self._tensors
         )
 
-    def run(self, found: ctypes.CDLL, stream: bytes, coder: int, is_sorted: bool, size: int) -> int:
-        """Call the function; its status."""
+    def run(self, found: ctypes.CDLL, stream: bytes, coder: int, is_sorted: bool) -> int:
+        """Call the function until its memory is enough; its status.
+
+        `needed` is then the memory that it took, in bytes.
+        """
+        status, size = MEMORY, self._memory()
+        while status == MEMORY and size <= MOST_MEMORY:
+            status, size = self._run(found, stream, coder, is_sorted, size), 4 * size
+        return status
+
+    def _run(
+        self, found: ctypes.CDLL, stream: bytes, coder: int, is_sorted: bool, size: int
+    ) -> int:
         import ctypes
 
         from .c_structures import Memory
@@ -119,7 +124,7 @@ class Call:
         pairs = zip(self._tensors, self._grids, strict=True)
         return [grid.groups for tensor, grid in pairs if tensor.spec.role == "weight"]
 
-    def results(self, coder: int) -> Tensors:
+    def results(self) -> Tensors:
         """The tensors that the call has filled in."""
         found: Tensors = []
         for tensor, array, grid in zip(self._tensors, self.arrays, self._grids, strict=True):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ctypes
 
-USED_FROM = 1 << 13  # decisions from which loading the library pays
-BUILT_FROM = 1 << 18  # decisions from which building it pays
+USED_FROM = 1 << 12  # decisions from which loading the library pays
+BUILT_FROM = 1 << 17  # decisions from which building it pays
 FOLDER = Path(__file__).parent / "c"
 SOURCES = ("bitsback.h", "decoder.c")
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")

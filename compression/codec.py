@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -150,6 +150,42 @@ Charge = Callable[[str, str, float], None]  # is told a tensor, a part of it and
 
 def _read(data: bytes, charge: Charge | None = None) -> tuple[Archive, dict]:
     """The archive, and what the header says."""
+    opened = open_file(data)
+    architecture, coder, is_sorted, body = opened[1:]
+    tensors, specs = {}, architecture.tensors()
+    for spec in filter(_is_plain, specs):
+        size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if size > len(body):
+            raise CorruptFile(f"the file ends within tensor {spec.name!r}")
+        tensors[spec.name] = _from_bytes(body[:size], spec)
+        if charge is not None:
+            charge(spec.name, "raw", 8.0 * size)
+        body = body[size:]
+    streamed, groups = _decode_stream(coder, body, architecture, charge, is_sorted)
+    tensors |= streamed
+    architecture.check(tensors)
+    return Archive(architecture, tensors, groups), {"coder": coder, "shapes": len(opened.shapes)}
+
+
+class Opened(NamedTuple):
+    """The parts of a file whose checksum is right.
+
+    :param shapes: the bytes of the architecture.
+    :param body: the plain tensors and the stream.
+    """
+
+    shapes: bytes
+    architecture: Architecture
+    coder: str
+    is_sorted: bool
+    body: memoryview
+
+
+def open_file(data: bytes) -> Opened:
+    """All of a file but its tensors.
+
+    :raises CorruptFile, ValueError: as `decode`.
+    """
     body = _verified(data)
     if is_packed(data):
         from .packed.reader import PackedReader
@@ -167,23 +203,10 @@ def _read(data: bytes, charge: Charge | None = None) -> tuple[Archive, dict]:
         check_decisions(_decisions(architecture), len(data))
     except ValueError:
         raise CorruptFile("the file declares more weights than its bytes can hold") from None
-    body = body[place + length :]
-    tensors, specs = {}, architecture.tensors()
-    for spec in filter(_is_plain, specs):
-        size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
-        if size > len(body):
-            raise CorruptFile(f"the file ends within tensor {spec.name!r}")
-        tensors[spec.name] = _from_bytes(body[:size], spec)
-        if charge is not None:
-            charge(spec.name, "raw", 8.0 * size)
-        body = body[size:]
     coder = list(CODERS)[which]
     if is_sorted and coder != "range":
         raise CorruptFile(f"the coder {coder!r} in the file has no sorted rows")
-    streamed, groups = _decode_stream(coder, body, architecture, charge, is_sorted)
-    tensors |= streamed
-    architecture.check(tensors)
-    return Archive(architecture, tensors, groups), {"coder": coder, "shapes": length}
+    return Opened(shapes, architecture, coder, is_sorted, body[place + length :])
 
 
 def _groups(archive: Archive) -> list[int] | None:
@@ -328,6 +351,12 @@ def _code(
         data = None if tensor is None else _to_bytes(tensor)
         return _from_bytes(model.octets(prod(spec.shape) * stride, stride, data), spec)
     return model.tensor(tuple(spec.shape), spec.role, tensor)
+
+
+def plain_size(architecture: Architecture) -> int:
+    """Bytes of the tensors that stand before the stream as they are."""
+    plain = filter(_is_plain, architecture.tensors())
+    return sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in plain)
 
 
 def _is_plain(spec: TensorSpec) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .nodes import TensorSpec
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ class Coded:
     spec: TensorSpec
     swapped: bool = False
     lenders: tuple[int, ...] | None = None
+
+    @property
+    def item(self) -> int:
+        """Bytes of an element of a raw tensor or a mask; 0 for integers on a grid."""
+        own = self.spec.role in ("raw", "mask")
+        return np.dtype(self.spec.dtype).itemsize if own else 0
 
 
 def coded_tensors(

@@ -63,6 +63,10 @@ int bb_decode(const bb_network *network, const uint8_t *file, size_t size, void 
 int bb_decode_stream(const bb_tensor *tensors, uint32_t count, const uint8_t *stream, size_t size,
                      int coder, int sorted, void *const *data, bb_grid *grids, bb_memory *memory);
 
+/* Lay the tensors one behind the other: data[i] becomes the place of tensor i in `bytes`, aligned for
+ * 64-bit integers. Returns how many bytes they take; with no `bytes` it does no more than that. */
+size_t bb_lay_out(const bb_network *network, uint8_t *bytes, void **data);
+
 /* Integers as float32 values in the order of the tensor's own axes. In place where not swapped. */
 void bb_floats(const bb_tensor *tensor, const bb_grid *grid, const int32_t *integers, float *values);
 
@@ -1203,12 +1207,14 @@ void bb_floats(const bb_tensor *t, const bb_grid *grid, const int32_t *integers,
         size_t from = i, unit = t->axes > 1 ? i / (count / t->shape[0]) : 0;
         uint32_t bits = (uint32_t)grid->step << 16;
         int64_t code;
+        int32_t integer;
         float value;
         if (grid->swapped) {
             size_t column = i / inner % t->shape[1];
             from = (column * t->shape[0] + unit) * inner + i % inner;
         }
-        code = integers[from];
+        memcpy(&integer, integers + from, 4); /* the same bytes may be floats a moment later */
+        code = integer;
         if (grid->kind == BB_CODEBOOK) {
             uint32_t sign = code < 0 ? 0x80000000u : 0;
             bits = !code ? 0 : sign | (uint32_t)(code < 0 ? grid->negative[-code - 1]
@@ -1216,9 +1222,19 @@ void bb_floats(const bb_tensor *t, const bb_grid *grid, const int32_t *integers,
             code = 1;
         }
         memcpy(&value, &bits, 4);
-        values[i] = value * (float)(grid->kind == BB_SHIFTED && grid->shifts
-                                        ? code * ((int64_t)1 << grid->shifts[unit])
-                                        : code);
+        if (grid->kind == BB_SHIFTED) code *= (int64_t)1 << grid->shifts[unit];
+        value *= (float)code;
+        memcpy(values + i, &value, 4);
     }
+}
+
+size_t bb_lay_out(const bb_network *network, uint8_t *bytes, void **data) {
+    size_t at = 0;
+    for (uint32_t i = 0; i < network->count; i++) {
+        const bb_tensor *t = network->tensors + i;
+        if (bytes) data[i] = bytes + at;
+        at += (bb_elements(t) * (t->item ? t->item : 4) + 7) & ~(size_t)7;
+    }
+    return at;
 }
 #endif
