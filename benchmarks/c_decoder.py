@@ -5,9 +5,9 @@
 `code` has the bytes of machine code at each optimization, and the largest frame on the stack.
 `memory` has, for a LeNet-5 of about 1 kB and a ResNet-20 with a tenth of its weights, the bytes of
 the file, of the decoded tensors (4 a number), and of the decoder's own memory. `decode` has the CPU
-seconds of a fresh process that decodes one dense matrix, a tenth of it nonzero, by the number of its
-weights: in plain Python, by numba with its cache filled, in C with the library built, and in C where
-it has to be built first.
+seconds of a fresh process that decodes one dense matrix, a tenth of it nonzero, by the number of
+its weights: in plain Python, by numba with its cache filled, in C with the library built, and in C
+where it has to be built first.
 """
 
 import argparse
