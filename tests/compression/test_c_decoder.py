@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitsback.compression import c_decoder, codec, context, grids, limits, sorted_rows
+from bitsback.compression import (
+    c_decoder,
+    codec,
+    context,
+    grids,
+    kernels,
+    limits,
+    sorted_rows,
+)
 from bitsback.compression.archive import MAX_LEVELS, Quantised, Uniform
 from bitsback.compression.c_decoder import Call, decode_stream
 from bitsback.compression.c_library import FOLDER, library
@@ -225,6 +233,7 @@ def test_constants_are_those_of_the_format():
     """Some of them move a probability so rarely that no stream here tells."""
     source = (FOLDER / "bitsback.h").read_text()
     numbers = set(map(int, re.findall(r"\b\d+\b", source)))
+    assert f"(int64_t){kernels.LENT >> 24} << 24" in source
     fixed = context._fixed
     log_odds = (context.NEAR, context.FAR, context.SIGN_NEAR, context.SIGN_FAR, *context.WEIGHTS)
     stiffness = (*context.STIFFNESS.values(), *context.VALUE_STIFFNESS.values())
