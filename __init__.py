@@ -55,6 +55,7 @@ _PUBLIC = {
     "WorseNetwork": "compression.verdict",
     "compress": "compression.compress",
     "compress_network": "workbench.one_call",
+    "decode": "compression.arrays",
     "fit": "training.loop",
     "load": "compression.file",
     "load_data": "workbench.data",
@@ -66,7 +67,7 @@ _PUBLIC = {
     "save_onnx": "compression.onnx_file",
     "shrink": "compression.shrink",
     "to_integer": "compression.integer",
-    "trace": "graph.trace",
+    "trace": "graph.tracing",
     "unpack": "compression.packed.unpacking",
 }
 _FOLDERS = (

@@ -174,7 +174,7 @@ def described(chance: Random, sane: bool) -> Architecture:
 
 def sequence(chance: Random, label: str | None) -> Architecture:
     """Dense layers that fit each other."""
-    by_name = {getattr(kind.make, "__name__", ""): kind for kind in KINDS}
+    by_name = {kind.name: kind for kind in KINDS}
     width, layers = chance.choice([1, 3, 10, 64]), []
     for _ in range(chance.randint(1, 4)):
         units = chance.choice([1, 2, 5, 30])

@@ -6,7 +6,7 @@ from random import Random
 import torch
 from bitsback import trace
 from bitsback.compression import codec
-from bitsback.compression.architecture import describe
+from bitsback.compression.describe import describe
 from hostile import File, filled, parts
 from torch import Tensor, nn
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import bitsback
 import torch
-from bitsback.compression.architecture import describe
+from bitsback.compression.describe import describe
 from bitsback.compression.file import inspect
 from bitsback.methods import METHODS
 from bitsback.training import Options

@@ -1,8 +1,8 @@
 """What a compressed file says of a network besides its numbers: layers, names, shapes.
 
-`describe` reads a network. Sequences (nn.Sequential, nested too) of the layers in `layers.KINDS`
-are described completely, so that a file rebuilds them by itself. Any other module is described
-by its tensors: a file of it is loaded into a module that the user has made.
+Sequences (nn.Sequential, nested too) of the layers in `layers.KINDS` are described completely, so
+that a file rebuilds them by itself. Any other module is described by its tensors: a file of it is
+loaded into a module that the user has made. Torch is imported only where a network is built.
 
 As bytes: flags (1 by its tensors, 2 label, 4 ties, 8 not float32), the label, the dtype's number,
 the network (see `nodes`), the ties. Since version 2 of the file format reference networks have a
@@ -10,34 +10,35 @@ shorter form (see `short_form`). Each architecture has one form only in each ver
 refuses any other.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from ..graph import GraphNetwork
 from .errors import CorruptFile
-from .layers import Layer, describe_layer
+from .fit import check_fit
+from .layers import Layer
 from .limits import MAX_NAME, MAX_TENSORS, check_name, check_shape, check_total
 from .nodes import (
     DTYPES,
     FLOATS,
     Chain,
     TensorSpec,
-    check_nesting,
     node_bytes,
     read_node,
     read_specs,
     specs_bytes,
     walk,
 )
-from .rebuild import blank, check_builds, check_fit
-from .select import Select
 from .short_form import FIRST, LARGEST, read_short_form, short_form
-from .ties import find_ties, with_common_roles
 from .wire import Reader, text, varint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _OPAQUE, _LABEL, _TIES, _DTYPE = 1, 2, 4, 8
 
@@ -62,22 +63,33 @@ class Architecture:
     def tensors(self) -> list[TensorSpec]:
         """The tensors that a file holds, in state_dict order; tied ones once."""
         tied = {name for name, _ in self.ties}
-        return [spec for spec in self._entries() if spec.name not in tied]
+        return [spec for spec in self.entries() if spec.name not in tied]
 
     def build(self) -> nn.Module:
         """A new network of this architecture on the CPU, in eval mode, all tensors zero.
 
         :raises ValueError: the architecture knows the network's tensors only.
+        :raises CorruptFile: torch refuses to make a layer with its options.
         """
         if self.root is None:
             raise ValueError(
                 "this network's layers are not described, only its tensors: "
                 "make the network yourself and pass it as into="
             )
+        from .rebuild import blank
+
         net = blank(self.root, self.dtype)
         for name, original in self.ties:
             _set_tensor(net, name, _get_tensor(net, original))
         return net
+
+    def swapped(self) -> frozenset[str]:
+        """The tensors whose axis 1 the coder takes for the output units: none."""
+        return frozenset()
+
+    def lenders(self) -> dict[str, tuple[int, ...] | None]:
+        """The weights whose units are the columns of others: always those of the weight before."""
+        return {}
 
     def check(self, tensors: Mapping[str, object]) -> None:
         """Raise CorruptFile if tensors do not fit each other; nothing to check here."""
@@ -111,13 +123,13 @@ class Architecture:
             out += varint(DTYPES.index(self.dtype))
         out += specs_bytes(self.listed) if self.root is None else node_bytes(self.root)
         if self.ties:
-            place = {spec.name: i for i, spec in enumerate(self._entries())}
+            place = {spec.name: i for i, spec in enumerate(self.entries())}
             out += varint(len(self.ties))
             out += b"".join(varint(place[a]) + varint(place[b]) for a, b in self.ties)
         return out
 
     @staticmethod
-    def from_bytes(data: bytes, version: int | None = None) -> "Architecture":
+    def from_bytes(data: bytes, version: int | None = None) -> Architecture:
         """The inverse of `to_bytes`, for untrusted bytes.
 
         :param version: of the file format, as there.
@@ -127,9 +139,8 @@ class Architecture:
             architecture = _read(Reader(data))
             if architecture.to_bytes(version) != bytes(data):
                 raise ValueError("it is not written in its shortest form")
-            _check(architecture)
+            check_architecture(architecture)
             if architecture.root is not None:
-                check_builds(architecture.root)
                 check_fit(architecture.root)
         except CorruptFile:
             raise
@@ -137,75 +148,9 @@ class Architecture:
             raise CorruptFile(f"the architecture in the file makes no sense: {error}") from None
         return architecture
 
-    def _entries(self) -> list[TensorSpec]:
+    def entries(self) -> list[TensorSpec]:
         """All state_dict entries in order, tied ones included."""
         return list(self.listed) if self.root is None else list(walk(self.root, "", self.dtype))
-
-
-def describe(
-    net: nn.Module, label: str | None = None, weights: Collection[str] = ()
-) -> Architecture:
-    """The architecture of a network; of a traced one, its graph.
-
-    :param weights: state_dict names to treat as weights besides those of Linear and Conv layers;
-        a network with such weights is described by its tensors.
-    :raises ValueError: a tensor's dtype, or a name or size, is beyond what a file can hold.
-    """
-    if isinstance(net, GraphNetwork):
-        from .graph_architecture import describe_graph
-
-        return describe_graph(net, label)
-    state = net.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or _dtype(tensor) not in DTYPES:
-            what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name!r} is {what}; a file holds tensors of {', '.join(DTYPES)}")
-    ties = find_ties(state)
-    listed = with_common_roles(tuple(_listed(net, state, weights)), ties)
-    floats = {spec.dtype for spec in listed if spec.dtype in FLOATS} or {"float32"}
-    architecture = Architecture(None, listed, ties, label)
-    try:
-        if len(floats) == 1:
-            root = _describe(net)
-            check_nesting(root)
-            check_fit(root)
-            described = Architecture(root, (), ties, label, floats.pop())
-            architecture = described if tuple(described._entries()) == listed else architecture
-    except ValueError:
-        pass  # not a sequence of known layers: the tensors must do
-    _check(architecture)
-    return architecture
-
-
-def _describe(module: nn.Module) -> Layer | Chain:
-    """The layers of a module; ValueError if they are not all known."""
-    if type(module).forward is not nn.Sequential.forward:
-        return describe_layer(module)
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-        raise ValueError("a sequence with hooks is more than its layers")
-    names = tuple(module._modules)
-    return Chain(names, tuple(_describe(child) for child in module._modules.values()))
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _listed(
-    net: nn.Module, state: dict[str, Tensor], weights: Collection[str]
-) -> Iterator[TensorSpec]:
-    """Every state_dict entry with its role."""
-    modules = dict(net.named_modules(remove_duplicate=False))
-    for name, tensor in state.items():
-        path, _, leaf = name.rpartition(".")
-        owner, role = modules.get(path), "raw"
-        if isinstance(owner, nn.Linear | nn.Conv1d | nn.Conv2d) and leaf in ("weight", "bias"):
-            role = leaf
-        elif isinstance(owner, Select):
-            role = "mask"
-        elif name in weights and tensor.is_floating_point():
-            role = "weight"
-        yield TensorSpec(name, tuple(tensor.shape), role, _dtype(tensor))
 
 
 def _get_tensor(net: nn.Module, name: str) -> Tensor:
@@ -235,16 +180,16 @@ def _read(reader: Reader) -> Architecture:
     )
     ties = []
     if flags & _TIES:
-        names = [spec.name for spec in architecture._entries()]
+        names = [spec.name for spec in architecture.entries()]
         for _ in range(reader.varint(len(names))):
             ties.append(tuple(names[reader.varint(len(names) - 1)] for _ in range(2)))
     reader.end()
     return Architecture(architecture.root, architecture.listed, tuple(ties), label, dtype)
 
 
-def _check(architecture: Architecture) -> None:
+def check_architecture(architecture: Architecture) -> None:
     """Raise ValueError if the architecture is beyond the limits or contradicts itself."""
-    entries = architecture._entries()
+    entries = architecture.entries()
     specs = {spec.name: spec for spec in entries}
     order = {name: i for i, name in enumerate(specs)}
     if len(entries) > MAX_TENSORS or len(specs) < len(entries):
@@ -256,7 +201,7 @@ def _check(architecture: Architecture) -> None:
             raise ValueError(f"{spec.name!r} cannot be {spec.dtype} and a {spec.role}")
         if spec.role in ("weight", "bias") and spec.dtype not in FLOATS:
             raise ValueError(f"{spec.name!r} cannot be {spec.dtype} and a {spec.role}")
-    check_total(math.prod(s.shape) * getattr(torch, s.dtype).itemsize for s in entries)
+    check_total(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in entries)
     tied = {name for name, _ in architecture.ties}
     for name, original in architecture.ties:
         same = specs[name] == replace(specs[original], name=name)

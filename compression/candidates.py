@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .architecture import describe
 from .archive import Archive
+from .describe import describe
 from .file import encode
 from .scores import Rise
 from .search import Pruned, Trial

@@ -10,11 +10,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .archive import Archive, Quantised
+from .c_library import USED_FROM
 from .context import Model
 from .errors import CorruptFile, UnsupportedVersion
 from .huffman import BitStream, Published
@@ -77,7 +78,7 @@ def decode(data: bytes) -> Archive:
     :raises CorruptFile: anything else is wrong with it.
     :raises ValueError: the file is a packed checkpoint, which holds no network.
     """
-    archive, _ = _read(data, lambda name, part, bits: None)
+    archive, _ = _read(data)
     return archive
 
 
@@ -144,8 +145,47 @@ def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict
     }
 
 
-def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archive, dict]:
-    """The archive, and what the header says; `charge` is told the bits of each part."""
+Charge = Callable[[str, str, float], None]  # is told a tensor, a part of it and the part's bits
+
+
+def _read(data: bytes, charge: Charge | None = None) -> tuple[Archive, dict]:
+    """The archive, and what the header says."""
+    opened = open_file(data)
+    architecture, coder, is_sorted, body = opened[1:]
+    tensors, specs = {}, architecture.tensors()
+    for spec in filter(_is_plain, specs):
+        size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if size > len(body):
+            raise CorruptFile(f"the file ends within tensor {spec.name!r}")
+        tensors[spec.name] = _from_bytes(body[:size], spec)
+        if charge is not None:
+            charge(spec.name, "raw", 8.0 * size)
+        body = body[size:]
+    streamed, groups = _decode_stream(coder, body, architecture, charge, is_sorted)
+    tensors |= streamed
+    architecture.check(tensors)
+    return Archive(architecture, tensors, groups), {"coder": coder, "shapes": len(opened.shapes)}
+
+
+class Opened(NamedTuple):
+    """The parts of a file whose checksum is right.
+
+    :param shapes: the bytes of the architecture.
+    :param body: the plain tensors and the stream.
+    """
+
+    shapes: bytes
+    architecture: Architecture
+    coder: str
+    is_sorted: bool
+    body: memoryview
+
+
+def open_file(data: bytes) -> Opened:
+    """All of a file but its tensors.
+
+    :raises CorruptFile, ValueError: as `decode`.
+    """
     body = _verified(data)
     if is_packed(data):
         from .packed.reader import PackedReader
@@ -163,22 +203,10 @@ def _read(data: bytes, charge: Callable[[str, str, float], None]) -> tuple[Archi
         check_decisions(_decisions(architecture), len(data))
     except ValueError:
         raise CorruptFile("the file declares more weights than its bytes can hold") from None
-    body = body[place + length :]
-    tensors, specs = {}, architecture.tensors()
-    for spec in filter(_is_plain, specs):
-        size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
-        if size > len(body):
-            raise CorruptFile(f"the file ends within tensor {spec.name!r}")
-        tensors[spec.name] = _from_bytes(body[:size], spec)
-        charge(spec.name, "raw", 8.0 * size)
-        body = body[size:]
     coder = list(CODERS)[which]
     if is_sorted and coder != "range":
         raise CorruptFile(f"the coder {coder!r} in the file has no sorted rows")
-    streamed, groups = _decode_stream(coder, body, architecture, charge, is_sorted)
-    tensors |= streamed
-    architecture.check(tensors)
-    return Archive(architecture, tensors, groups), {"coder": coder, "shapes": length}
+    return Opened(shapes, architecture, coder, is_sorted, body[place + length :])
 
 
 def _groups(archive: Archive) -> list[int] | None:
@@ -211,18 +239,21 @@ def _decode_stream(
     coder: str,
     data: memoryview,
     architecture: Architecture,
-    charge: Callable[[str, str, float], None],
+    charge: Charge | None,
     is_sorted: bool,
 ) -> tuple[dict[str, Quantised | np.ndarray], dict[str, int]]:
     """The tensors of a stream, and the number of groups of those whose rows are sorted."""
+    if charge is None and (found := _decode_in_c(coder, data, architecture, is_sorted)):
+        return found
     stream_class, model_class = CODERS[coder]
     stream = stream_class(data)
     name, before = "", 0.0
 
     def spent(part: str) -> None:
         nonlocal before
-        charge(name, part, stream.bits() - before)
-        before = stream.bits()
+        if charge is not None:
+            charge(name, part, stream.bits() - before)
+            before = stream.bits()
 
     model = _model(architecture, model_class, stream, spent, () if is_sorted else None)
     tensors = {}
@@ -231,10 +262,34 @@ def _decode_stream(
         if not _is_plain(spec):
             tensors[name] = _code(model, spec)
     stream.check_end()
-    if not is_sorted:
-        return tensors, {}
-    groups = zip(_sortable(architecture), model.groups, strict=True)
-    return tensors, {name: count for name, count in groups if count}
+    return tensors, _counted(architecture, model.groups if is_sorted else [])
+
+
+def _counted(architecture: Architecture, groups: list[int]) -> dict[str, int]:
+    """The numbers of groups by name, of those weights whose rows are sorted."""
+    return {k: n for k, n in zip(_sortable(architecture), groups, strict=bool(groups)) if n}
+
+
+def _decode_in_c(
+    coder: str, data: memoryview, architecture: Architecture, is_sorted: bool
+) -> tuple[dict[str, Quantised | np.ndarray], dict[str, int]] | None:
+    """What `_decode_stream` returns, from the decoder in C; None where that is of no use."""
+    decisions = _decisions(architecture)
+    if decisions < USED_FROM:
+        return None
+    from .c_decoder import decode_stream
+    from .coded import coded_tensors
+
+    specs = [spec for spec in architecture.tensors() if not _is_plain(spec)]
+    coded, which = coded_tensors(architecture, specs), list(CODERS).index(coder)
+    found = decode_stream(coded, data, which, is_sorted, decisions)
+    if found is None:
+        return None
+    tensors = {
+        spec.name: _from_bytes(tensor, spec) if spec.role == "raw" else tensor
+        for spec, tensor in zip(specs, found[0], strict=True)
+    }
+    return tensors, _counted(architecture, found[1])
 
 
 def _model(
@@ -248,9 +303,11 @@ def _model(
     if model_class is not Model:
         return model_class(stream, charge)
     if architecture.version() == GRAPHS:
+        from .coded import coded_tensors
         from .graph_lenders import LendingModel
 
-        return LendingModel(architecture.described, stream, charge, groups)
+        coded = coded_tensors(architecture, architecture.tensors())
+        return LendingModel(coded, stream, charge, groups)
     return Model(stream, charge, groups)
 
 
@@ -294,6 +351,12 @@ def _code(
         data = None if tensor is None else _to_bytes(tensor)
         return _from_bytes(model.octets(prod(spec.shape) * stride, stride, data), spec)
     return model.tensor(tuple(spec.shape), spec.role, tensor)
+
+
+def plain_size(architecture: Architecture) -> int:
+    """Bytes of the tensors that stand before the stream as they are."""
+    plain = filter(_is_plain, architecture.tensors())
+    return sum(prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in plain)
 
 
 def _is_plain(spec: TensorSpec) -> bool:

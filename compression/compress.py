@@ -19,10 +19,10 @@ from ..common.modes import gradients
 from ..common.modules import copied
 from ..graph import GraphNetwork
 from ..posterior import Posterior
-from .architecture import describe
 from .archive import Archive
 from .batch_norm import Chooser
 from .candidates import Progress, smallest, tried
+from .describe import describe
 from .file import decode, encode, network, save
 from .margins import MARGIN_ERROR, MARGIN_NLL
 from .masks import candidates, check_posterior, masks

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .archive import Archive, Quantised
-from .atomic import write_atomic
 from .codec import CODERS, GRAPHS, MAGIC, decode, encode, inspect, is_packed
 from .errors import CorruptFile
 from .limits import MAX_FILE
@@ -130,6 +129,8 @@ def save(data: bytes, path: str | os.PathLike[str]) -> None:
 
     :raises OSError: of the kind that occurred, its message naming the path and what to do.
     """
+    from .atomic import write_atomic  # a reader does without it
+
     write_atomic(path, data)
 
 

@@ -2,39 +2,36 @@
 
 As bytes it is one arithmetic-coded stream: the graph (`graph_section`), the names of its parameters
 (`graph_names`), the lenders (`graph_lenders`), further names of tied parameters, and the label. The
-stream's statistics begin with those of a few common networks (`graph_primer`).
+stream's statistics begin with those of a few common networks (`graph_primer`). Torch is imported
+only where a network is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from ..graph import GraphNetwork, parameters_of, roles
-from ..graph.ir import Graph, Node
-from ..graph.table import OPERATORS
-from .architecture import Architecture
 from .archive import Quantised
 from .errors import CorruptFile
-from .graph_lenders import choose_lenders, code_lenders
-from .graph_limits import DTYPES, MAX_NAME, MAX_NODES
+from .graph_lenders import borrows, code_lenders
+from .graph_limits import MAX_NAME, MAX_NODES
 from .graph_names import Names, check_names
-from .graph_parts import Described, Entry, coding_order, ordered
+from .graph_parts import Described, Entry
 from .graph_primer import PRIMER
 from .graph_section import GraphCoder
-from .graph_short import as_chain
 from .graph_symbols import Symbols
-from .nodes import DTYPES as STORED
 from .nodes import TensorSpec
 from .range_coder import Stream
-from .short_form import short_form
+
+if TYPE_CHECKING:
+    from ..graph import GraphNetwork
 
 VERSION = 4  # of the file format
-_ROLES = {"weight": "weight", "vector": "bias", "mask": "mask", "raw": "raw"}
 
 
 class GraphArchitecture:
@@ -68,9 +65,19 @@ class GraphArchitecture:
         """The tensors whose axis 1 the coder takes for the output units."""
         return frozenset(e.node.name for e in self.described.entries if e.is_swapped)
 
+    def lenders(self) -> dict[str, tuple[int, ...] | None]:
+        """Of each weight and mask the weights whose units are its columns; see `coded.Coded`."""
+        names = [e.node.name for e in filter(borrows, self.described.entries)]
+        return dict(zip(names, self.described.lenders, strict=True))
+
     def build(self) -> GraphNetwork:
         """A new network on the CPU, in eval mode, all tensors zero."""
-        tensors: dict[str, Tensor] = {}
+        import torch
+        from torch import nn
+
+        from ..graph import GraphNetwork
+
+        tensors: dict[str, torch.Tensor] = {}
         for entry in self.described.entries:
             zeros = torch.zeros(entry.shape, dtype=getattr(torch, entry.dtype))
             tensors[entry.node.name] = nn.Parameter(zeros) if entry.trains else zeros
@@ -113,21 +120,6 @@ class GraphArchitecture:
             raise CorruptFile(f"the graph in the file makes no sense: {error}") from None
 
 
-def describe_graph(
-    network: GraphNetwork, label: str | None = None
-) -> GraphArchitecture | Architecture:
-    """The architecture of a traced network; one of layers if it has a short form.
-
-    :raises ValueError: it is beyond what a file can hold.
-    """
-    described = _described(network, label)
-    chain = as_chain(described)
-    if chain is not None and short_form(chain, label) is not None:
-        return Architecture(chain, label=label)
-    data, _ = write(described)  # at once, so that limits are met now
-    return GraphArchitecture(described, data)
-
-
 def write(
     described: Described, primed: bool = True, spent: Callable[[str, float], None] | None = None
 ) -> tuple[bytes, Described]:
@@ -137,7 +129,7 @@ def write(
     """
     stream = Stream()
     symbols = Symbols(stream, _primed() if primed else None)
-    found = _code(symbols, described, spent and _meter(stream, spent))
+    found = code(symbols, described, spent and _meter(stream, spent))
     data = stream.finish()
     symbols.check_size(len(data))
     return data, found
@@ -146,9 +138,25 @@ def write(
 def read(data: bytes, primed: bool = True) -> Described:
     """The description in bytes."""
     stream = Stream(data)
-    found = _code(Symbols(stream, _primed() if primed else None, len(data)), None)
+    with _without_collection():
+        found = code(Symbols(stream, _primed() if primed else None, len(data)), None)
     stream.check_end()
     return found
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Hold off the cyclic garbage collector, which would walk through all of torch's objects.
+
+    That is a fourth of the time that a small file takes, and nothing here leaves garbage behind.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _meter(stream: Stream, spent: Callable[[str, float], None]) -> Callable[[str], None]:
@@ -162,7 +170,7 @@ def _meter(stream: Stream, spent: Callable[[str, float], None]) -> Callable[[str
     return charge
 
 
-def _code(
+def code(
     symbols: Symbols, source: Described | None, charge: Callable[[str], None] | None = None
 ) -> Described:
     """Write a description, or read one if `source` is None; returns the one that was coded."""
@@ -209,63 +217,6 @@ def _primed() -> Symbols:
     stream = Stream(PRIMER)
     symbols = Symbols(stream, None, len(PRIMER))
     while symbols.flag(False, ["primer"]):
-        _code(symbols, None)
+        code(symbols, None)
     symbols.forget()
     return symbols
-
-
-def make_primer(networks: list[tuple[GraphNetwork, str | None]]) -> bytes:
-    """The bytes from which `_primed` learns these networks with their labels."""
-    stream = Stream()
-    symbols = Symbols(stream)
-    for network, label in networks:
-        symbols.flag(True, ["primer"])
-        _code(symbols, _described(network, label))
-    symbols.flag(False, ["primer"])
-    return stream.finish()
-
-
-def _described(network: GraphNetwork, label: str | None) -> Described:
-    """What a file says of a traced network."""
-    graph = _plain(network.graph)
-    if len(graph.nodes) > MAX_NODES:
-        raise ValueError(f"the graph has more than {MAX_NODES} nodes, too many for a file")
-    tensors, role = dict(parameters_of(network)), roles(network)
-    readers: dict[Node, tuple[Node, tuple[str, int]]] = {}
-    for node in graph.operators:
-        for argument in coding_order(OPERATORS[node.operator]):
-            value = node.arguments[argument.name]
-            for place, ref in enumerate(value if isinstance(value, tuple) else (value,)):
-                if hasattr(ref, "node"):
-                    readers.setdefault(ref.node, (node, (argument.name, place)))
-    entries = []
-    for node in graph.parameters:
-        tensor = tensors[node.name]
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in STORED or dtype not in DTYPES:
-            raise ValueError(
-                f"{node.name!r} is {dtype}; a file holds tensors of {', '.join(STORED)}"
-            )
-        reader, argument = readers.get(node, (None, ("", 0)))
-        trains = isinstance(tensor, nn.Parameter)
-        shape = tuple(tensor.shape)
-        entries.append(Entry(shape, dtype, _ROLES[role[node.name]], trains, node, reader, argument))
-    check_names([*(node.name for node in graph.parameters), *graph.aliases])
-    picked = {}
-    for node in graph.operators:
-        if node.operator == "pick":
-            kept = node.arguments["kept"].node
-            if kept.operator != "parameter":
-                raise ValueError("a pick of a file takes a mask that is a buffer")
-            picked[node] = int(torch.count_nonzero(tensors[kept.name]))
-    described = Described(graph, entries, picked, [], label)
-    described.lenders = choose_lenders(described)
-    return described
-
-
-def _plain(graph: Graph) -> Graph:
-    """The graph without parameters that nothing reads, each before the first that reads it."""
-    graph = ordered(graph)
-    known = {node.name for node in graph.parameters}
-    graph.aliases = {alias: name for alias, name in graph.aliases.items() if name in known}
-    return graph

@@ -7,6 +7,7 @@ mostly it is the tensor before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..graph.ir import Node, Ref, refs_in
 from ..graph.operators import Family
 from ..graph.table import OPERATORS
 from .archive import Quantised
+from .coded import Coded
 from .context import Model
 from .errors import CorruptFile
 from .graph_parts import Described, Entry
@@ -129,14 +131,13 @@ def _produced(
 class LendingModel(Model):
     """The range coder's model, with columns that belong to the units of any earlier tensors.
 
-    :param described: whose tensors they are; coded in the order of its entries.
+    :param tensors: those to be coded, in their order, and maybe others of the roles raw and bias.
     :param arguments: those of `Model`.
     """
 
-    def __init__(self, described: Described, *arguments: Any) -> None:
+    def __init__(self, tensors: Sequence[Coded], *arguments: Any) -> None:
         super().__init__(*arguments)
-        entries = filter(borrows, described.entries)
-        self._coming = iter(list(zip(entries, described.lenders, strict=True)))
+        self._coming = iter([t for t in tensors if t.spec.role in ("weight", "mask")])
         self._lent: list[np.ndarray] = []  # weights of each output unit, of each weight tensor
 
     def mask(self, count: int, mask: np.ndarray | None = None) -> np.ndarray:
@@ -148,11 +149,9 @@ class LendingModel(Model):
     ) -> Quantised:
         if role != "weight":
             return super().tensor(shape, role, tensor)
-        entry = self._borrow()
+        coming = self._borrow()
         coded = (
-            self._swapped(shape, tensor)
-            if entry.is_swapped
-            else super().tensor(shape, role, tensor)
+            self._swapped(shape, tensor) if coming.swapped else super().tensor(shape, role, tensor)
         )
         self._lent.append(self._units)
         return coded
@@ -169,10 +168,10 @@ class LendingModel(Model):
         except ValueError as error:
             raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
 
-    def _borrow(self) -> Entry:
+    def _borrow(self) -> Coded:
         """Take the units of the lenders of the tensor that comes next."""
-        entry, lenders = next(self._coming)
-        if lenders is not None:
-            units = [self._lent[n] for n in lenders]
+        coming = next(self._coming)
+        if coming.lenders is not None:
+            units = [self._lent[n] for n in coming.lenders]
             self._units = np.concatenate(units) if units else np.zeros(0, np.int32)
-        return entry
+        return coming

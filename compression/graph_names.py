@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import re
 
-from torch import nn
-
 from ..graph.ir import Node
 from .graph_limits import MAX_NAME
 from .graph_parts import Entry, Layer, usual_leaf
 from .graph_symbols import Symbols
+from .taken_names import MODULE
 
 MAX_PARTS = 32  # of a path
 MAX_NUMBER = 1 << 20  # at the end of a part
 _PART = re.compile(r"(.*?)(0|[1-9][0-9]{0,5})?", re.DOTALL)
-_TAKEN = frozenset(dir(nn.Module()))
 
 
 class Names:
@@ -128,7 +126,7 @@ def check_names(names: list[str]) -> None:
         if len(name.encode()) > MAX_NAME or len(parts) > MAX_PARTS + 1:
             raise ValueError(f"the name {name[:40]!r}... is too long")
         for part in parts:
-            if not part or part in _TAKEN or part.startswith("__") or "\0" in part:
+            if not part or part in MODULE or part.startswith("__") or "\0" in part:
                 raise ValueError(f"a parameter cannot have the name {name!r}")
         paths.update(".".join(parts[:count]) for count in range(1, len(parts)))
     if len(set(names)) < len(names) or paths & set(names):

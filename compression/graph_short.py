@@ -8,9 +8,9 @@ from torch import nn
 
 from ..graph.ir import INPUT, Graph, Node, Ref
 from .graph_parts import Described, Entry
-from .layers import BY_CLASS, Layer, describe_layer
+from .layers import SELECT, Layer
 from .nodes import Chain, TensorSpec, canonical_names, walk
-from .select import Select
+from .torch_layers import describe_layer
 
 Shapes = dict[Node, tuple[int, ...]]
 
@@ -95,7 +95,7 @@ def _flatten(node: Node, shapes: Shapes) -> Layer | None:
 
 def _pick(node: Node, shapes: Shapes) -> Layer | None:
     shape = _shape(node, "kept", shapes)
-    return Layer(BY_CLASS[Select], {"of": shape[0]}) if len(shape) == 1 else None
+    return Layer(SELECT, {"of": shape[0]}) if len(shape) == 1 else None
 
 
 _LAYERS: dict[str, Callable[[Node, Shapes], Layer | None]] = {

@@ -2,20 +2,16 @@
 
 A kind's number is part of the file format: never change or reuse one. `inplace` is not kept,
 since it does not change what a layer computes. Options that a line does not name must have
-their defaults for the layer to be described (`describe_layer` says so).
+their defaults for the layer to be described (`torch_layers.describe_layer` says so). No torch
+here: a file is read into arrays without it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
-
-from .option_limits import check_options
+from .option_limits import MAX_BITS, check_options
 from .options import Axis, Choice, Count, Flag, Padding, Real, Shape, Sizes, Step
-from .quantised_relu import MAX_BITS, QuantisedReLU
-from .select import Select
 from .wire import Reader, varint
 
 _REQUIRED = object()
@@ -36,13 +32,14 @@ class Kind:
     """What is known of one layer class.
 
     :param number: the byte that names it in a file, 1..127; 128 is added if there are options.
+    :param name: of its class, in torch.nn or here.
     :param stem: the canonical name of such a layer, without its ordinal.
     :param tensors: its state_dict entries in order, from its options; statistics' counters,
         the only integers, are called `num_batches_tracked`.
     """
 
     number: int
-    make: Callable[..., nn.Module]
+    name: str
     stem: str
     options: tuple[Option, ...] = ()
     tensors: Callable[[Mapping[str, Any]], list[Entry]] = lambda options: []
@@ -58,15 +55,6 @@ class Layer:
     def tensors(self) -> list[Entry]:
         """Its state_dict entries in order."""
         return self.kind.tensors(self.options)
-
-    def build(self) -> nn.Module:
-        """The layer, with torch's initial weights."""
-        given = {
-            name: value[0] if _all_equal(value) and name != "normalized_shape" else value
-            for name, value in self.options.items()
-            if value is not None or name == "momentum"
-        }
-        return self.kind.make(**given)
 
     def to_bytes(self) -> bytes:
         """Kind byte; required options; then, if any differ from their defaults, which and what."""
@@ -100,51 +88,6 @@ def read_layer(reader: Reader, first: int) -> Layer:
         )
     check_options(options)
     return Layer(kind, {option.name: options[option.name] for option in kind.options})
-
-
-def describe_layer(module: nn.Module) -> Layer:
-    """The description of one layer; ValueError if it has none that would rebuild it exactly."""
-    kind = BY_CLASS.get(type(module))
-    if kind is None or "forward" in vars(module) or _hooked(module):
-        raise ValueError(f"{type(module).__name__} is not a layer that a file can rebuild")
-    options = {o.name: o.type.check(_value(module, o.name)) for o in kind.options}
-    if "stride" in options and options["stride"] == options["kernel_size"] and _is_pool(kind):
-        options["stride"] = None
-    check_options(options)
-    layer = Layer(kind, options)
-    own = [(name, tuple(tensor.shape)) for name, tensor in module.state_dict().items()]
-    if own != [(name, shape) for name, shape, _ in layer.tensors()] or _unusual(module):
-        raise ValueError(f"{type(module).__name__} has tensors or options that are not described")
-    return layer
-
-
-def _value(module: nn.Module, name: str) -> Any:
-    """The value of a constructor argument."""
-    if name == "bias":
-        return module.bias is not None
-    if name == "of":
-        return module.kept.numel()
-    return getattr(module, name)
-
-
-def _hooked(module: nn.Module) -> bool:
-    """Whether hooks (weight normalisation of the old kind, say) take part in the layer."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _unusual(module: nn.Module) -> bool:
-    """Whether an option that is not described differs from its default."""
-    return bool(
-        getattr(module, "return_indices", False) or getattr(module, "divisor_override", None)
-    )
-
-
-def _is_pool(kind: Kind) -> bool:
-    return kind.stem == "pool"
-
-
-def _all_equal(value: Any) -> bool:
-    return isinstance(value, tuple) and len(set(value)) == 1
 
 
 def _bias(o: Mapping[str, Any], size: int) -> list[Entry]:
@@ -231,47 +174,44 @@ _DIM = (Option("dim", Axis()),)
 _QUANTISED = (Option("step", Step()), Option("bits", Count(1, MAX_BITS)))
 
 
-def _make_select(of: int) -> Select:
-    return Select(torch.zeros(of, dtype=torch.bool))
-
-
 KINDS = (
-    Kind(1, nn.Linear, "fc", _LINEAR, _linear),
-    Kind(2, nn.Conv1d, "conv", _conv_options(1), _conv),
-    Kind(3, nn.Conv2d, "conv", _conv_options(2), _conv),
-    Kind(4, nn.BatchNorm1d, "bn", _BATCH_NORM, _batch_norm),
-    Kind(5, nn.BatchNorm2d, "bn", _BATCH_NORM, _batch_norm),
-    Kind(6, nn.LayerNorm, "ln", _LAYER_NORM, _layer_norm),
-    Kind(7, _make_select, "select", (Option("of", Count()),), _select),
-    Kind(8, nn.Flatten, "flatten", _FLATTEN),
-    Kind(9, nn.Identity, "identity"),
-    Kind(10, nn.ReLU, "relu"),
-    Kind(11, nn.LeakyReLU, "relu", (Option("negative_slope", Real(), 0.01),)),
-    Kind(12, nn.ELU, "elu", (Option("alpha", Real(), 1.0),)),
-    Kind(13, nn.GELU, "gelu", (Option("approximate", Choice(("none", "tanh")), "none"),)),
-    Kind(14, nn.SiLU, "silu"),
-    Kind(15, nn.Tanh, "tanh"),
-    Kind(16, nn.Sigmoid, "sigmoid"),
-    Kind(17, nn.Softplus, "softplus", _SOFTPLUS),
-    Kind(18, nn.Hardtanh, "hardtanh", _HARDTANH),
-    Kind(19, nn.ReLU6, "relu"),
-    Kind(20, nn.Mish, "mish"),
-    Kind(21, nn.Hardswish, "hardswish"),
-    Kind(22, nn.Softmax, "softmax", _DIM),
-    Kind(23, nn.LogSoftmax, "softmax", _DIM),
-    Kind(24, nn.Dropout, "dropout", _DROPOUT),
-    Kind(25, nn.Dropout1d, "dropout", _DROPOUT),
-    Kind(26, nn.Dropout2d, "dropout", _DROPOUT),
-    Kind(27, nn.AlphaDropout, "dropout", _DROPOUT),
-    Kind(28, nn.MaxPool1d, "pool", _pool_options(1, Option("dilation", Sizes(1), 1))),
-    Kind(29, nn.MaxPool2d, "pool", _pool_options(2, Option("dilation", Sizes(2), 1))),
-    Kind(30, nn.AvgPool1d, "pool", _pool_options(1, _PAD_COUNTS)),
-    Kind(31, nn.AvgPool2d, "pool", _pool_options(2, _PAD_COUNTS)),
-    Kind(32, nn.AdaptiveAvgPool1d, "pool", (Option("output_size", Sizes(1)),)),
-    Kind(33, nn.AdaptiveAvgPool2d, "pool", (Option("output_size", Sizes(2)),)),
-    Kind(34, nn.AdaptiveMaxPool1d, "pool", (Option("output_size", Sizes(1)),)),
-    Kind(35, nn.AdaptiveMaxPool2d, "pool", (Option("output_size", Sizes(2)),)),
-    Kind(36, QuantisedReLU, "relu", _QUANTISED),
+    Kind(1, "Linear", "fc", _LINEAR, _linear),
+    Kind(2, "Conv1d", "conv", _conv_options(1), _conv),
+    Kind(3, "Conv2d", "conv", _conv_options(2), _conv),
+    Kind(4, "BatchNorm1d", "bn", _BATCH_NORM, _batch_norm),
+    Kind(5, "BatchNorm2d", "bn", _BATCH_NORM, _batch_norm),
+    Kind(6, "LayerNorm", "ln", _LAYER_NORM, _layer_norm),
+    Kind(7, "Select", "select", (Option("of", Count()),), _select),
+    Kind(8, "Flatten", "flatten", _FLATTEN),
+    Kind(9, "Identity", "identity"),
+    Kind(10, "ReLU", "relu"),
+    Kind(11, "LeakyReLU", "relu", (Option("negative_slope", Real(), 0.01),)),
+    Kind(12, "ELU", "elu", (Option("alpha", Real(), 1.0),)),
+    Kind(13, "GELU", "gelu", (Option("approximate", Choice(("none", "tanh")), "none"),)),
+    Kind(14, "SiLU", "silu"),
+    Kind(15, "Tanh", "tanh"),
+    Kind(16, "Sigmoid", "sigmoid"),
+    Kind(17, "Softplus", "softplus", _SOFTPLUS),
+    Kind(18, "Hardtanh", "hardtanh", _HARDTANH),
+    Kind(19, "ReLU6", "relu"),
+    Kind(20, "Mish", "mish"),
+    Kind(21, "Hardswish", "hardswish"),
+    Kind(22, "Softmax", "softmax", _DIM),
+    Kind(23, "LogSoftmax", "softmax", _DIM),
+    Kind(24, "Dropout", "dropout", _DROPOUT),
+    Kind(25, "Dropout1d", "dropout", _DROPOUT),
+    Kind(26, "Dropout2d", "dropout", _DROPOUT),
+    Kind(27, "AlphaDropout", "dropout", _DROPOUT),
+    Kind(28, "MaxPool1d", "pool", _pool_options(1, Option("dilation", Sizes(1), 1))),
+    Kind(29, "MaxPool2d", "pool", _pool_options(2, Option("dilation", Sizes(2), 1))),
+    Kind(30, "AvgPool1d", "pool", _pool_options(1, _PAD_COUNTS)),
+    Kind(31, "AvgPool2d", "pool", _pool_options(2, _PAD_COUNTS)),
+    Kind(32, "AdaptiveAvgPool1d", "pool", (Option("output_size", Sizes(1)),)),
+    Kind(33, "AdaptiveAvgPool2d", "pool", (Option("output_size", Sizes(2)),)),
+    Kind(34, "AdaptiveMaxPool1d", "pool", (Option("output_size", Sizes(1)),)),
+    Kind(35, "AdaptiveMaxPool2d", "pool", (Option("output_size", Sizes(2)),)),
+    Kind(36, "QuantisedReLU", "relu", _QUANTISED),
 )  # fmt: skip
 BY_NUMBER = {kind.number: kind for kind in KINDS}
-BY_CLASS = {Select if kind.stem == "select" else kind.make: kind for kind in KINDS}
+BY_NAME = {kind.name: kind for kind in KINDS}
+LINEAR, CONV2D, SELECT = BY_NAME["Linear"], BY_NAME["Conv2d"], BY_NAME["Select"]

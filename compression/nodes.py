@@ -8,12 +8,10 @@ then role and dtype in one number, then the shape.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-
-from torch import nn
 
 from .layers import Layer, read_layer
 from .limits import MAX_DEPTH, MAX_DIMS, MAX_LAYERS, MAX_NAME, MAX_TENSORS, check_name, check_shape
+from .taken_names import SEQUENTIAL
 from .wire import Reader, decoded, text, varint
 
 ROLES = ("weight", "bias", "raw", "mask")
@@ -53,15 +51,6 @@ def walk(node: Layer | Chain, path: str, dtype: str) -> Iterator[TensorSpec]:
     for name, shape, role in node.tensors():
         kind = {"mask": "bool"}.get(role, "int64" if name == "num_batches_tracked" else dtype)
         yield TensorSpec(path + name, shape, role, kind)
-
-
-def build_node(node: Layer | Chain) -> nn.Module:
-    if isinstance(node, Layer):
-        return node.build()
-    net = nn.Sequential()
-    for name, child in zip(node.names, node.children, strict=True):
-        net.add_module(name, build_node(child))
-    return net
 
 
 def _usual_names(children: tuple[Layer | Chain, ...], naming: int) -> tuple[str, ...]:
@@ -143,13 +132,8 @@ def check_names(names: tuple[str, ...]) -> None:
     if len(set(names)) < len(names) or any(not name or "." in name for name in names):
         raise ValueError("names of layers must be unique and not empty, without dots")
     for name in names:
-        if hasattr(_empty(), name):
+        if name in SEQUENTIAL:
             raise ValueError(f"{name!r} is no name for a layer: nn.Sequential has its own")
-
-
-@cache
-def _empty() -> nn.Sequential:
-    return nn.Sequential()
 
 
 def specs_bytes(specs: tuple[TensorSpec, ...]) -> bytes:

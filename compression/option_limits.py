@@ -6,6 +6,7 @@ from typing import Any
 
 from . import limits
 
+MAX_BITS = 16  # of a quantised ReLU; beyond them float32 has no room for the sums
 _FINITE = ("eps", "negative_slope", "alpha", "beta", "threshold")  # Hardtanh may end at infinity
 
 
@@ -56,6 +57,8 @@ def _check_window(options: Mapping[str, Any]) -> None:
         groups = options["groups"]
         if options["in_channels"] % groups or options["out_channels"] % groups:
             raise ValueError("a convolution's groups do not divide its channels")
+        if options["padding"] == "same" and any(step != 1 for step in options["stride"]):
+            raise ValueError("padding='same' is not supported with strides, here as in torch")
         return
     for size, step, padding in zip(kernel, dilation, options["padding"], strict=True):
         if 2 * padding > (size - 1) * step + 1:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-MAX_BITS = 16  # beyond them float32 has no room for the sums
+from .option_limits import MAX_BITS
 
 
 class QuantisedReLU(nn.Module):

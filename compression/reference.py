@@ -8,7 +8,7 @@ from ..common.heads import check_output
 from ..common.modes import gradients
 from ..common.modules import extra_states, float_numbers, shared_names
 from ..posterior import Posterior, WeightPosterior
-from .architecture import describe
+from .describe import describe
 from .search import Trial
 from .settings import MOST_EFFORT
 from .weights import Weights, grid_of, usable_stddev

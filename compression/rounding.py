@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .architecture import describe
 from .archive import Quantised
+from .describe import describe
 from .scores import Rise
 from .uniform import bias
 

@@ -11,11 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import repeat
 
-from torch import nn
-
-from .layers import BY_CLASS, Layer
+from .layers import CONV2D, LINEAR, SELECT, Layer
 from .nodes import Chain, canonical_names, read_node
-from .select import Select
 from .wire import Reader, varint
 
 FIRST = 16  # the numbers below are flags of the long form
@@ -41,7 +38,7 @@ def short_form(root: Layer | Chain | None, label: str | None) -> tuple[int, byte
     selects, sizes, linear, selected = 0, [], 0, False
     weights = [layer for layer in root.children if _widths(layer)]
     for layer in root.children:
-        if isinstance(layer, Layer) and layer.kind is BY_CLASS[Select]:
+        if isinstance(layer, Layer) and layer.kind is SELECT:
             selected = True
         elif names := _widths(layer):
             if selected:
@@ -49,7 +46,7 @@ def short_form(root: Layer | Chain | None, label: str | None) -> tuple[int, byte
                 sizes.append(layer.options[names[0]])
             if layer is not weights[-1]:
                 sizes.append(layer.options[names[1]])
-            linear += layer.kind is BY_CLASS[nn.Linear]
+            linear += layer.kind is LINEAR
             selected = False
     for place, (name, _, version) in enumerate(TABLE):
         if name == label and _is(root, place, selects, sizes):
@@ -97,9 +94,9 @@ def _layers(whole: Iterable[Layer], selects: int, sizes: Iterator[int]) -> Itera
             continue
         inputs, outputs = (layer.options[name] for name in names)
         left = inputs // before * now
-        if layer.kind is BY_CLASS[nn.Linear]:
+        if layer.kind is LINEAR:
             if selects & 1:
-                yield Layer(BY_CLASS[Select], {"of": left})
+                yield Layer(SELECT, {"of": left})
                 left = _size(sizes, left)
             selects >>= 1
         before, now = outputs, outputs if layer is last else _size(sizes, outputs)
@@ -118,6 +115,6 @@ def _widths(layer: Layer | Chain) -> tuple[str, str] | None:
     if not isinstance(layer, Layer):
         return None
     return {
-        BY_CLASS[nn.Linear].number: ("in_features", "out_features"),
-        BY_CLASS[nn.Conv2d].number: ("in_channels", "out_channels"),
+        LINEAR.number: ("in_features", "out_features"),
+        CONV2D.number: ("in_channels", "out_channels"),
     }.get(layer.kind.number)

@@ -16,10 +16,10 @@ from ..common.modes import gradients
 from ..common.modules import copied, float32_if_less
 from ..graph import GraphNetwork
 from ..posterior import Posterior
-from .architecture import describe
 from .archive import Archive, Quantised
 from .candidates import Progress
 from .compress import Compressed
+from .describe import describe
 from .errors import DropExceeded
 from .file import decode, encode, network
 from .judge import Judge, likelihood_of, split_off

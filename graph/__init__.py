@@ -1,57 +1,58 @@
-"""The traced operator graph of any network: what feeds what."""
+"""The traced operator graph of any network: what feeds what.
 
-from .axes import Axes
-from .errors import Untraceable
-from .evaluate import Evaluation
-from .facts import Contraction, Facts, contraction_of
-from .fold import fold
-from .ir import Graph, Node, Ref
-from .moments import InputMoments, Moments, input_moments
-from .network import GraphNetwork, parameters_of
-from .order import Orders
-from .output_moments import output_moments
-from .picks import pick_inputs
-from .products import as_matrix, from_matrix
-from .removal import Plan, Reduction, remove_units
-from .rewrite import factorise, join_quantised_relus, quantise_relus, relu_names
-from .roles import fan_in, roles, weight_names
-from .shifts import fold_shifts
-from .table import BY_NUMBER, OPERATORS
-from .trace import trace
+Everything loads on first use, because whoever reads a compressed file into arrays needs the graph
+and the operator table, but not torch. So no submodule has the name of one of these.
+"""
 
-__all__ = [
-    "BY_NUMBER",
-    "OPERATORS",
-    "Axes",
-    "Contraction",
-    "Evaluation",
-    "Facts",
-    "Graph",
-    "GraphNetwork",
-    "InputMoments",
-    "Moments",
-    "Node",
-    "Orders",
-    "Plan",
-    "Reduction",
-    "Ref",
-    "Untraceable",
-    "as_matrix",
-    "contraction_of",
-    "factorise",
-    "fan_in",
-    "fold",
-    "fold_shifts",
-    "from_matrix",
-    "input_moments",
-    "join_quantised_relus",
-    "output_moments",
-    "parameters_of",
-    "pick_inputs",
-    "quantise_relus",
-    "relu_names",
-    "remove_units",
-    "roles",
-    "trace",
-    "weight_names",
-]
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "BY_NUMBER": "table",
+    "OPERATORS": "table",
+    "Axes": "axes",
+    "Contraction": "facts",
+    "Evaluation": "evaluate",
+    "Facts": "facts",
+    "Graph": "ir",
+    "GraphNetwork": "network",
+    "InputMoments": "moments",
+    "Moments": "moments",
+    "Node": "ir",
+    "Orders": "order",
+    "Plan": "removal",
+    "Reduction": "removal",
+    "Ref": "ir",
+    "Untraceable": "errors",
+    "as_matrix": "products",
+    "contraction_of": "facts",
+    "factorise": "rewrite",
+    "fan_in": "parameter_roles",
+    "fold": "folding",
+    "fold_shifts": "shifts",
+    "from_matrix": "products",
+    "input_moments": "moments",
+    "join_quantised_relus": "rewrite",
+    "output_moments": "moments_of_outputs",
+    "parameters_of": "network",
+    "pick_inputs": "picks",
+    "quantise_relus": "rewrite",
+    "relu_names": "rewrite",
+    "remove_units": "removal",
+    "roles": "parameter_roles",
+    "trace": "tracing",
+    "weight_names": "parameter_roles",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache, cached_property
 from typing import Any
+
+from .later import Later, found
 
 MAX_INT = (1 << 31) - 1
 _INTS = {"uint8", "int8", "int16", "int32", "int64"}
@@ -91,9 +94,7 @@ class Operator:
     """One row of the operator table.
 
     :param number: its number in compressed files; never changed, never used again.
-    :param call: computes it: takes the arguments by position, in their order, and for operators
-        with `trains` the network's training flag last. Returns a tensor, or a tuple of tensors
-        where `results` is not 1.
+    :param function: what `call` is, maybe not loaded yet.
     :param aten: names of the ATen overloads that it is traced from, such as "conv2d.default".
     :param results: number of results; 0 if that depends on the arguments.
     :param weights: arguments that hold a weight: a matrix or kernel that gets a prior.
@@ -106,14 +107,13 @@ class Operator:
     :param trains: whether it computes something else while the network trains.
     :param onnx: the ONNX operator of the same meaning, if that takes the arguments as they are, in
         their order, and needs no attributes.
-    :param products: what the operator multiplies its weights by, a rule of `products`; None: no
-        weight of it is a matrix that multiplies vectors.
+    :param rule: what `products` is, maybe not loaded yet.
     """
 
     number: int
     name: str
     family: Family
-    call: Callable[..., Any]
+    function: Callable[..., Any] | Later
     arguments: tuple[Argument, ...]
     aten: tuple[str, ...] = ()
     results: int = 1
@@ -124,7 +124,25 @@ class Operator:
     jumps: bool = False
     trains: bool = False
     onnx: str | None = None
-    products: Callable[..., Any] | None = None
+    rule: Later | None = None
+
+    @cached_property
+    def call(self) -> Callable[..., Any]:
+        """Computes the operator.
+
+        It takes the arguments by position, in their order, and for operators with `trains` the
+        network's training flag last. It returns a tensor, or a tuple of tensors where `results` is
+        not 1.
+        """
+        return found(self.function)
+
+    @cached_property
+    def products(self) -> Callable[..., Any] | None:
+        """What the operator multiplies its weights by, a rule of `products`.
+
+        None: no weight of it is a matrix that multiplies vectors.
+        """
+        return found(self.rule)
 
     def argument(self, name: str) -> Argument:
         """The argument of that name."""
@@ -173,6 +191,7 @@ def _checked(name: str, argument: Argument, value: Any) -> Any:
     return value
 
 
+@cache  # many rows have the same
 def parse_arguments(spec: str) -> tuple[Argument, ...]:
     """The arguments that a row's string lists; see the module's docstring."""
     return tuple(_parse(word) for word in spec.split())

@@ -1,7 +1,8 @@
 """The operator table: one row for each operator that a graph may hold.
 
 A new operator is one row, a number that nobody has had, and its tests: see docs/graph.md. Numbers
-stand in compressed files, so that they are never changed and never used again.
+stand in compressed files, so that they are never changed and never used again. The functions are
+loaded when something is computed (`later`), because reading a file needs the rows alone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import operator as python
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch.nn import functional as F
-
-from . import calls, products
+from .later import Later
 from .operators import Family, Operator, parse_arguments
+
+torch, F = Later("torch"), Later("torch.nn.functional")
+calls, products = Later(f"{__package__}.calls"), Later(f"{__package__}.products")
 
 _ROWS: list[Operator] = []
 
@@ -22,7 +23,7 @@ _ROWS: list[Operator] = []
 def _row(
     number: int,
     name: str,
-    call: Callable,
+    call: Callable | Later,
     arguments: str,
     family: Family,
     aten: str = "",
@@ -61,15 +62,15 @@ _REDUCED = "input dim:ints? keepdim:flag=False"
 
 # Traits that several rows share.
 _WB = {"weights": ("weight",), "vectors": ("bias",)}
-_DENSE = {**_WB, "products": products.dense}
-_KERNEL = {**_WB, "products": products.convolution}
-_KERNEL_UP = {**_WB, "products": products.transposed_convolution}
+_DENSE = {**_WB, "rule": products.dense}
+_KERNEL = {**_WB, "rule": products.convolution}
+_KERNEL_UP = {**_WB, "rule": products.transposed_convolution}
 _SCALES = {"vectors": ("weight", "bias")}
 _PARAMS = {
     "weights": ("params",),
     "vectors": ("params",),
     "trains": True,
-    "products": products.recurrent,
+    "rule": products.recurrent,
 }
 _MOVES = {"zero": True, "shifts": True}
 
@@ -82,10 +83,10 @@ _row(4, "conv3d", torch.conv3d, _CONV.format(3), _CONTRACT, "conv3d.default conv
 _row(5, "conv_transpose1d", torch.conv_transpose1d, _CONV_UP.format(1), _CONTRACT, "conv_transpose1d.default", **_KERNEL_UP)
 _row(6, "conv_transpose2d", torch.conv_transpose2d, _CONV_UP.format(2), _CONTRACT, "conv_transpose2d.input", **_KERNEL_UP)
 _row(7, "conv_transpose3d", torch.conv_transpose3d, _CONV_UP.format(3), _CONTRACT, "conv_transpose3d.input", **_KERNEL_UP)
-_row(8, "embedding", calls.embedding, "weight indices", _CONTRACT, "embedding.default", weights=("weight",), onnx="Gather", products=products.embedding)
-_row(9, "matmul", torch.matmul, "input other", _CONTRACT, "matmul.default", zero=True, onnx="MatMul", products=products.matmul)
-_row(10, "addmm", torch.addmm, "input mat1 mat2", _CONTRACT, "addmm.default", vectors=("input",), zero=True, products=products.addmm)
-_row(11, "bilinear", F.bilinear, "input1 input2 weight bias?", _OTHER, "bilinear.default", **_WB, products=products.bilinear)
+_row(8, "embedding", calls.embedding, "weight indices", _CONTRACT, "embedding.default", weights=("weight",), onnx="Gather", rule=products.embedding)
+_row(9, "matmul", torch.matmul, "input other", _CONTRACT, "matmul.default", zero=True, onnx="MatMul", rule=products.matmul)
+_row(10, "addmm", torch.addmm, "input mat1 mat2", _CONTRACT, "addmm.default", vectors=("input",), zero=True, rule=products.addmm)
+_row(11, "bilinear", F.bilinear, "input1 input2 weight bias?", _OTHER, "bilinear.default", **_WB, rule=products.bilinear)
 
 # --- Recurrent layers --------------------------------------------------------------------------------
 _row(12, "lstm", calls.lstm, _LSTM, _RECURRENT, "lstm.input", results=3, **_PARAMS)

@@ -13,8 +13,8 @@ from .evaluate import static_nodes
 from .ir import PARAMETER, Node, Ref, map_refs
 from .network import GraphNetwork, parameters_of
 from .operators import Family
+from .parameter_roles import WEIGHT, roles
 from .products import Product, as_matrix
-from .roles import WEIGHT, roles
 from .table import OPERATORS
 
 

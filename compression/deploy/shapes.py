@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...graph import GraphNetwork, Node, Ref
 from ...graph.evaluate import static_nodes, zeros
-from ...graph.roles import WEIGHT, roles
+from ...graph.parameter_roles import WEIGHT, roles
 from ...graph.values import Values
 
 Size = int | None

@@ -9,8 +9,10 @@ from math import prod
 import numpy as np
 
 from ..archive import Quantised
+from ..c_library import USED_FROM
 from ..context import Model
 from ..errors import CorruptFile
+from ..nodes import TensorSpec
 from ..range_coder import Stream
 from ..wire import varint
 from .bounded import Body
@@ -54,7 +56,24 @@ def decode_integers(body: Body, shape: tuple[int, ...], kind: Kind) -> np.ndarra
     data = body.take(body.varint())
     if prod(shape) > ELEMENTS_PER_BYTE * len(data):
         raise CorruptFile("the file declares more weights than its bytes can hold")
+    tensor = _decode_in_c(data, shape) or _decode(data, shape)
+    return from_floats(tensor.values().reshape(-1), kind)
+
+
+def _decode(data: bytes, shape: tuple[int, ...]) -> Quantised:
     stream = Stream(data)
     tensor = Model(stream).tensor(shape, "weight")
     stream.check_end()
-    return from_floats(tensor.values().reshape(-1), kind)
+    return tensor
+
+
+def _decode_in_c(data: bytes, shape: tuple[int, ...]) -> Quantised | None:
+    """None where the decoder in C is of no use."""
+    if prod(shape) < USED_FROM:
+        return None
+    from ..c_decoder import decode_stream
+    from ..coded import Coded
+
+    coded = [Coded(TensorSpec("strip", shape, "weight", "float32"))]
+    found = decode_stream(coded, data, 0, False, prod(shape))
+    return None if found is None else found[0][0]

@@ -10,8 +10,9 @@ import numpy as np
 from bitsback.compression import codec
 from bitsback.compression.architecture import Architecture
 from bitsback.compression.archive import Archive, Quantised, Uniform
-from bitsback.compression.layers import BY_CLASS, Layer
+from bitsback.compression.layers import Layer
 from bitsback.compression.nodes import Chain, TensorSpec, canonical_names
+from bitsback.compression.torch_layers import BY_CLASS
 from bitsback.compression.wire import varint
 from torch import nn
 

@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Codebook, Quantised, Uniform, storable
+from bitsback.compression.describe import describe
 from bitsback.compression.select import Select
 from bitsback.compression.sorted_rows import in_order
 from bitsback.graph import Graph, GraphNetwork, Node, Ref

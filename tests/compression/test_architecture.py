@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import Architecture
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.layers import KINDS
 from bitsback.compression.quantised_relu import QuantisedReLU

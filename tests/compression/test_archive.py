@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from bitsback.compression.architecture import describe
 from bitsback.compression.archive import (
     MAX_LEVELS,
     Archive,
@@ -11,6 +10,7 @@ from bitsback.compression.archive import (
     Uniform,
     storable,
 )
+from bitsback.compression.describe import describe
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 from bitsback.compression import compress as compress_module
-from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
+from bitsback.compression.describe import describe
 from bitsback.compression.file import decode, inspect, load
 from bitsback.compression.settings import Setting
 from bitsback.compression.verdict import WorseNetwork

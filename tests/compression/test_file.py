@@ -17,8 +17,8 @@ import pytest
 import torch
 from bitsback.compression import archive as archive_module
 from bitsback.compression import codec, file
-from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Quantised, Uniform
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile, UnsupportedVersion
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression import file
-from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Quantised
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.graph_architecture import GraphArchitecture, write
 from bitsback.graph import GraphNetwork, Ref, trace

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 import torch
-from bitsback.compression import codec, file, graph_architecture
-from bitsback.compression.architecture import describe
+from bitsback.compression import codec, describe_graph, file, graph_architecture
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.graph_architecture import GraphArchitecture, write
 from bitsback.graph import GraphNetwork
@@ -92,7 +92,7 @@ def test_refused_graphs_in_files(monkeypatch):
     with monkeypatch.context() as m:
         m.setattr("bitsback.compression.graph_parameters.MAX_PARAMETERS", 1 << 62)
         net = GraphNetwork(graph, {"w": torch.zeros(1, 1).expand(1 << 29, 4)})
-        m.setattr(graph_architecture, "roles", lambda net: {"w": "weight"})
+        m.setattr(describe_graph, "roles", lambda net: {"w": "weight"})
         data = describe(net).to_bytes()
     with pytest.raises(CorruptFile, match="too many bytes"):
         GraphArchitecture.from_bytes(data)

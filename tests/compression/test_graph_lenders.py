@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression import file
-from bitsback.compression.architecture import describe
 from bitsback.compression.archive import Archive, Quantised, Uniform
+from bitsback.compression.describe import describe
 from bitsback.graph import trace
 from torch import nn
 

@@ -5,8 +5,9 @@ from collections import OrderedDict
 import pytest
 import torch
 from bitsback.compression import file
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import Architecture
 from bitsback.compression.archive import Archive
+from bitsback.compression.describe import describe
 from bitsback.compression.graph_architecture import GraphArchitecture
 from bitsback.compression.select import Select
 from bitsback.compression.short_form import TABLE

@@ -4,7 +4,8 @@ import struct
 
 import pytest
 import torch
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import Architecture
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.quantised_relu import QuantisedReLU
 from bitsback.compression.rewrites import quantise_activations

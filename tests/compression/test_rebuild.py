@@ -5,11 +5,13 @@ import sys
 
 import pytest
 import torch
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import Architecture
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.layers import KINDS
 from bitsback.compression.nodes import Chain
 from bitsback.compression.select import Select
+from bitsback.compression.torch_layers import CLASSES
 from torch import nn
 
 from .forged import chain, conv, layer, linear, pool
@@ -27,7 +29,7 @@ def relus(count: int) -> Architecture:
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        (conv(padding="same", stride=2), "layer 'conv1': padding='same' is not supported"),
+        (conv(padding="same", stride=2), "padding='same' is not supported"),
         (conv(groups=2), "groups do not divide"),
         (conv(padding=513), "a padding of 513 is over 512"),
         (conv(dilation=342), "reaches over 1024"),
@@ -79,7 +81,7 @@ def test_what_makes_sense_is_read(architecture):
 def test_every_kind_of_layer_is_made_and_has_its_tensors():
     """Its options at their defaults, or 2 of each."""
     for kind in KINDS:
-        made = layer(Select if kind.stem == "select" else kind.make, **required(kind))
+        made = layer(CLASSES[kind.number], **required(kind))
         architecture = read_again(chain(made))
         net = architecture.build()
         state = net.state_dict()
@@ -142,6 +144,20 @@ def test_loading_needs_no_sympy(tmp_path):
         "assert before or 'sympy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-P", "-c", program, str(path)], check=True)
+
+
+def test_what_torch_refuses_is_a_corrupt_file(monkeypatch):
+    """Whatever a newer torch may refuse, or may have as an attribute of its own."""
+    with monkeypatch.context() as patch:
+        patch.setitem(CLASSES, conv().root.children[0].kind.number, broken)
+        with pytest.raises(CorruptFile, match="torch does not make layer 'conv1': not today"):
+            conv().build()
+    with pytest.raises(CorruptFile, match="torch has no layer called 'forward'"):
+        chain(linear(), names=("forward",)).build()
+
+
+def broken(**options):
+    raise RuntimeError("not today")
 
 
 def test_no_random_numbers_are_drawn():

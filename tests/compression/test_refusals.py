@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression import codec, file, options
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import Architecture
 from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.context import Model
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.grids import CODEBOOK, FIRST_PATTERN, SHIFTED, UNIFORM, GridCoder
 from bitsback.compression.huffman import BitStream, Published, published_bits

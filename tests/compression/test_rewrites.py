@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from bitsback.compression.architecture import describe
 from bitsback.compression.compress import compress
+from bitsback.compression.describe import describe
 from bitsback.compression.file import load
 from bitsback.compression.rewrites import rewrite
 from bitsback.graph import GraphNetwork, trace

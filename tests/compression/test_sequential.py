@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from bitsback.compression import sequential
-from bitsback.compression.architecture import describe
+from bitsback.compression.describe import describe
 from bitsback.compression.rate_distortion import step_for
 from bitsback.compression.rounding import with_weights
 from bitsback.compression.sequential import (

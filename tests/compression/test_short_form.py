@@ -3,7 +3,8 @@
 import pytest
 import torch
 from bitsback.compression import codec, file
-from bitsback.compression.architecture import Architecture, describe
+from bitsback.compression.architecture import Architecture
+from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
 from bitsback.compression.reduce import reduce
 from bitsback.compression.short_form import TABLE

@@ -7,7 +7,7 @@ import pytest
 import torch
 from bitsback.graph import GraphNetwork, roles, trace, weight_names
 from bitsback.graph.examples import map_tensors
-from bitsback.graph.fold import fold
+from bitsback.graph.folding import fold
 
 from .checks import assert_same, call, check_facts, check_removal, kill, leaves, weights_in
 from .networks import NETWORKS, make

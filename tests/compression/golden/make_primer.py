@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from bitsback.compression.graph_architecture import make_primer
+from bitsback.compression.describe_graph import make_primer
 from bitsback.graph import GraphNetwork, trace
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -17,7 +17,7 @@ from .errors import Untraceable
 from .examples import Example, arguments_of, batch_of, map_tensors, of_batch, signature_of
 from .exported import dtype_of, shape_of
 from .exporting import export, export_noisy, rewritten
-from .fold import fold as fold_network
+from .folding import fold as fold_network
 from .ir import INPUT, Fixed, Graph, Node, TensorType
 from .network import GraphNetwork
 from .rewrite import join_quantised_relus
