@@ -20,7 +20,15 @@ from ..errors import CorruptFile
 from . import loops
 from .loops import BEYOND, DECODING, END, FULL, LOW, MEAN, POS, SLACK, WIDTH
 from .tables import (
-    BITS, FIRST_WAIT, LEAST, NEAR, START_MEAN, first_cells, first_counts, frequencies, logarithms,
+    BITS,
+    FIRST_WAIT,
+    LEAST,
+    NEAR,
+    START_MEAN,
+    first_cells,
+    first_counts,
+    frequencies,
+    logarithms,
     rates,
 )  # fmt: skip
 
@@ -47,40 +55,41 @@ def layout(shape: tuple[int, ...]) -> tuple[int, int, int]:
 class FastStream:
     """A stream being written, or read if `data` is given.
 
-    :param weights: how many the stream has in all, if that is known: whether to load numba.
     :param compiled: run the loops through numba (True), as plain Python (False), or through
-        numba if it is installed and pays (None). The bytes are the same.
+        numba as soon as it pays, if it is installed (None). The bytes are the same.
     """
 
-    def __init__(
-        self, data: bytes | None = None, weights: int = 1 << 62, compiled: bool | None = None
-    ) -> None:
+    def __init__(self, data: bytes | None = None, compiled: bool | None = None) -> None:
         self.decoding = data is not None
-        if compiled is None:
-            compiled = weights >= COMPILE_FROM and _numba() is not None
-        self._compiled = compiled
+        self._auto = compiled is None
+        self._weights = 0  # so far, to be known before numba is loaded
         self._buffer = bytearray(data or b"")
-        head = bytes(self._buffer[:6]).ljust(6, b"\0")
-        end = len(self._buffer)
+        end, head = len(self._buffer), bytes(self._buffer[:6]).ljust(6, b"\0")
         if self.decoding:
             self._buffer.extend(bytes(BEYOND))
-        self._rc = [0] * 6
-        self._rc[LOW] = int.from_bytes(head, "big") if self.decoding else 0
-        self._rc[WIDTH] = FULL
-        self._rc[POS] = 6 if self.decoding else 0
-        self._rc[END] = end
-        self._rc[DECODING] = int(self.decoding)
+        rc = [0] * 6
+        rc[LOW] = int.from_bytes(head, "big")
+        rc[WIDTH] = FULL
+        rc[POS] = 6 if self.decoding else 0
+        rc[END] = end
+        rc[DECODING] = int(self.decoding)
         counts = first_counts()
         waits = [FIRST_WAIT] * (2 * len(counts) // loops.CLASSES)
-        learned = (*first_cells(), frequencies(counts), list(counts), waits)
-        tables = (NEAR, LEAST, BITS, logarithms(), rates())
+        self._rc: list[int] | np.ndarray = rc
+        self._learned: tuple = (*first_cells(), frequencies(counts), list(counts), waits)
+        self._tables: tuple = (NEAR, LEAST, BITS, logarithms(), rates())
+        self._compiled = False
         if compiled:
-            learned, tables = (
-                tuple(np.array(part, dtype=np.int32) for part in parts)
-                for parts in (learned, tables)
-            )
-            self._rc = np.array(self._rc, dtype=np.int64)
-        self._learned, self._tables = learned, tables
+            self._use_numba()
+
+    def _use_numba(self) -> None:
+        """Go on with compiled loops, whose statistics are arrays."""
+        self._compiled = True
+        self._rc = np.array(self._rc, dtype=np.int64)
+        self._learned, self._tables = (
+            tuple(np.array(part, dtype=np.int32) for part in parts)
+            for parts in (self._learned, self._tables)
+        )
 
     def bits(self) -> float:
         """Information coded so far, in bits. For reports only: a float."""
@@ -96,6 +105,9 @@ class FastStream:
         flat = np.zeros(size, np.int32) if codes is None else codes.reshape(-1)
         if not size:
             return flat
+        self._weights += size
+        if self._auto and not self._compiled and self._weights >= COMPILE_FROM and _numba():
+            self._use_numba()
         columns, taps, line = layout(shape)
         channels = columns // taps if taps > 1 else 0
         self._rc[MEAN] = START_MEAN

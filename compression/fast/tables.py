@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 from .loops import CLASSES, COUNT, FLAGS, LAST, MOST_USES, NEAR_STATES, SIGNS, TABLES
 
@@ -38,7 +39,7 @@ def first_counts() -> tuple[int, ...]:
         mean = max((1722 if level % 2 else 1218) << level // 2, LEAST_MEAN)
         ratio = (mean << 16) // (mean + (1 << 20))
         tail = [(1 << 16) * ratio ** (least - 1) >> 16 * (least - 1) for least in LEAST] + [0]
-        shares = [above - below for above, below in zip(tail, tail[1:], strict=False)]
+        shares = [above - below for above, below in pairwise(tail)]
         out += [max(START_USES * COUNT * share >> 16, 1) for share in shares]
     return tuple(out)
 
