@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         training,
         workbench,
     )
+    from .compression.arrays import decode
     from .compression.compress import Compressed, compress
     from .compression.errors import CorruptFile
     from .compression.file import load
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .compression.shrink import shrink
     from .compression.verdict import WorseNetwork
     from .graph.network import GraphNetwork
-    from .graph.trace import trace
+    from .graph.tracing import trace
     from .guides.elbo import ELBO
     from .guides.posterior_of import posterior_of
     from .methods import METHODS
@@ -89,6 +90,7 @@ __all__ = [
     "compress",
     "compress_network",
     "compression",
+    "decode",
     "diagnostics",
     "distributions",
     "fit",

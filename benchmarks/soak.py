@@ -59,14 +59,14 @@ class Plain(range_coder.Stream):
 
 def read(data: bytes, stream: type = Compiled) -> tuple[str, Any]:
     """How reading ends: "accepted" and the archive, or the error without its numbers and names."""
-    usual = codec.CODERS["range"]
-    codec.CODERS["range"] = (stream, usual[1])
+    usual = codec.CODERS["small"]
+    codec.CODERS["small"] = (stream, usual[1])
     try:
         return "accepted", file.decode(data)
     except CorruptFile as error:
         return outcome(type(error).__name__, str(error)), None
     finally:
-        codec.CODERS["range"] = usual
+        codec.CODERS["small"] = usual
 
 
 @lru_cache(maxsize=10_000)

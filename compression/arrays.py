@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .archive import Archive, Quantised
 from .codec import decode as decode_archive
@@ -12,7 +14,7 @@ from .codec import is_packed
 from .file import read
 
 
-def decode(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def decode(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """The tensors of a compressed file by their state_dict names, without importing torch.
 
     They are those of `load(path).state_dict()` bit for bit, in the order of the file. A tensor of

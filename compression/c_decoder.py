@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import ctypes
 
 MOST_MEMORY = 1 << 30  # bytes beside the tensors
+FIRST_MEMORY = 48 << 20  # of those, how many are tried first
 SPATIAL = 1 << 18  # columns up to which neighbours are looked at
 UNIFORM, CODEBOOK, SHIFTED = range(3)
 LENT_BY_LAST = -1
@@ -86,10 +87,11 @@ class Call:
         return row
 
     def _memory(self) -> int:
-        """Bytes that are nearly always enough."""
-        return 1 << 18 | max((_scratch(t.spec.shape) for t in self._tensors), default=0) + sum(
+        """Bytes that are nearly always enough, and no more than `FIRST_MEMORY` and the tensors'."""
+        most = 1 << 18 | max((_scratch(t.spec.shape) for t in self._tensors), default=0) + sum(
             4 * (len(t.lenders or ()) + 1) * max(t.spec.shape, default=1) for t in self._tensors
         )
+        return min(most, FIRST_MEMORY + sum(array.nbytes for array in self.arrays))
 
     def run(self, found: ctypes.CDLL, stream: bytes, coder: int, is_sorted: bool) -> int:
         """Call the function until its memory is enough; its status.

@@ -8,7 +8,7 @@ from math import prod
 
 from .c_decoder import LENT_BY_LAST, OK, Call
 from .c_library import FOLDER, library
-from .codec import CODERS, decode, open_file, plain_size
+from .codec import NUMBERED, decode, open_file, plain_size
 from .coded import Coded, coded_tensors
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._- ")
@@ -21,16 +21,21 @@ def c_header(data: bytes) -> str:
 
     :param data: the bytes of the file.
     :raises CorruptFile: the file is damaged.
-    :raises ValueError: it is a packed checkpoint. Or there is no C compiler, without which nobody
-        can say how much memory the decoder needs.
+    :raises ValueError: it is a packed checkpoint, or in the profile `fast`. Or there is no C
+        compiler, without which nobody can say how much memory the decoder needs.
     """
     opened = open_file(data)
+    if opened.coder not in NUMBERED:
+        raise ValueError(
+            f"the decoder in C does not read the profile {opened.coder!r}: write the file with "
+            "coder='small'"
+        )
     tensors = coded_tensors(opened.architecture, opened.architecture.tensors())
     if (found := library(build=True)) is None:
         raise ValueError("the decoder in C cannot be built here: install a C compiler, as cc")
     call = Call(tensors)
     stream = opened.body[plain_size(opened.architecture) :]
-    if call.run(found, stream, list(CODERS).index(opened.coder), opened.is_sorted) != OK:
+    if call.run(found, stream, NUMBERED.index(opened.coder), opened.is_sorted) != OK:
         decode(data)  # says what is wrong
         raise ValueError("the decoder in C does not read this file")
     decoder = (FOLDER / "bitsback.h").read_text()

@@ -80,7 +80,7 @@ class _Finished:
 
 
 def smallest(
-    trial: Trial, found: list[Candidate], label: str | None, coder: str
+    trial: Trial, found: list[Candidate], label: str | None, coder: str | None
 ) -> tuple[bytes, Archive, Candidate, nn.Module]:
     """The candidate whose file is smallest, biases and all; one within the margins if any is.
 
@@ -97,7 +97,7 @@ def smallest(
 
 
 def _bisected(
-    trial: Trial, ladder: list[Candidate], retrain: bool, label: str | None, coder: str
+    trial: Trial, ladder: list[Candidate], retrain: bool, label: str | None, coder: str | None
 ) -> _Finished:
     """The best of a ladder, by bisection: finishing takes seconds, and the rise falls with size."""
     best, first, last = None, 0, len(ladder) - 1

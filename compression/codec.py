@@ -18,8 +18,9 @@ from .archive import Archive, Quantised
 from .c_library import USED_FROM
 from .context import Model
 from .errors import CorruptFile, UnsupportedVersion
+from .fast.model import FastModel, TwoStreams
 from .huffman import BitStream, Published
-from .limits import MAX_ARCHITECTURE, MAX_FILE, check_decisions
+from .limits import MAX_ARCHITECTURE, MAX_FILE, check_decisions, check_weights
 from .range_coder import Stream
 from .wire import varint
 
@@ -27,11 +28,20 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 9  # the newest; a file has the first version that has all that is in it
+VERSION = 14  # the newest; a file has the first version that has all that is in it
 GRAPHS = 4  # the version whose architectures are graphs
 SORTED = 5  # between versions 1 to 4 and 6 to 9, in which the rows of weights may be sorted
+FAST = 10  # between versions 1 to 4 and 11 to 14, whose weights are in the profile `fast`
 PACKED = 5  # the version of packed checkpoints, which are no networks: see the folder `packed`
-CODERS = {"range": (Stream, Model), "huffman": (BitStream, Published)}  # numbered in this order
+PACKED_FAST = PACKED + SORTED  # in which matrices may be in the profile `fast`
+PACKED_VERSIONS = (bytes([PACKED]), bytes([PACKED_FAST]))
+CODERS = {
+    "small": (Stream, Model),
+    "huffman": (BitStream, Published),
+    "fast": (TwoStreams, FastModel),
+}
+NUMBERED = ("small", "huffman")  # in a file, in this order; "fast" is said by the version
+FAST_FROM = 1 << 20  # weights of a network from which a writer takes "fast" if it is not told
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
 STRIP = 1 << 20  # codes looked at at a time
@@ -40,21 +50,22 @@ ITEMS = (
 )  # fmt: skip
 
 
-def encode(archive: Archive, coder: str = "range") -> bytes:
+def encode(archive: Archive, coder: str | None = None) -> bytes:
     """The file of an archive: a function of the archive and the coder alone.
 
-    :param coder: "range" (ours, adaptive) or "huffman" (published, for comparison).
+    :param coder: "small" (the fewest bytes), "fast" (for large networks) or "huffman" (published,
+        for comparison). Default: see `coder_for`.
     :raises ValueError: unknown coder, rows that are not sorted as the archive says, or an archive
         beyond the format's limits.
     """
-    if coder not in CODERS:
-        raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+    check_coder(coder)
+    coder = coder_for(archive) if coder is None else coder
     architecture = archive.architecture.to_bytes()
     if len(architecture) > MAX_ARCHITECTURE:
         raise ValueError(f"the architecture takes more than {MAX_ARCHITECTURE} bytes")
     stream_class, model_class = CODERS[coder]
-    if archive.sorted and coder != "range":
-        raise ValueError(f"the coder {coder!r} has no sorted rows; use 'range'")
+    if archive.sorted and coder != "small":
+        raise ValueError(f"the coder {coder!r} has no sorted rows; use 'small'")
     model = _model(archive.architecture, model_class, stream_class(), groups=_groups(archive))
     plain = []
     for spec in archive.architecture.tensors():
@@ -64,11 +75,24 @@ def encode(archive: Archive, coder: str = "range") -> bytes:
         else:
             _code(model, spec, tensor)
     body = b"".join(plain) + model.finish()
-    number = len(architecture) * len(CODERS) + list(CODERS).index(coder)
-    version = archive.architecture.version() + (SORTED if archive.sorted else 0)
+    fast = coder == "fast"
+    number = len(architecture) * len(NUMBERED) + (0 if fast else NUMBERED.index(coder))
+    version = archive.architecture.version() + (SORTED if archive.sorted else FAST if fast else 0)
     data = MAGIC + bytes([version]) + varint(number) + architecture + body
-    check_decisions(_decisions(archive.architecture), len(data) + CHECKSUM)
+    _admit(archive.architecture, fast, len(data) + CHECKSUM)
     return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
+
+
+def check_coder(coder: str | None) -> None:
+    """Raise ValueError unless a coder is known, or None."""
+    if coder is not None and coder not in CODERS:
+        raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+
+
+def coder_for(archive: Archive) -> str:
+    """The coder that a writer takes if it is not told: "fast" from `FAST_FROM` weights on."""
+    weights = sum(prod(s.shape) for s in archive.architecture.tensors() if s.role == "weight")
+    return "fast" if weights >= FAST_FROM and not archive.sorted else "small"
 
 
 def decode(data: bytes) -> Archive:
@@ -89,7 +113,8 @@ def inspect(data: bytes) -> dict:
     arithmetic-coded stream holds most of them) and sums to `bytes`. `layers` has for each weight
     tensor its shape, `kept` nonzero weights of `total`, `kept_units` output units with any of
     them, `levels` distinct nonzero values, `bytes`, those of its `parts` (positions, values and
-    codebooks), and `bits_per_weight` of the kept ones.
+    codebooks; in the profile `fast` values include positions), and `bits_per_weight` of the kept
+    ones. `coder` is the profile: "small", "fast" or "huffman".
 
     :raises CorruptFile: as `decode`.
     """
@@ -193,19 +218,20 @@ def open_file(data: bytes) -> Opened:
         PackedReader(bytes(data))  # a damaged one is said to be damaged
         raise ValueError("is a packed checkpoint, not a network: use bitsback.unpack")
     number, place = _read_varint(body, len(MAGIC) + 1)
-    length, which = divmod(number, len(CODERS))
+    length, which = divmod(number, len(NUMBERED))
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
     shapes = bytes(body[place : place + length])
-    version, is_sorted = _versions(body[len(MAGIC)])
+    version, is_sorted, fast = _versions(body[len(MAGIC)])
     architecture = _architecture(shapes, version)
     try:
-        check_decisions(_decisions(architecture), len(data))
+        _admit(architecture, fast, len(data))
     except ValueError:
         raise CorruptFile("the file declares more weights than its bytes can hold") from None
-    coder = list(CODERS)[which]
-    if is_sorted and coder != "range":
-        raise CorruptFile(f"the coder {coder!r} in the file has no sorted rows")
+    coder = NUMBERED[which]
+    if (is_sorted or fast) and coder != "small":
+        raise CorruptFile(f"the coder {coder!r} in the file has no sorted rows and no fast profile")
+    coder = "fast" if fast else coder
     return Opened(shapes, architecture, coder, is_sorted, body[place + length :])
 
 
@@ -220,9 +246,11 @@ def _sortable(architecture: Architecture) -> list[str]:
     return [spec.name for spec in architecture.tensors() if spec.role == "weight"]
 
 
-def _versions(number: int) -> tuple[int, bool]:
-    """The version of the architecture, and whether rows may be sorted."""
-    return (number - SORTED, True) if number > SORTED else (number, False)
+def _versions(number: int) -> tuple[int, bool, bool]:
+    """The version of the architecture, whether rows may be sorted, and whether it is "fast"."""
+    if number > FAST:
+        return number - FAST, False, True
+    return (number - SORTED, True, False) if number > SORTED else (number, False, False)
 
 
 def _architecture(data: bytes, version: int) -> Architecture:
@@ -274,14 +302,14 @@ def _decode_in_c(
     coder: str, data: memoryview, architecture: Architecture, is_sorted: bool
 ) -> tuple[dict[str, Quantised | np.ndarray], dict[str, int]] | None:
     """What `_decode_stream` returns, from the decoder in C; None where that is of no use."""
-    decisions = _decisions(architecture)
-    if decisions < USED_FROM:
+    specs = [spec for spec in architecture.tensors() if not _is_plain(spec)]
+    decisions = sum(map(_decisions, specs))
+    if coder not in NUMBERED or decisions < USED_FROM:
         return None
     from .c_decoder import decode_stream
     from .coded import coded_tensors
 
-    specs = [spec for spec in architecture.tensors() if not _is_plain(spec)]
-    coded, which = coded_tensors(architecture, specs), list(CODERS).index(coder)
+    coded, which = coded_tensors(architecture, specs), NUMBERED.index(coder)
     found = decode_stream(coded, data, which, is_sorted, decisions)
     if found is None:
         return None
@@ -295,7 +323,7 @@ def _decode_in_c(
 def _model(
     architecture: Architecture,
     model_class: type,
-    stream: Stream | BitStream,
+    stream: Stream | BitStream | TwoStreams,
     charge: Callable[[str], None] = lambda part: None,
     groups: Iterable[int] | None = None,
 ) -> Model | Published:
@@ -337,7 +365,7 @@ def verify_version(version: int) -> None:
 
 def is_packed(data: bytes) -> bool:
     """Whether the bytes begin as a packed checkpoint."""
-    return data[: len(MAGIC) + 1] == MAGIC + bytes([PACKED])
+    return bytes(data[: len(MAGIC) + 1]) in (MAGIC + number for number in PACKED_VERSIONS)
 
 
 def _code(
@@ -364,13 +392,18 @@ def _is_plain(spec: TensorSpec) -> bool:
     return spec.role == "raw" and prod(spec.shape) * np.dtype(spec.dtype).itemsize > CODED_RAW
 
 
-def _decisions(architecture: Architecture) -> int:
-    """A lower bound on the decisions that a stream of this architecture holds."""
-    return sum(
-        prod(spec.shape) * (8 * np.dtype(spec.dtype).itemsize if spec.role == "raw" else 1)
-        for spec in architecture.tensors()
-        if not _is_plain(spec)
-    )
+def _admit(architecture: Architecture, fast: bool, size: int) -> None:
+    """Raise ValueError for more weights and decisions than a file of `size` bytes may hold."""
+    specs = [spec for spec in architecture.tensors() if not _is_plain(spec)]
+    if fast:
+        check_weights(sum(prod(spec.shape) for spec in specs if spec.role == "weight"), size)
+        specs = [spec for spec in specs if spec.role != "weight"]
+    check_decisions(sum(map(_decisions, specs)), size)
+
+
+def _decisions(spec: TensorSpec) -> int:
+    """A lower bound on the decisions that a tensor takes in a stream."""
+    return prod(spec.shape) * (8 * np.dtype(spec.dtype).itemsize if spec.role == "raw" else 1)
 
 
 def _to_bytes(array: np.ndarray) -> bytes:

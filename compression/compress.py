@@ -22,6 +22,7 @@ from ..posterior import Posterior
 from .archive import Archive
 from .batch_norm import Chooser
 from .candidates import Progress, smallest, tried
+from .codec import coder_for
 from .describe import describe
 from .file import decode, encode, network, save
 from .margins import MARGIN_ERROR, MARGIN_NLL
@@ -74,7 +75,7 @@ def compress(
     clusters: int | str = "validation",
     margin_nll: float = MARGIN_NLL,
     margin_error: float = MARGIN_ERROR,
-    coder: str = "range",
+    coder: str | None = None,
     training: Inputs | None = None,
     given: nn.Module | None = None,
     label: str | None = None,
@@ -107,7 +108,8 @@ def compress(
     :param margin_error: the same for the validation error, percentage points (see `scores` for
         likelihoods other than categorical). Any margin above 0 allows one wrong label.
         The report says as `allowed_nll` and `allowed_error` what both margins came to.
-    :param coder: "range", or "huffman" for the published CSR + Huffman.
+    :param coder: of the file: "small" (the fewest bytes), "fast" (for large networks), or
+        "huffman" for the published CSR + Huffman. None: "fast" from 1,048,576 weights on.
     :param training: inputs of the training data, of the kind of those of `validation`; no labels
         are needed. With them what is left is retrained to predict as the posterior means do, and
         BatchNorm statistics may be re-estimated. Without them neither is done. A traced network
@@ -178,7 +180,7 @@ def compress(
     ]
     found = tried(trial, prunings, settings, say)
     data, archive, chosen, small = smallest(trial, found, label, coder)
-    if coder == "range":  # the published one is for comparison, and stays as published
+    if (coder or coder_for(archive)) == "small":  # the only one that gains by it, and with time
         data, archive = _shortest_order(trial, data, archive, small)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, small)
@@ -248,7 +250,7 @@ def _shortest_order(
 
     def better(other: Archive) -> bool:
         nonlocal best
-        again = encode(other)
+        again = encode(other, "small")
         if len(again) >= len(best[0]):
             return False
         agrees = trial.agree(before, network(other, copy.deepcopy(small)))

@@ -228,7 +228,7 @@ class Published:
         number = self._stream.number
         grid = tensor.grid if tensor is not None else None
         if isinstance(grid, Uniform) and grid.shifts:
-            raise ValueError("the published coder has no steps of units: use coder='range'")
+            raise ValueError("the published coder has no steps of units: use coder='small'")
         try:
             if number(isinstance(grid, Codebook), 1):
                 sides = (grid.positive, -grid.negative) if grid is not None else (None, None)

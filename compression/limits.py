@@ -28,6 +28,10 @@ MAX_SYMBOLS_PER_BYTE = 22_800  # no decision costs less than 3.5e-4 bits
 FREE_DECISIONS = 1 << 22  # half a second of the compiled coder
 DECISIONS_PER_BYTE = 4_096  # half a millisecond
 
+MAX_WEIGHTS_PER_BYTE = 90_800  # of the profile `fast`: no weight costs less than 8.8e-5 bits
+FREE_WEIGHTS = 1 << 24  # 64 MiB of integers
+WEIGHTS_PER_BYTE = 1 << 14
+
 
 def decision_budget(size: int) -> int:
     """How many decisions a file of so many bytes may hold.
@@ -41,6 +45,20 @@ def decision_budget(size: int) -> int:
 def check_decisions(count: int, size: int) -> None:
     """Refuse so many decisions in a file of `size` bytes."""
     if count > decision_budget(size):
+        raise ValueError("the network is too empty for its size: remove its dead units first")
+
+
+def weight_budget(size: int) -> int:
+    """How many weights a file of so many bytes may hold in the profile `fast`.
+
+    The weights that a network has left take the bytes: of 100 million, 100,000 are enough.
+    """
+    return min(MAX_WEIGHTS_PER_BYTE * size, FREE_WEIGHTS + WEIGHTS_PER_BYTE * size)
+
+
+def check_weights(count: int, size: int) -> None:
+    """Refuse so many weights in a file of `size` bytes in the profile `fast`."""
+    if count > weight_budget(size):
         raise ValueError("the network is too empty for its size: remove its dead units first")
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from .codec import check_coder
 from .masks import PRUNE
 
 MOST_EFFORT = 9  # every setting, every update
@@ -66,7 +67,7 @@ def check_options(
     clusters: int | str,
     margin_nll: float,
     margin_error: float,
-    coder: str,
+    coder: str | None,
     effort: int,
 ) -> None:
     """Raise ValueError for options of `compress` that make no sense."""
@@ -78,8 +79,9 @@ def check_options(
         raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
     if clusters != "validation" and (type(clusters) is not int or not 1 <= clusters <= 4096):
         raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
+    check_coder(coder)
     if quantiser == "stddev-units" and coder == "huffman":
-        raise ValueError("the published coder has no steps of units: use coder='range'")
+        raise ValueError("the published coder has no steps of units: use coder='small'")
     if type(effort) is not int or not 1 <= effort <= MOST_EFFORT:
         raise ValueError(f"effort must be a whole number within 1..{MOST_EFFORT}, not {effort!r}")
     for name, margin in (("margin_nll", margin_nll), ("margin_error", margin_error)):

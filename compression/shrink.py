@@ -18,6 +18,7 @@ from ..graph import GraphNetwork
 from ..posterior import Posterior
 from .archive import Archive, Quantised
 from .candidates import Progress
+from .codec import check_coder
 from .compress import Compressed
 from .describe import describe
 from .errors import DropExceeded
@@ -51,6 +52,7 @@ def shrink(
     likelihood: str | None = None,
     seed: int = 0,
     label: str | None = None,
+    coder: str | None = None,
     progress: Progress | None = None,
 ) -> Compressed:
     """Compress a trained network without training. `net` is not changed.
@@ -70,6 +72,7 @@ def shrink(
         for one output of shape (n, classes), or whole labels; else normal.
     :param seed: of the inputs held out and of the draws that weigh the layers.
     :param label: a short name of the network to keep in the file.
+    :param coder: "small", "fast" or "huffman", as of `compress`. None: by the number of weights.
     :param progress: called with a line of text now and then.
     :returns: the file's bytes, the network decoded from them, and the report: see
         `shrink_report.describe_shrunk`.
@@ -80,6 +83,7 @@ def shrink(
     >>> small.save("net.bb")
     """
     check_options(max_drop, target_bytes, likelihood)
+    check_coder(coder)
     check_tensors(net)
     x = None if calibration is None else check_calibration(calibration, net)
     x_val, y_val = check_validation(validation, x, net)
@@ -97,7 +101,7 @@ def shrink(
     # The network as it was given, so that a fault of its graph would be seen as a drop.
     given = float32_if_less(copied(net)).cpu().eval()
     judge = None if x_val is None else Judge(given, x_val, y_val, likelihood, max_drop)
-    work = _Work(whole, x, likelihood, seed, label, judge)
+    work = _Work(whole, x, likelihood, seed, label, judge, coder)
     trial = _chosen(work, target_bytes, say)
     data, decoded = work.finish(trial, copied(net))
     say(f"{len(data)} bytes")
@@ -142,6 +146,7 @@ class _Work:
     seed: int
     label: str | None
     judge: Judge | None
+    coder: str | None = None
     calibrated: Calibrated | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -182,7 +187,7 @@ class _Work:
             for spec in architecture.tensors()
         }
         archive = Archive(architecture, tensors)
-        return encode(archive), archive
+        return encode(archive, self.coder), archive
 
     def finish(self, trial: _Trial, own: nn.Module) -> tuple[bytes, nn.Module]:
         """The file of a trial without its dead units, and the network in it.
@@ -197,7 +202,7 @@ class _Work:
         small, codes = self._reduced(net, trial)
         data, archive = self.encoded(small, codes)
         for other in by_density(archive, small):
-            again = encode(other)
+            again = encode(other, self.coder)
             if len(again) < len(data):
                 data = again
         return data, network(decode(data))

@@ -40,7 +40,7 @@ def trace(net: nn.Module, example: Example, fold: bool = True) -> GraphNetwork:
         later; all other sizes stay as they are. At least one example; its numbers do not matter.
     :param fold: compute once what depends on parameters alone (weight norm, masks of pruning), and
         let convolutions and dense layers take in the BatchNorms beside them, statistics frozen,
-        where that is exact; see `fold.fold`. False: the network's own parameters, one by one.
+        where that is exact; see `folding.fold`. False: the network's own parameters, one by one.
     :returns: the same state_dict names, but for parameters and buffers that no output depends on.
         A network that has been traced is returned as it is. Named tuples and dataclasses among the
         outputs become dictionaries.

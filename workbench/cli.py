@@ -13,6 +13,7 @@ from ..methods import DEFAULT
 from . import commands, pack_command, shrink_command, tau0_command
 from .common_options import (
     REFERENCE_NETWORKS,
+    Coder,
     CompressedFile,
     Crop,
     Data,
@@ -108,9 +109,7 @@ def compress(
     clusters: Annotated[
         str | None, typer.Option(help="Values in a codebook, or 'validation'.")
     ] = None,
-    coder: Annotated[
-        str, typer.Option(help="Entropy coder: range, or huffman (the published CSR format).")
-    ] = "range",
+    coder: Coder = None,
     effort: Annotated[
         int | None,
         typer.Option(help="How long the search for the file may take: 1 (quick) to 9 (default)."),

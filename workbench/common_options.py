@@ -56,4 +56,12 @@ ModelArgs = Annotated[
     typer.Option(metavar="JSON", help="Arguments of --model's factory: an object or an array."),
 ]
 CompressedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A compressed network.")]
+Coder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="P",
+        help="Entropy coder: small (fewest bytes), fast (large networks in seconds), or huffman "
+        "(the published CSR format). Default: small, and fast from 1,048,576 weights on.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]

@@ -15,6 +15,7 @@ from .common_options import Json, Quiet
 from .files import check_writable
 from .one_line import one_line
 from .printable import printable
+from .settings import one_of
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +37,14 @@ def pack(
             "at most 1. Default: no loss at all.",
         ),
     ] = None,
+    coder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P",
+            help="Coder of weights with a --max-error: small (fewest bytes) or fast (large "
+            "checkpoints in seconds). Default: small, and fast from 1,048,576 weights on.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The packed file. Default: FILE with suffix .bb"),
@@ -47,9 +56,10 @@ def pack(
     from ..compression.packed.packing import pack as pack_file
 
     out = file.with_suffix(".bb") if out is None else out
+    one_of("--coder", coder, ("small", "fast"))
     _check_outputs(file, out, json)
     progress, tables = consoles(json, quiet)
-    packed = pack_file(file, out, max_error, _Progress(progress, "packing"))
+    packed = pack_file(file, out, max_error, _Progress(progress, "packing"), coder)
     before = sum(item.size for item in packed.header.items)
     result: dict[str, Any] = {
         "file": str(out),

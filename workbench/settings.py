@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MOST_EFFORT = 9
 PRUNE = ("weights", "groups", "none")
-CODERS = ("range", "huffman")
+CODERS = ("small", "fast", "huffman")
 COMPILE = ("auto", "yes", "no")
 MAX_THREADS = 1024
 MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training
@@ -87,7 +87,7 @@ class Settings:
     margin_error: float | None = None
     quantiser: str | None = None
     clusters: int | str | None = None
-    coder: str = "range"
+    coder: str | None = None
     effort: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     out: Path | None = None
@@ -102,10 +102,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         """:raises ValueError: for a value out of range, naming the option."""
-        _one_of("--quantiser", self.quantiser, QUANTISERS)
-        _one_of("--prune", self.prune, PRUNE)
-        _one_of("--coder", self.coder, CODERS)
-        _one_of("--compile", self.compile, COMPILE)
+        one_of("--quantiser", self.quantiser, QUANTISERS)
+        one_of("--prune", self.prune, PRUNE)
+        one_of("--coder", self.coder, CODERS)
+        one_of("--compile", self.compile, COMPILE)
         for option, value, least in (
             ("--epochs", self.epochs, 1),
             ("--pretrain-epochs", self.pretrain_epochs, 0),
@@ -307,6 +307,7 @@ def positive_integers(option: str, text: str | None) -> tuple[int, ...] | None:
     return None if text is None else whole_numbers(option, text)
 
 
-def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
+def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value of an option is among those known, or None."""
     if value is not None and value not in known:
         raise ValueError(f"{option} {value}: must be one of {', '.join(known)}")

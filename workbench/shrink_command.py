@@ -11,10 +11,10 @@ from rich.text import Text
 
 from . import report
 from .commands import consoles
-from .common_options import DataDir, Json, LikelihoodName, Model, ModelArgs, Quiet, Target
+from .common_options import Coder, DataDir, Json, LikelihoodName, Model, ModelArgs, Quiet, Target
 from .files import check_writable
 from .one_line import one_line
-from .settings import MAX_THREADS
+from .settings import CODERS, MAX_THREADS, one_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,6 +69,7 @@ def shrink(
     ] = None,
     likelihood: LikelihoodName = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of all that is random.")] = 0,
+    coder: Coder = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The compressed file.")] = Path(
@@ -91,6 +92,7 @@ def shrink(
         raise ValueError("--calibration, --data: give one of them")
     if target is not None and data is None:
         raise ValueError("--target: needs --data, a table whose labels it names")
+    one_of("--coder", coder, CODERS)
     _check_numbers(examples, max_drop, target_bytes, seed, threads)
     code = None if model is None else model.rpartition(":")[0]
     _check_files([weights, calibration, data, code], out, json)
@@ -117,6 +119,7 @@ def shrink(
         progress.print("no calibration data: every weight is rounded by itself")
     line = StatusLine(progress, "shrink")
     options = {"max_drop": max_drop, "target_bytes": target_bytes, "seed": seed, "label": network}
+    options["coder"] = coder
     try:
         small = _shrunk(net, given, options | {"progress": line.say})
     finally:

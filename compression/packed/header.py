@@ -4,6 +4,7 @@ As bytes, deflated in the file: the number of metadata entries, and their keys a
 number of tensors; of each the length of the prefix that its name shares with the name before, the
 rest of the name, and a number. That number is 0 for another name of an earlier tensor, whose
 place follows. Else it is 1 + 3 x element type + form, and the number of axes and the axes follow.
+In version 10, which has a fourth form, it is 1 + 4 x element type + form.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from ..limits import MAX_DIMS, MAX_NAME, MAX_TENSORS, check_name, check_shape
 from ..wire import MAX_COUNT, Reader, text, varint
 from .dtypes import KINDS, LOSSY, Kind
 
-COMMON, PLANES, INTEGERS = FORMS = range(3)
+COMMON, PLANES, INTEGERS, FAST_INTEGERS = range(4)
+FORMS = 3  # of version 5, whose numbers have no fourth; version 10 has all
 RESERVED = "__metadata__"
 MAX_HEADER = 1 << 23  # bytes before deflating
 MAX_METADATA = 1 << 16  # bytes of all keys and values
@@ -29,7 +31,7 @@ class Item:
     """One tensor of a packed file.
 
     :param form: `COMMON`: in the stream of small tensors; `PLANES`: by byte planes; `INTEGERS`:
-        integers on a step (lossy).
+        integers on a step (lossy); `FAST_INTEGERS`: those in the profile `fast`.
     """
 
     name: str
@@ -62,6 +64,11 @@ class Header:
     order: tuple[str, ...]
     metadata: Mapping[str, str]
 
+    @property
+    def fast(self) -> bool:
+        """Whether any tensor is in the profile `fast`: then the file has version 10."""
+        return any(item.form == FAST_INTEGERS for item in self.items)
+
     def to_bytes(self) -> bytes:
         """The header's bytes.
 
@@ -81,7 +88,7 @@ class Header:
                 out += [varint(0), varint(place[ties[name]])]
             else:
                 item = items[name]
-                out.append(varint(1 + len(FORMS) * KINDS.index(item.kind) + item.form))
+                out.append(varint(1 + (FORMS + self.fast) * KINDS.index(item.kind) + item.form))
                 out += [varint(len(item.shape)), *(varint(n) for n in item.shape)]
             before = encoded
         data = b"".join(out)
@@ -105,7 +112,9 @@ class Header:
                 raise ValueError(f"{RESERVED!r} is no name for a tensor: safetensors files use it")
         for item in self.items:
             check_shape(item.name, item.shape)
-            if item.form == INTEGERS and not (item.kind.name in LOSSY and is_matrix(item.shape)):
+            if item.form in (INTEGERS, FAST_INTEGERS) and not (
+                item.kind.name in LOSSY and is_matrix(item.shape)
+            ):
                 raise ValueError(f"{item.name!r} is said to be integers on a step, and cannot be")
             if item.size > MAX_TENSOR or max(item.shape, default=0) > MAX_COUNT:
                 raise ValueError(f"{item.name!r} takes {item.size} bytes, more than {MAX_TENSOR}")
@@ -117,13 +126,15 @@ class Header:
             raise ValueError(f"the names come to more than {MAX_COPIES} copies of the tensors")
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes, fast: bool = False) -> Header:
     """The inverse of `Header.to_bytes`, for untrusted bytes.
+
+    :param fast: whether they are those of version 10.
 
     :raises CorruptFile: the bytes are no header within the limits.
     """
     try:
-        header = _read(Reader(data))
+        header = _read(Reader(data), FORMS + fast)
         header.check()
     except CorruptFile:
         raise
@@ -132,7 +143,7 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def _read(reader: Reader) -> Header:
+def _read(reader: Reader, forms: int) -> Header:
     metadata = {}
     for _ in range(reader.varint(MAX_METADATA)):
         key = reader.text(MAX_METADATA)
@@ -141,9 +152,9 @@ def _read(reader: Reader) -> Header:
     ties, order, name = [], [], b""
     for _ in range(reader.varint(MAX_TENSORS)):
         name = name[: reader.varint(len(name))] + reader.take(reader.varint(MAX_NAME))
-        number = reader.varint(len(FORMS) * len(KINDS))
+        number = reader.varint(forms * len(KINDS))
         if number:
-            kind, form = divmod(number - 1, len(FORMS))
+            kind, form = divmod(number - 1, forms)
             shape = tuple(reader.varint() for _ in range(reader.varint(MAX_DIMS)))
             items.append(Item(name.decode(), shape, KINDS[kind], form))
         elif order:

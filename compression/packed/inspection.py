@@ -8,7 +8,7 @@ from ..codec import CHECKSUM
 from .header import Item
 from .reader import PackedReader
 
-WORDS = ("common stream", "byte planes", "integers")  # by the number of the form
+WORDS = ("common stream", "byte planes", "integers", "fast integers")  # by the number of the form
 
 
 def inspect_packed(data: bytes) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def inspect_packed(data: bytes) -> dict[str, Any]:
     return {
         "bytes": len(data),
         "version": data[3],
-        "coder": "range and deflate",
+        "coder": "fast and deflate" if reader.header.fast else "small and deflate",
         "label": None,
         "tensors": len(reader.header.order),
         "ties": len(reader.header.ties),

@@ -22,15 +22,18 @@ STRIP = 1 << 20  # elements at a time
 ELEMENTS_PER_BYTE = 4_096  # of a strip, so that few bytes never take long
 
 
-def strips(shape: tuple[int, ...]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Where each strip of a tensor begins among its elements, and the shape of the strip."""
+def strips(shape: tuple[int, ...], most: int = STRIP) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Where each strip of a tensor begins among its elements, and the shape of the strip.
+
+    :param most: elements of a strip.
+    """
     count = prod(shape)
-    row = count // shape[0] if len(shape) > 1 and count else STRIP + 1
-    if row > STRIP:
-        for first in range(0, count, STRIP):
-            yield first, (min(STRIP, count - first),)
+    row = count // shape[0] if len(shape) > 1 and count else most + 1
+    if row > most:
+        for first in range(0, count, most):
+            yield first, (min(most, count - first),)
         return
-    rows = max(STRIP // row, 1)
+    rows = max(most // row, 1)
     for first in range(0, shape[0], rows):
         yield first * row, (min(rows, shape[0] - first), *shape[1:])
 

@@ -34,6 +34,7 @@ import numpy as np
 
 from ..archive import MAX_LEVELS, Quantised, Uniform, storable
 from .dtypes import Kind, from_floats, to_floats
+from .fast_integers import FAST_STRIP, encode_fast
 from .integers import STRIP, encode_integers, strips
 
 STEP = 1.5  # steps of a grid in units of the bound: a dead zone of up to 2/3 of a step
@@ -71,18 +72,19 @@ def rms_of(bits: np.ndarray, kind: Kind) -> float:
 
 
 def lossy_matrix(
-    bits: np.ndarray, shape: tuple[int, ...], kind: Kind, error: float
+    bits: np.ndarray, shape: tuple[int, ...], kind: Kind, error: float, fast: bool = False
 ) -> list[bytes] | None:
     """The coded strips of a tensor, all values within `error` of the original.
 
     :param bits: unsigned integers, flat, of finite values.
     :param error: in the units of the values.
+    :param fast: code the integers in the profile `fast`.
     :returns: None where no grid that a file can hold keeps to the error: the tensor is kept as
         it is.
     """
     step = float(storable(STEP * error)) if STEP * error > LEAST_STEP else 0.0
     coded = []
-    for first, part in strips(shape):
+    for first, part in strips(shape, FAST_STRIP if fast else STRIP):
         strip = bits[first : first + int(np.prod(part))]
         values = to_floats(strip, kind)
         if not step or np.abs(values).max(initial=0.0) / step >= MAX_LEVELS:
@@ -92,7 +94,7 @@ def lossy_matrix(
         if not np.all(np.abs(decoded - values) <= error):  # the type is too coarse
             return None
         try:
-            coded.append(encode_integers(tensor))
+            coded.append(encode_fast(tensor) if fast else encode_integers(tensor))
         except ValueError:  # nearly empty: byte planes are as small, and no trouble to a reader
             return None
     return coded

@@ -10,10 +10,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..codec import CHECKSUM, MAGIC, PACKED, verify_version
+from ..codec import CHECKSUM, MAGIC, PACKED, PACKED_FAST, verify_version
 from ..errors import CorruptFile
+from ..limits import MAX_WEIGHTS_PER_BYTE
 from .bounded import Body, checksum, inflate, length
-from .header import COMMON, INTEGERS, MAX_HEADER, PLANES, Header, Item, read_header
+from .fast_integers import FAST_STRIP, decode_fast
+from .header import COMMON, FAST_INTEGERS, INTEGERS, MAX_HEADER, PLANES, Header, Item, read_header
 from .integers import ELEMENTS_PER_BYTE, STRIP, decode_integers, strips
 from .planes import decode_planes
 from .small import MOST, decode_small
@@ -32,14 +34,14 @@ class PackedReader:
     def __init__(self, file: BinaryIO | bytes) -> None:
         file = io.BytesIO(file) if isinstance(file, bytes) else file
         self.size = length(file)
-        _verify(file, self.size)
+        version = _verify(file, self.size)
         self._body = Body(file, len(MAGIC) + 1, self.size - CHECKSUM)
         listed = self._body.varint(MAX_HEADER)
         deflated = self._body.take(self._body.varint(MAX_HEADER))
         data = inflate(deflated, listed)
         if len(data) != listed:
             raise CorruptFile("the list of tensors in the file has another length than it says")
-        self.header: Header = read_header(data)
+        self.header: Header = read_header(data, version == PACKED_FAST)
         self._check_sizes()
         small = [item for item in self.header.items if item.form == COMMON]
         before = self._body.left
@@ -71,6 +73,11 @@ class PackedReader:
                 strip = decode_integers(self._body, shape, item.kind)
                 bits[first : first + len(strip)] = strip
             return bits
+        if item.form == FAST_INTEGERS:
+            for first, shape in strips(item.shape, FAST_STRIP):
+                strip = decode_fast(self._body, shape, item.kind)
+                bits[first : first + len(strip)] = strip
+            return bits
         for first in range(0, item.count, STRIP):
             count = min(STRIP, item.count - first)
             bits[first : first + count] = decode_planes(self._body, count, item.kind)
@@ -85,14 +92,16 @@ class PackedReader:
         for item in items:
             if item.form == INTEGERS:
                 least += item.count / ELEMENTS_PER_BYTE
+            elif item.form == FAST_INTEGERS:
+                least += item.count / MAX_WEIGHTS_PER_BYTE
             elif item.form == PLANES:
                 least += item.size / DEFLATE_RATIO
         if least > self._body.left:
             raise CorruptFile("the file declares more elements than its bytes can hold")
 
 
-def _verify(file: BinaryIO, size: int) -> None:
-    """Check magic, checksum and version of a file."""
+def _verify(file: BinaryIO, size: int) -> int:
+    """The version of a file, once magic and checksum are right."""
     file.seek(0)
     start = file.read(len(MAGIC) + 1)
     if size < len(MAGIC) + 2 + CHECKSUM or start[: len(MAGIC)] != MAGIC:
@@ -103,5 +112,6 @@ def _verify(file: BinaryIO, size: int) -> None:
     if file.read(CHECKSUM) != value.to_bytes(CHECKSUM, "little"):
         raise CorruptFile("the checksum does not match: the file is damaged or incomplete")
     verify_version(start[len(MAGIC)])
-    if start[len(MAGIC)] != PACKED:
+    if start[len(MAGIC)] not in (PACKED, PACKED_FAST):
         raise ValueError("is a compressed network, not a packed checkpoint: use bitsback.load")
+    return start[len(MAGIC)]

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..codec import CHECKSUM, MAGIC, PACKED
+from ..codec import CHECKSUM, FAST_FROM, MAGIC, PACKED, PACKED_FAST
 from ..wire import varint
 from .checkpoint import Checkpoint, Source
 from .dtypes import LOSSY
-from .header import COMMON, INTEGERS, PLANES, Header, Item, is_matrix
+from .header import COMMON, FAST_INTEGERS, INTEGERS, PLANES, Header, Item, is_matrix
 from .integers import STRIP
 from .lossy import bound_of, lossy_matrix, lossy_vector, not_finite, rms_of
 from .planes import deflate, encode_planes
 from .small import MOST, SMALL, encode_small
 
+PROFILES = ("small", "fast")  # of the integers of a matrix
 Progress = Callable[[int, int, str], None]
 
 
@@ -47,22 +48,27 @@ def encode(
     checkpoint: Checkpoint,
     max_error: float | None = None,
     progress: Progress = lambda done, total, name: None,
+    coder: str | None = None,
 ) -> Packed:
     """The packed file of a checkpoint.
 
     :param max_error: None: every bit is kept. Else how far a value of the largest tensor may be
         off, in units of its root mean square; see `lossy`.
     :param progress: told the bytes done, the bytes in all and the tensor that comes next.
+    :param coder: of matrices with a `max_error`: "small" or "fast". None: "fast" from 1,048,576
+        elements of them on.
     :raises ValueError: the checkpoint is beyond the format's limits, or `max_error` is not in
-        (0, 1], or is given where a tensor holds NaN or infinity.
+        (0, 1], or is given where a tensor holds NaN or infinity; or there is no such coder.
     """
     if max_error is not None and not 0 < max_error <= 1:
         raise ValueError(f"max_error {max_error}: must be above 0 and at most 1")
+    if coder not in (None, *PROFILES):
+        raise ValueError(f"coder {coder!r}: must be one of {', '.join(PROFILES)} for a checkpoint")
     plan = [Item(s.name, s.shape, s.kind, PLANES) for s in checkpoint.sources]
     _header(checkpoint, plan).to_bytes()  # the limits, before any work
     if max_error is not None:
         _check_finite(checkpoint)
-    work = _Work(checkpoint, max_error)
+    work = _Work(checkpoint, max_error, coder)
     total, done = sum(item.size for item in plan), 0
     for source, item in zip(checkpoint.sources, plan, strict=True):
         progress(done, total, source.name)
@@ -75,10 +81,13 @@ def encode(
 class _Work:
     """The tensors coded so far."""
 
-    def __init__(self, checkpoint: Checkpoint, max_error: float | None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, max_error: float | None, coder: str | None = None
+    ) -> None:
         self._checkpoint, self._max_error = checkpoint, max_error
         matrices = [s.count for s in checkpoint.sources if _is_lossy_matrix(s)]
         self._largest = max(matrices, default=1)
+        self._fast = coder == "fast" or (coder is None and sum(matrices) >= FAST_FROM)
         self._items: list[Item] = []
         self._small: list[tuple[Item, np.ndarray]] = []
         self._room = MOST
@@ -92,9 +101,10 @@ class _Work:
             if is_matrix(source.shape):
                 error = bound_of(source.count, self._largest, self._max_error)
                 rms = rms_of(bits, source.kind)
-                coded = lossy_matrix(bits, source.shape, source.kind, error * rms)
+                fast = self._fast
+                coded = lossy_matrix(bits, source.shape, source.kind, error * rms, fast)
                 if coded is not None:
-                    self._add(source, INTEGERS, coded)
+                    self._add(source, FAST_INTEGERS if fast else INTEGERS, coded)
                     self._bounds[source.name] = error
                     return
             else:
@@ -127,7 +137,8 @@ class _Work:
         listed = header.to_bytes()
         deflated = deflate(listed)
         small = encode_small([item for item, _ in self._small], [bits for _, bits in self._small])
-        start = MAGIC + bytes([PACKED]) + varint(len(listed)) + varint(len(deflated)) + deflated
+        version = PACKED_FAST if header.fast else PACKED
+        start = MAGIC + bytes([version]) + varint(len(listed)) + varint(len(deflated)) + deflated
         parts = [start + varint(len(small)) + small, *self._blocks]
         value = 0
         for part in parts:

@@ -30,10 +30,13 @@ def repaired(data: bytes) -> bytes:
     return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
 
 
-def file(architecture: Architecture, stream: bytes = b"\0", coder: int = 0) -> bytes:
+def file(architecture: Architecture, stream: bytes = b"\0", coder: str = "small") -> bytes:
     """A file of a description, whatever it is."""
     shapes = architecture.to_bytes(1)
-    head = codec.MAGIC + bytes([1]) + varint(2 * len(shapes) + coder)
+    version = 1 + (codec.FAST if coder == "fast" else 0)
+    head = codec.MAGIC + bytes([version]) + varint(2 * len(shapes) + (coder == "huffman"))
+    if coder == "fast":  # a stream of nothing before that of the weights
+        stream = b"\1\0" + stream
     return repaired(head + shapes + stream + bytes(4))
 
 

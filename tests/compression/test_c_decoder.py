@@ -37,7 +37,8 @@ from .forged import repaired
 from .samples import sparse
 
 GOLDEN = Path(__file__).parent / "golden"
-NETWORKS = sorted(path for path in GOLDEN.glob("*.bb") if not path.name.startswith("packed"))
+NETWORKS = sorted(path for path in GOLDEN.glob("*.bb") if "packed" not in path.name)
+NETWORKS = [path for path in NETWORKS if ".fast." not in path.name]  # not in C
 pytestmark = needs_compiler
 
 

@@ -47,7 +47,7 @@ class Search:
                 return trial.finish(pruned, setting, retrain)
 
         made = Trial(fits=self.fits, may_fit=self.may_fit, matching=self.matching)
-        data, _, taken, _ = smallest(made, given, None, "range")
+        data, _, taken, _ = smallest(made, given, None, "small")
         return len(data), taken.bits
 
 

@@ -35,7 +35,7 @@ CODERS = list(file.CODERS)
 )  # fmt: skip
 def test_sizes_are_admitted_before_memory_is_taken(shape, message):
     """A small file that declares a huge tensor, or empty rows of one, costs next to no memory."""
-    for coder in range(len(file.CODERS)):
+    for coder in CODERS:
         data = forged.file(forged.listed(shape), bytes(100), coder)
         tracemalloc.start()
         with pytest.raises(CorruptFile, match=message):
@@ -55,18 +55,21 @@ def peak(read, data: bytes) -> float:
 
 
 SHAPES = [(1, 600_000), (600_000, 1), (2, 1, 512, 512), (2, 300_000), (700, 900), (600_000,)]
-CASES = [("range", shape) for shape in SHAPES] + [("huffman", (1, 50_000)), ("huffman", (50_000,))]
+CASES = [(coder, shape) for coder in ("small", "fast") for shape in SHAPES] + [
+    ("huffman", (1, 50_000)),
+    ("huffman", (50_000,)),
+]
 
 
 @pytest.mark.parametrize(("coder", "shape"), CASES)
 def test_memory_follows_the_declared_size(coder, shape, monkeypatch):
     """64 MiB and twice the tensor in float32, for good files and for garbage."""
-    if coder == "range":
+    if coder != "huffman":
         pytest.importorskip("numba")  # plain loops take minutes
     monkeypatch.setattr(Stream, "_past", COMPILE_FROM)
     source = archive_of(shape)
     good = file.encode(source, coder)  # loads numba, if it is there
-    garbage = forged.file(source.architecture, good[-900:-100], CODERS.index(coder))
+    garbage = forged.file(source.architecture, good[-900:-100], coder)
     for read in (file.decode, file.inspect):
         assert peak(read, good) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
         assert peak(read, garbage) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
@@ -87,6 +90,37 @@ def archive_of(shape: tuple[int, ...]) -> Archive:
 def sparse_codes(shape: tuple[int, ...]) -> np.ndarray:
     chance = np.random.default_rng(0)
     return (chance.integers(-3, 4, shape) * (chance.random(shape) < 0.05)).astype(np.int32)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_fast_file_has_no_other_coder(number):
+    data = bytearray(file.encode(archive(dense_net()), "fast"))
+    place = len(codec.MAGIC) + 1
+    data[place] |= number & 1
+    with pytest.raises(CorruptFile, match="'huffman' in the file has no"):
+        file.decode(repaired(bytes(data)))
+
+
+def test_large_networks_are_fast_if_nobody_says_otherwise(monkeypatch):
+    monkeypatch.setattr(codec, "FAST_FROM", 900)
+    assert [file.inspect(file.encode(archive_of((30, n))))["coder"] for n in (29, 30)] == [
+        "small",
+        "fast",
+    ]
+    assert file.inspect(file.encode(archive_of((30, 30)), "small"))["coder"] == "small"
+
+
+def test_large_sparse_networks_decode():
+    """11 million weights, 300 of them left, are too few bytes for the profile small."""
+    pytest.importorskip("numba")
+    codes = np.zeros((3300, 3400), np.int32)
+    chance = np.random.default_rng(0)
+    codes.reshape(-1)[chance.choice(codes.size, 300, replace=False)] = 1
+    source = Archive(forged.listed(codes.shape), {"0": Quantised(codes, Uniform(0.5))})
+    with pytest.raises(ValueError, match="too empty for its size"):
+        file.encode(source, "small")
+    again = file.decode(file.encode(source))
+    assert again.tensors["0"] == source.tensors["0"]
 
 
 def test_garbage_is_refused_long_before_its_end():

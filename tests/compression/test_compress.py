@@ -278,7 +278,7 @@ def test_the_posterior_s_own_grid(case):
         compress(net, posterior, validation=validation, quantiser="grid")
 
 
-@pytest.mark.parametrize("coder", ["range", "huffman"])
+@pytest.mark.parametrize("coder", ["small", "fast", "huffman"])
 @pytest.mark.parametrize(
     "options",
     [

@@ -5,6 +5,7 @@ from bitsback.compression import limits
 from bitsback.compression.limits import (
     DECISIONS_PER_BYTE,
     FREE_DECISIONS,
+    FREE_WEIGHTS,
     MAX_BYTES,
     MAX_EMPTY,
     MAX_GROWTH,
@@ -13,6 +14,8 @@ from bitsback.compression.limits import (
     MAX_OUTPUTS,
     MAX_PADDING,
     MAX_SYMBOLS_PER_BYTE,
+    MAX_WEIGHTS_PER_BYTE,
+    WEIGHTS_PER_BYTE,
 )  # fmt: skip
 
 
@@ -22,6 +25,14 @@ def test_decisions_of_small_and_large_files():
     limits.check_decisions(limits.decision_budget(500), 500)
     with pytest.raises(ValueError, match="too empty for its size: remove its dead units"):
         limits.check_decisions(limits.decision_budget(500) + 1, 500)
+
+
+def test_weights_of_the_fast_profile():
+    assert limits.weight_budget(10) == 10 * MAX_WEIGHTS_PER_BYTE
+    assert limits.weight_budget(1 << 20) == FREE_WEIGHTS + (WEIGHTS_PER_BYTE << 20)
+    limits.check_weights(limits.weight_budget(500), 500)
+    with pytest.raises(ValueError, match="too empty for its size: remove its dead units"):
+        limits.check_weights(limits.weight_budget(500) + 1, 500)
 
 
 def test_names():

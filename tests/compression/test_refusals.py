@@ -108,7 +108,7 @@ def test_a_published_weight_outside_its_tensor():
 
 def test_published_steps_of_units():
     tensor = Quantised(np.zeros((2, 2), dtype=np.int32), Uniform(1.0, (0, 1)))
-    with pytest.raises(ValueError, match="use coder='range'"):
+    with pytest.raises(ValueError, match="use coder='small'"):
         Published(BitStream()).tensor((2, 2), "weight", tensor)
 
 

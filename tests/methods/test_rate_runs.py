@@ -86,7 +86,7 @@ def test_beta_moves_until_the_size_is_the_one_asked_for():
     assert target.bytes() == pytest.approx(ABOVE * 250, rel=0.02)
 
 
-@pytest.mark.parametrize("coder", ["range", "huffman"])
+@pytest.mark.parametrize("coder", ["small", "huffman"])
 def test_the_size_aimed_at_is_that_of_the_coder_asked_for(coder, monkeypatch):
     seen = []
     monkeypatch.setattr(phases, "fit", lambda *a, each_epoch, **k: seen.append(each_epoch))

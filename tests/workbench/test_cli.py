@@ -161,7 +161,7 @@ def test_quiet_prints_nothing(fakes):
         (("--threshold", "nan"), "--threshold nan"),
         (("--clusters", "2.5"), "--clusters 2.5: must be a whole number or 'validation'"),
         (("--clusters", 0), "--clusters 0: must be at least 1"),
-        (("--coder", "zip"), "--coder zip: must be one of range, huffman"),
+        (("--coder", "zip"), "--coder zip: must be one of small, fast, huffman"),
         (("--device", "gpu"), "--device gpu: unknown; use cpu"),
         (("--device", "cuda:99"), "--device cuda:99: torch sees"),
         (("--force-resume",), "--force-resume: needs --resume"),

@@ -39,12 +39,12 @@ def main() -> None:
     )
     short = (("short", short_net, "digits-mlp"), ("folded", folded_net, "lenet-5-caffe"))
     for name, make, label in (*networks, *short):
-        for coder in ("range", "huffman"):
+        for coder, word in (("small", "range"), ("huffman", "huffman"), ("fast", "fast")):
             if name != "dense" and coder == "huffman":
                 continue
             source = archive(make(), label=label)
-            (FOLDER / f"{name}.{coder}.bb").write_bytes(file.encode(source, coder))
-            known[f"{name}.{coder}"] = digests(source)
+            (FOLDER / f"{name}.{word}.bb").write_bytes(file.encode(source, coder))
+            known[f"{name}.{word}"] = digests(source)
     networks += short
     for name, make, label in (n for n in networks if n[0] != "dense"):
         source = with_sorted_rows(archive(make(), label=label))
@@ -53,6 +53,7 @@ def main() -> None:
     for name, data in (
         ("packed.lossless", packed(golden())),
         ("packed.lossy", packed(weights(), 0.4)),
+        ("packed.fast", packed(weights(), 0.4, "fast")),
     ):
         (FOLDER / f"{name}.bb").write_bytes(data)
         known[name] = {k: hashlib.sha256(bits).hexdigest() for k, bits in read(data).items()}

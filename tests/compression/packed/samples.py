@@ -44,9 +44,11 @@ def weights(seed: int = 0) -> "OrderedDict[str, Tensor]":
     return found
 
 
-def packed(tensors: dict[str, Tensor], max_error: float | None = None) -> bytes:
+def packed(
+    tensors: dict[str, Tensor], max_error: float | None = None, coder: str | None = None
+) -> bytes:
     """The bytes of a packed file."""
-    return b"".join(encode(of_tensors(tensors), max_error).parts)
+    return b"".join(encode(of_tensors(tensors), max_error, coder=coder).parts)
 
 
 def bits(tensor: Tensor) -> bytes:

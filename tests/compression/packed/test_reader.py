@@ -14,7 +14,7 @@ from bitsback.compression import codec, file
 from bitsback.compression.archive import Quantised, Uniform
 from bitsback.compression.errors import CorruptFile, UnsupportedVersion
 from bitsback.compression.packed.dtypes import BY_NAME
-from bitsback.compression.packed.header import COMMON, INTEGERS, PLANES, Header, Item
+from bitsback.compression.packed.header import COMMON, FAST_INTEGERS, INTEGERS, PLANES, Header, Item
 from bitsback.compression.packed.integers import encode_integers
 from bitsback.compression.packed.planes import deflate
 from bitsback.compression.packed.reader import PackedReader
@@ -43,16 +43,24 @@ def test_every_type_comes_back():
     assert read(packed(tensors)) == {name: bits(tensor) for name, tensor in tensors.items()}
 
 
-@pytest.mark.parametrize("name", ["packed.lossless", "packed.lossy"])
+@pytest.mark.parametrize("name", ["packed.lossless", "packed.lossy", "packed.fast"])
 def test_golden(name):
     """Files are read for ever to the same bits. Deflate streams may be written otherwise."""
     data = (GOLDEN / f"{name}.bb").read_bytes()
     known = json.loads((GOLDEN / "sha256.json").read_text())[name]
-    assert data[len(codec.MAGIC)] == codec.PACKED == 5
+    version = codec.PACKED_FAST if name == "packed.fast" else codec.PACKED
+    assert data[len(codec.MAGIC)] == version == (10 if name == "packed.fast" else 5)
     found = {key: hashlib.sha256(value).hexdigest() for key, value in read(data).items()}
     assert found == known
     forms = {item.form for item in PackedReader(io.BytesIO(data)).header.items}
-    assert forms == {"packed.lossless": {COMMON, PLANES}, "packed.lossy": {COMMON, INTEGERS}}[name]
+    assert (
+        forms - {COMMON}
+        == {
+            "packed.lossless": {PLANES},
+            "packed.lossy": {INTEGERS},
+            "packed.fast": {FAST_INTEGERS},
+        }[name]
+    )
 
 
 @pytest.mark.parametrize("error", [None, 0.4])
