@@ -37,7 +37,7 @@ class RateTensor:
         """The columns in parts of at most about `WIDE`, each of whole kernels."""
         columns = self.matrix.shape[2]
         size = max(WIDE // self.taps, 1) * self.taps
-        return [slice(first, first + size) for first in range(0, columns, size)]
+        return [slice(first, min(first + size, columns)) for first in range(0, columns, size)]
 
     def value(self) -> Tensor:
         """The weight, the columns that have integers already as these say."""

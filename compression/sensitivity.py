@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.examples import Inputs, count
 from ..common.modes import gradients
 from ..graph import GraphNetwork, Node, Ref
 from ..graph.evaluate import computed
@@ -29,14 +30,20 @@ LEAST = 1e-4  # of the largest sensitivity: what a layer that seems to matter le
 
 @gradients()
 def sensitivities(
-    network: GraphNetwork, x: Tensor, nodes: Collection[Node], likelihood: str, seed: int = 0
+    network: GraphNetwork,
+    x: Inputs,
+    nodes: Collection[Node],
+    likelihood: str,
+    axis: int = -1,
+    seed: int = 0,
 ) -> dict[Node, float]:
     """For each node s of its (first) result; see the module's docstring.
 
     :param network: a traced network in eval mode; not changed.
-    :param x: inputs, shape (n, ...).
-    :param likelihood: "categorical": the outputs are logits, classes on axis 1. "bernoulli": they
-        are logits. "normal": means, in units of the standard deviation of each tensor of outputs.
+    :param x: inputs, as `common.examples.arguments` gives them.
+    :param likelihood: "categorical": the outputs are logits. "bernoulli": they are logits.
+        "normal": means, in units of the standard deviation of each tensor of outputs.
+    :param axis: that of the classes.
     :param seed: of the labels that are drawn.
     :returns: nats per squared unit of an output, by node: > 0 for all of them.
     """
@@ -44,17 +51,17 @@ def sensitivities(
     total = dict.fromkeys(nodes, 0.0)
     for part in chunks(x, BATCH):
         values, outputs = _run(network, part, nodes)
-        slopes = [_drawn(output, likelihood, generator) for output in outputs]
+        slopes = [drawn(output, likelihood, axis, generator) for output in outputs]
         found = torch.autograd.grad(outputs, list(values.values()), slopes, allow_unused=True)
         for node, slope in zip(values, found, strict=True):
             if slope is not None:
-                total[node] += float(slope.double().square().mean()) * len(part) / len(x)
+                total[node] += float(slope.double().square().mean()) * count(part) / count(x)
     least = LEAST * max(total.values(), default=0.0)
     return {node: max(value, least) or 1.0 for node, value in total.items()}
 
 
 def _run(
-    network: GraphNetwork, x: Tensor, nodes: Collection[Node]
+    network: GraphNetwork, x: Inputs, nodes: Collection[Node]
 ) -> tuple[dict[Node, Tensor], list[Tensor]]:
     """The first results of nodes, and the network's outputs as functions of them."""
     values: dict[Node, Tensor] = {}
@@ -74,7 +81,7 @@ def _run(
     return values, [output for output in outputs.values() if output.requires_grad]
 
 
-def _drawn(output: Tensor, likelihood: str, generator: torch.Generator) -> Tensor:
+def drawn(output: Tensor, likelihood: str, axis: int, generator: torch.Generator) -> Tensor:
     """A random gradient of log p by the outputs: mean 0, covariance the Fisher information."""
     noise = torch.randn(output.shape, generator=generator).to(output.dtype)
     if likelihood == "bernoulli":
@@ -82,6 +89,6 @@ def _drawn(output: Tensor, likelihood: str, generator: torch.Generator) -> Tenso
         return noise * (p * (1 - p)).sqrt()
     if likelihood == "normal":
         return noise / (output.detach().std() + 1e-12)
-    p = output.detach().softmax(1)  # the covariance diag(p) - p p^T
+    p = output.detach().softmax(axis)  # the covariance diag(p) - p p^T
     noise = noise * p.sqrt()
-    return noise - p * noise.sum(1, keepdim=True)
+    return noise - p * noise.sum(axis, keepdim=True)

@@ -81,7 +81,7 @@ def test_the_seed_draws_the_labels_and_nothing_is_changed():
     traced = trace(network().requires_grad_(False), x[:2])
     nodes = [node for node in traced.graph.operators if node.operator == "linear"]
     before = torch.get_rng_state()
-    one, two, other = (sensitivities(traced, x, nodes, "categorical", s) for s in (1, 1, 2))
+    one, two, other = (sensitivities(traced, x, nodes, "categorical", seed=s) for s in (1, 1, 2))
     assert one == two != other
     assert torch.equal(before, torch.get_rng_state())
     assert not any(p.requires_grad for p in traced.parameters())
