@@ -25,16 +25,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .column_walk import COMPILED_FROM, compiled, descend_block, feedback_block
 from .price_of_integers import NATS_PER_BIT, Prices
 
 BLOCK = 64  # columns between two updates of the rest
 
 
-def step_for(second: Tensor, importance: float, rate: float) -> float:
+def step_for(second: Tensor, importance: float, rate: float, root: Tensor | None = None) -> float:
     """The step of an entropy-coded uniform quantizer at a price of a bit.
 
     Rounding to a step makes an error of variance step^2 / 12. In (1) it costs c step^2 / 24, where
@@ -45,11 +47,13 @@ def step_for(second: Tensor, importance: float, rate: float) -> float:
 
     :param second: A, shape (groups, columns, columns), or its diagonal, (groups, columns).
     :param importance: s.
+    :param root: the lower Cholesky factor of A, if it is known.
     """
     if second.dim() == 2:
         spread = second.log().mean()
     else:
-        spread = 2 * torch.linalg.cholesky(second).diagonal(dim1=1, dim2=2).log().mean()
+        root = torch.linalg.cholesky(second) if root is None else root
+        spread = 2 * root.diagonal(dim1=1, dim2=2).log().mean()
     return math.sqrt(12 * rate / (NATS_PER_BIT * importance * math.exp(float(spread))))
 
 
@@ -61,6 +65,7 @@ def quantize(
     rate: float,
     refit: Callable[[Tensor], Prices],
     sweeps: int = 1,
+    root: Tensor | None = None,
 ) -> Tensor:
     """Integers that minimize (1) approximately.
 
@@ -71,26 +76,37 @@ def quantize(
     :param rate: what a bit costs, in units of the distortion.
     :param refit: gives the prices of integers of the weight's shape.
     :param sweeps: of coordinate descent.
+    :param root: the lower Cholesky factor of A, if it is known.
     :returns: whole numbers, of the weight's shape and dtype.
     """
-    codes = feedback(weight, second, importance, step, rate, refit(torch.round(weight / step)))
+    prices = refit(torch.round(weight / step))
+    codes = feedback(weight, second, importance, step, rate, prices, root)
     for _ in range(sweeps):
         codes = descend(codes, weight, second, importance, step, rate, refit(codes))
     return codes
 
 
 def feedback(
-    weight: Tensor, second: Tensor, importance: float, step: float, rate: float, prices: Prices
+    weight: Tensor,
+    second: Tensor,
+    importance: float,
+    step: float,
+    rate: float,
+    prices: Prices,
+    root: Tensor | None = None,
 ) -> Tensor:
     """One pass with error feedback; parameters as of `quantize`."""
-    upper = _upper(second)
+    upper = _upper(second, root)
     left, codes = weight.clone(), torch.zeros_like(weight)
     table = _Table(prices, weight.shape, step, rate)
     scale = upper.diagonal(dim1=1, dim2=2)[:, None]  # (groups, 1, columns)
+    loop = _loop(feedback_block, weight)
     for first in range(0, weight.shape[2], BLOCK):
         last = min(first + BLOCK, weight.shape[2])
         errors = left.new_zeros(*left.shape[:2], last - first)
-        for j in range(first, last):
+        if loop is not None:
+            table.run(loop, left, codes, errors, upper, importance / scale**2, first, last)
+        for j in range(first, last) if loop is None else ():
             target = left[:, :, j]
             codes[:, :, j] = table.best(j, target, importance / scale[:, :, j] ** 2)
             error = (target - step * codes[:, :, j]) / scale[:, :, j]
@@ -114,10 +130,13 @@ def descend(
     table = _Table(prices, weight.shape, step, rate)
     slope = (step * codes - weight) @ second
     diagonal = second.diagonal(dim1=1, dim2=2)[:, None]
+    loop = _loop(descend_block, weight)
     for first in range(0, weight.shape[2], BLOCK):
         last = min(first + BLOCK, weight.shape[2])
         moves = slope.new_zeros(*slope.shape[:2], last - first)
-        for j in range(first, last):
+        if loop is not None:
+            table.run(loop, slope, codes, moves, second, importance * diagonal, first, last)
+        for j in range(first, last) if loop is None else ():
             target = step * codes[:, :, j] - slope[:, :, j] / diagonal[:, :, j]
             best = table.best(j, target, importance * diagonal[:, :, j])
             move = step * (best - codes[:, :, j])
@@ -125,6 +144,11 @@ def descend(
             slope[:, :, j + 1 : last] += move[:, :, None] * second[:, j, None, j + 1 : last]
         slope[:, :, last:] += moves @ second[:, first:last, last:]
     return codes
+
+
+def _loop(block: Callable, weight: Tensor) -> Callable | None:
+    """A block's loop through numba, where that is there and pays."""
+    return compiled(block) if weight.numel() >= COMPILED_FROM else None
 
 
 def independent(
@@ -156,20 +180,45 @@ def distortion(
     return 0.5 * importance * float(((error @ second) * error).double().sum())
 
 
-def _upper(second: Tensor) -> Tensor:
-    """U, upper triangular, with U^T U = A^-1, for each group."""
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(second))
-    return torch.linalg.cholesky(inverse, upper=True)
+def _upper(second: Tensor, root: Tensor | None = None) -> Tensor:
+    """U, upper triangular, with U^T U = A^-1, for each group.
+
+    :param root: the lower Cholesky factor of A, if it is known.
+    """
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(second) if root is None else root)
+    return torch.linalg.cholesky(inverse, upper=True).contiguous()
 
 
 class _Table:
     """The choice of an integer, given prices."""
 
     def __init__(self, prices: Prices, shape: torch.Size, step: float, rate: float) -> None:
-        # By columns, so that one column lies in one piece.
-        self._zero = rate * prices.zero.reshape(shape).permute(2, 0, 1).contiguous()
-        self._other = rate * prices.other.reshape(shape).permute(2, 0, 1).contiguous()
         self._prices, self._step, self._rate = prices, step, rate
+        self._rows = [side.reshape(shape) for side in (prices.zero, prices.other)]
+
+    @cached_property
+    def _columns(self) -> list[Tensor]:
+        """What a zero and any other integer cost, by columns: one column lies in one piece."""
+        return [self._rate * side.permute(2, 0, 1).contiguous() for side in self._rows]
+
+    def run(
+        self,
+        loop: Callable,
+        numbers: Tensor,
+        codes: Tensor,
+        moves: Tensor,
+        square: Tensor,
+        curvature: Tensor,
+        first: int,
+        last: int,
+    ) -> None:
+        """A loop of column_walk.py for each group, on arrays that share memory with tensors."""
+        weigh = 0.5 * self._step**2 * curvature[:, 0]
+        bits = self._prices.magnitude.numpy()
+        for g in range(len(codes)):
+            parts = numbers, codes, moves, square, weigh, *self._rows
+            arrays = [part[g].numpy() for part in parts]
+            loop(*arrays, bits, self._step, self._rate, first, last)
 
     def best(self, columns: int | slice, target: Tensor, curvature: Tensor) -> Tensor:
         """The integers n of least curvature / 2 (n step - target)^2 + rate bits(n).
@@ -181,8 +230,9 @@ class _Table:
         below = size.floor()
         sizes = torch.stack([below + 1, below, (below - 1).clamp(min=0)])
         weigh = 0.5 * self._step**2 * curvature
-        bits = self._rate * self._prices.of_magnitude(sizes) + self._other[columns]
-        none = weigh * size.square() + self._zero[columns]
+        zero, other = (side[columns] for side in self._columns)
+        bits = self._rate * self._prices.of_magnitude(sizes) + other
+        none = weigh * size.square() + zero
         cost = torch.where(sizes > 0, weigh * (sizes - size).square() + bits, none)
         least, place = cost.min(0)
         chosen = sizes.gather(0, place[None])[0]

@@ -52,8 +52,10 @@ class RateTensor:
         :param cross: the moments of what the outputs lack with the inputs, shape
             (groups, units, columns).
         """
-        change = torch.linalg.solve(damped(second), cross.mT).mT
-        self.put(part, self.matrix[:, :, part] + change, second, importance, rate)
+        second = damped(second)
+        root = torch.linalg.cholesky(second)
+        change = torch.cholesky_solve(cross.mT, root).mT
+        self._put(part, self.matrix[:, :, part] + change, second, root, importance, rate)
 
     def put(
         self, part: slice, target: Tensor, second: Tensor, importance: float, rate: float
@@ -64,10 +66,22 @@ class RateTensor:
         :param second: A of `rate_distortion`, not yet damped, or its diagonal.
         """
         second = damped(second.float())
+        root = torch.linalg.cholesky(second) if second.dim() == 3 else None
+        self._put(part, target, second, root, importance, rate)
+
+    def _put(
+        self,
+        part: slice,
+        target: Tensor,
+        second: Tensor,
+        root: Tensor | None,
+        importance: float,
+        rate: float,
+    ) -> None:
         if not self.step:
-            self.step = self._step(step_for(second, importance, rate))
-        chosen = quantize if second.dim() == 3 else independent
-        codes = chosen(target, second, importance, self.step, rate, self._prices)
+            self.step = self._step(step_for(second, importance, rate, root))
+        given = target, second, importance, self.step, rate, self._prices
+        codes = independent(*given) if root is None else quantize(*given, root=root)
         codes = codes.clamp(-MAX_LEVELS, MAX_LEVELS)
         self.codes[:, :, part], self._now[:, :, part] = codes, codes * self.step
 
