@@ -1,7 +1,7 @@
 """Time and memory of `shrink` on a ResNet-20 that was trained, or on a ResNet-18 that was not.
 
-    python benchmarks/shrink_time.py --network resnet-20 --weights FILE [--data-dir DIR] [--json FILE]
-    python benchmarks/shrink_time.py --network resnet-18 [--data-dir DIR] [--json FILE]
+    python benchmarks/shrink_time.py --network resnet-20 --weights FILE --data-dir DIR --json FILE
+    python benchmarks/shrink_time.py --network resnet-18 --data-dir DIR --json FILE
 
 Calibration is on 500 CIFAR-10 training images. The ResNet-20 is judged on 2,500 test images by
 `--max-drop`. The ResNet-18 (11 million weights, for images of 32 x 32) has random weights and
@@ -100,9 +100,7 @@ def main() -> None:
     small = bitsback.shrink(net, x, progress=say, **asked)
     found["seconds"] = round(time.perf_counter() - start, 1)
     found["cpu_seconds"] = round(time.process_time() - cpu, 1)
-    found["memory_bytes"] = 1024 * (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    )
+    found["memory_bytes"] = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     report = small.report
     found |= {key: report[key] for key in ("weights", "bytes", "float32_bytes", "bits_per_weight")}
     found["memory_over_network"] = round(found["memory_bytes"] / report["float32_bytes"], 2)
