@@ -3,8 +3,9 @@
     python benchmarks/nncodec_file.py WEIGHTS FOLDER QP [QP ...]
 
 Needs nncodec 2.1.3, numpy < 2, torch and safetensors; it is built from source with a C++ compiler.
-torchvision, OpenCV and pandas, which it imports without need here, are left out. For each QP it writes what
-comes back from the file as FOLDER/<QP>.safetensors, and prints the QP and the bytes of the file.
+torchvision, OpenCV and pandas, which it imports without need here, are left out. For each QP it
+writes what comes back from the file as FOLDER/<QP>.safetensors, and prints the QP and the bytes of
+the file.
 """
 
 import sys
