@@ -2,7 +2,8 @@
 
 They compute what the loops over columns in rate_distortion.py do, in the same order. Arrays are of
 one group: `left`, `slope`, `codes`, `zero` and `other` have shape (rows, columns), `upper` and
-`second` (columns, columns), `errors` and `moves` (rows, columns of the block).
+`second` (columns, columns), `errors` and `moves` (rows, columns of the block), `rows` (rows,) and
+`weigh` (columns,).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ COMPILED_FROM = 1 << 14  # weights of a matrix from which the loops pay; 2 ms by
 
 
 def feedback_block(
-    left, codes, errors, upper, weigh, zero, other, magnitude, step, rate, first, last
+    left, codes, errors, upper, rows, weigh, zero, other, magnitude, step, rate, first, last
 ):
     """The part of `rate_distortion.feedback` within a block of columns; changes arrays in place."""
     for r in range(left.shape[0]):
         for j in range(first, last):
             target = left[r, j]
-            code = chosen(target / step, weigh[j], zero[r, j], other[r, j], magnitude, rate)
+            code = chosen(
+                target / step, rows[r] * weigh[j], zero[r, j], other[r, j], magnitude, rate
+            )
             codes[r, j] = code
             error = (target - step * code) / upper[j, j]
             errors[r, j - first] = error
@@ -31,13 +34,13 @@ def feedback_block(
 
 
 def descend_block(
-    slope, codes, moves, second, weigh, zero, other, magnitude, step, rate, first, last
+    slope, codes, moves, second, rows, weigh, zero, other, magnitude, step, rate, first, last
 ):
     """The part of `rate_distortion.descend` within a block of columns; changes arrays in place."""
     for r in range(slope.shape[0]):
         for j in range(first, last):
             place = codes[r, j] - slope[r, j] / (second[j, j] * step)
-            code = chosen(place, weigh[j], zero[r, j], other[r, j], magnitude, rate)
+            code = chosen(place, rows[r] * weigh[j], zero[r, j], other[r, j], magnitude, rate)
             move = step * (code - codes[r, j])
             codes[r, j] = code
             moves[r, j - first] = move

@@ -22,7 +22,7 @@ from ..graph import Untraceable, trace
 from ..graph.moments import InputMoments, input_moments
 from .archive import Quantised
 from .scores import chunks
-from .sensitivity import BATCH, LEAST, drawn
+from .sensitivity import BATCH, by_unit, drawn, floored
 from .sequential import round_vectors, under_moments, without_inputs
 
 LAYERS = (
@@ -54,7 +54,7 @@ class Hooked:
         self._layers = [m for m in net.modules() if isinstance(m, LAYERS) and self._own(m)]
         self._graphs: dict[nn.Module, Any] = {}
         self._sums: dict[str, InputMoments | None] = {}
-        self._squares: dict[str, list[float]] = {}
+        self._squares: dict[str, list[Tensor]] = {}
         try:
             with warnings.catch_warnings():
                 # A network that looks at numbers of its own does so with gradients on here.
@@ -64,9 +64,9 @@ class Hooked:
             self._sums, self._squares = {}, {}
         #: Of the weights of layers that were called, the moments of their inputs.
         self.moments = {name: m for name, m in self._sums.items() if m is not None}
-        means = {name: sum(found) / count(x) for name, found in self._squares.items()}
-        least = LEAST * max(means.values(), default=0.0)
-        self.importance = {name: max(value, least) or 1.0 for name, value in means.items()}
+        self.importance = floored(
+            {name: sum(found) / count(x) for name, found in self._squares.items()}
+        )
         self.blind = [name for name in weights if name not in self.moments]
 
     def quantised(self, rate: float) -> dict[str, Quantised]:
@@ -94,9 +94,10 @@ class Hooked:
             found = torch.autograd.grad(results, wanted, slopes, allow_unused=True)
             for (layer, given, _), slope in zip(calls, found, strict=True):
                 self._add(layer, given, count(x))
-                square = 0.0 if slope is None else float(slope.double().square().mean())
+                slope = torch.zeros(1, 1) if slope is None else slope
+                square = count(part) * by_unit(slope, _unit_axis(layer))
                 for name in self._own(layer).values():
-                    self._squares.setdefault(name, []).append(square * count(part))
+                    self._squares.setdefault(name, []).append(square)
 
     @contextmanager
     def _seen(self, calls: list[tuple[nn.Module, tuple, Tensor]]) -> Iterator[None]:
@@ -129,6 +130,13 @@ class Hooked:
         for own, name in self._own(layer).items():
             share = len(given[0]) / examples
             self._sums[name] = _joined(self._sums.get(name, 0), found.get(own), share)
+
+
+def _unit_axis(layer: nn.Module) -> int | None:
+    """The axis of a layer's output that holds the units of its weight."""
+    if isinstance(layer, nn.Linear | nn.Bilinear):
+        return -1
+    return 1 if isinstance(layer, nn.modules.conv._ConvNd) else None
 
 
 def _joined(before: Any, new: InputMoments | None, share: float) -> InputMoments | None:

@@ -141,7 +141,8 @@ def likelihood_of(net: nn.Module, x: Inputs, y: Tensor | None) -> str:
 
     Categorical: one output of shape (n, classes), at least two of them, with whole labels if any.
     So are outputs (n, steps, classes) of token inputs (n, steps), and (n, ..., classes) or
-    (n, classes, ...) with whole labels.
+    (n, classes, ...) with whole labels. Without labels, outputs of the inputs' own shape (as an
+    autoencoder has) are normal.
     """
     some = take(x, slice(2))
     with torch.no_grad():
@@ -153,7 +154,8 @@ def likelihood_of(net: nn.Module, x: Inputs, y: Tensor | None) -> str:
         whole = not (y.is_floating_point() or y.is_complex())
         return "categorical" if whole and output.shape[axis] > 1 else "normal"
     if output.dim() == 2:
-        return "categorical" if output.shape[1] > 1 else "normal"
+        same = isinstance(some, Tensor) and some.shape == output.shape and some.is_floating_point()
+        return "categorical" if output.shape[1] > 1 and not same else "normal"
     tokens = isinstance(x, Tensor) and not x.is_floating_point() and x.dim() > 1
     return "categorical" if tokens and output.shape[:-1] == some.shape else "normal"
 

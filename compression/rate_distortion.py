@@ -3,9 +3,9 @@
 For a matrix W of weights, rows its output units, and the second moments A of what its columns are
 multiplied by, the quantizer looks for integers n that minimize
 
-    s / 2 sum_r (n_r step - w_r) A (n_r step - w_r)^T  +  rate * bits(n),                     (1)
+    1/2 sum_r s_r (n_r step - w_r) A (n_r step - w_r)^T  +  rate * bits(n),                   (1)
 
-where s weighs the layer's outputs and bits are the coder's own code lengths
+where s_r weighs an output unit and bits are the coder's own code lengths
 (price_of_integers.py). The integer 0 is a pruned weight. Rows do not interact in (1) while the
 prices are held fixed.
 
@@ -36,17 +36,18 @@ from .price_of_integers import NATS_PER_BIT, Prices
 BLOCK = 64  # columns between two updates of the rest
 
 
-def step_for(second: Tensor, importance: float, rate: float, root: Tensor | None = None) -> float:
+def step_for(second: Tensor, importance: Tensor, rate: float, root: Tensor | None = None) -> float:
     """The step of an entropy-coded uniform quantizer at a price of a bit.
 
     Rounding to a step makes an error of variance step^2 / 12. In (1) it costs c step^2 / 24, where
-    c is s / U_jj^2, here in geometric mean: s det(A)^(1 / columns). One more bit for each weight
-    halves the step, so that d(cost) / d(bits) = -2 ln 2 c step^2 / 24, which is -rate at the best:
+    c is s_r / U_jj^2. Its geometric mean over rows and columns is that of s_r times
+    det(A)^(1 / columns). One more bit for each weight halves the step, so that
+    d(cost) / d(bits) = -2 ln 2 c step^2 / 24, which is -rate at the best:
 
         step^2 = 12 rate / (ln 2 c).
 
     :param second: A, shape (groups, columns, columns), or its diagonal, (groups, columns).
-    :param importance: s.
+    :param importance: s of each unit, any shape.
     :param root: the lower Cholesky factor of A, if it is known.
     """
     if second.dim() == 2:
@@ -54,13 +55,14 @@ def step_for(second: Tensor, importance: float, rate: float, root: Tensor | None
     else:
         root = torch.linalg.cholesky(second) if root is None else root
         spread = 2 * root.diagonal(dim1=1, dim2=2).log().mean()
-    return math.sqrt(12 * rate / (NATS_PER_BIT * importance * math.exp(float(spread))))
+    spread = float(spread) + float(importance.log().mean())
+    return math.sqrt(12 * rate / (NATS_PER_BIT * math.exp(spread)))
 
 
 def quantize(
     weight: Tensor,
     second: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     refit: Callable[[Tensor], Prices],
@@ -71,7 +73,7 @@ def quantize(
 
     :param weight: W, shape (groups, rows, columns): one matrix for each group of a convolution.
     :param second: A, symmetric and positive definite, shape (groups, columns, columns).
-    :param importance: s.
+    :param importance: s of each row, shape (groups, rows) or (1, 1).
     :param step: the spacing of the grid, in units of the weight.
     :param rate: what a bit costs, in units of the distortion.
     :param refit: gives the prices of integers of the weight's shape.
@@ -89,7 +91,7 @@ def quantize(
 def feedback(
     weight: Tensor,
     second: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     prices: Prices,
@@ -105,7 +107,7 @@ def feedback(
         last = min(first + BLOCK, weight.shape[2])
         errors = left.new_zeros(*left.shape[:2], last - first)
         if loop is not None:
-            table.run(loop, left, codes, errors, upper, importance / scale**2, first, last)
+            table.run(loop, left, codes, errors, upper, importance, scale**-2, first, last)
         for j in range(first, last) if loop is None else ():
             target = left[:, :, j]
             codes[:, :, j] = table.best(j, target, importance / scale[:, :, j] ** 2)
@@ -120,7 +122,7 @@ def descend(
     codes: Tensor,
     weight: Tensor,
     second: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     prices: Prices,
@@ -135,7 +137,7 @@ def descend(
         last = min(first + BLOCK, weight.shape[2])
         moves = slope.new_zeros(*slope.shape[:2], last - first)
         if loop is not None:
-            table.run(loop, slope, codes, moves, second, importance * diagonal, first, last)
+            table.run(loop, slope, codes, moves, second, importance, diagonal, first, last)
         for j in range(first, last) if loop is None else ():
             target = step * codes[:, :, j] - slope[:, :, j] / diagonal[:, :, j]
             best = table.best(j, target, importance * diagonal[:, :, j])
@@ -154,7 +156,7 @@ def _loop(block: Callable, weight: Tensor) -> Callable | None:
 def independent(
     weight: Tensor,
     diagonal: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     refit: Callable[[Tensor], Prices],
@@ -167,17 +169,18 @@ def independent(
     codes = torch.round(weight / step)
     for _ in range(rounds):
         table = _Table(refit(codes), weight.shape, step, rate)
-        target, curvature = weight.permute(2, 0, 1), importance * diagonal.T[:, :, None]
+        target, curvature = weight.permute(2, 0, 1), (importance * diagonal.T[:, :, None])
         codes = table.best(slice(None), target, curvature).permute(1, 2, 0)
     return codes.contiguous()
 
 
 def distortion(
-    codes: Tensor, weight: Tensor, second: Tensor, importance: float, step: float
+    codes: Tensor, weight: Tensor, second: Tensor, importance: Tensor, step: float
 ) -> float:
     """The first term of (1); parameters as of `quantize`."""
     error = step * codes - weight
-    return 0.5 * importance * float(((error @ second) * error).double().sum())
+    rows = ((error @ second) * error).double().sum(2)
+    return 0.5 * float((importance * rows).sum())
 
 
 def _upper(second: Tensor, root: Tensor | None = None) -> Tensor:
@@ -208,15 +211,17 @@ class _Table:
         codes: Tensor,
         moves: Tensor,
         square: Tensor,
+        importance: Tensor,
         curvature: Tensor,
         first: int,
         last: int,
     ) -> None:
         """A loop of column_walk.py for each group, on arrays that share memory with tensors."""
         weigh = 0.5 * self._step**2 * curvature[:, 0]
+        rows = importance.to(weigh).expand(codes.shape[:2])
         bits = self._prices.magnitude.numpy()
         for g in range(len(codes)):
-            parts = numbers, codes, moves, square, weigh, *self._rows
+            parts = numbers, codes, moves, square, rows, weigh, *self._rows
             arrays = [part[g].numpy() for part in parts]
             loop(*arrays, bits, self._step, self._rate, first, last)
 

@@ -22,10 +22,13 @@ from ..common.modes import gradients
 from ..graph import GraphNetwork, Node, Ref
 from ..graph.evaluate import computed
 from ..graph.moments import inputs_of, walk
+from ..graph.products import addmm, bilinear, convolution, dense, transposed_convolution
+from ..graph.table import OPERATORS
 from .scores import chunks
 
 BATCH = 100  # examples whose feature maps and gradients are in memory at once
 LEAST = 1e-4  # of the largest sensitivity: what a layer that seems to matter less is given
+LEAST_OF_A_UNIT = 0.03  # of the mean of its layer's: the same for one unit
 
 
 @gradients()
@@ -36,8 +39,8 @@ def sensitivities(
     likelihood: str,
     axis: int = -1,
     seed: int = 0,
-) -> dict[Node, float]:
-    """For each node s of its (first) result; see the module's docstring.
+) -> dict[Node, Tensor]:
+    """For each node s of the units of its (first) result; see the module's docstring.
 
     :param network: a traced network in eval mode; not changed.
     :param x: inputs, as `common.examples.arguments` gives them.
@@ -45,19 +48,46 @@ def sensitivities(
         "normal": means, in units of the standard deviation of each tensor of outputs.
     :param axis: that of the classes.
     :param seed: of the labels that are drawn.
-    :returns: nats per squared unit of an output, by node: > 0 for all of them.
+    :returns: nats per squared unit of an output, by node: float64 of shape (units,), or (1,) where
+        the result has no axis of units. > 0 for all of them.
     """
     generator = torch.Generator().manual_seed(seed)
-    total = dict.fromkeys(nodes, 0.0)
+    total = {node: torch.zeros(1, dtype=torch.float64) for node in nodes}
     for part in chunks(x, BATCH):
         values, outputs = _run(network, part, nodes)
         slopes = [drawn(output, likelihood, axis, generator) for output in outputs]
         found = torch.autograd.grad(outputs, list(values.values()), slopes, allow_unused=True)
         for node, slope in zip(values, found, strict=True):
             if slope is not None:
-                total[node] += float(slope.double().square().mean()) * count(part) / count(x)
-    least = LEAST * max(total.values(), default=0.0)
-    return {node: max(value, least) or 1.0 for node, value in total.items()}
+                share = count(part) / count(x)
+                total[node] = total[node] + share * by_unit(slope, unit_axis(node))
+    return floored(total)
+
+
+def floored(total: dict[Any, Tensor]) -> dict[Any, Tensor]:
+    """Sensitivities without those that are too small to be true; 1 where there are none at all."""
+    means = {key: float(found.mean()) for key, found in total.items()}
+    least = LEAST * max(means.values(), default=0.0)
+    return {
+        key: found.clamp(min=max(LEAST_OF_A_UNIT * means[key], least)) if least else found + 1.0
+        for key, found in total.items()
+    }
+
+
+def unit_axis(node: Node) -> int | None:
+    """The axis of a result's units; None where there is none, or it is no single product."""
+    row = OPERATORS[node.operator]
+    if row.products in (dense, bilinear, addmm):
+        return -1
+    return 1 if row.products in (convolution, transposed_convolution) else None
+
+
+def by_unit(slope: Tensor, axis: int | None) -> Tensor:
+    """Mean squares along the axis of the units."""
+    square = slope.double().square()
+    if axis is None:
+        return square.mean().view(1)
+    return square.movedim(axis, 0).flatten(1).mean(1)
 
 
 def _run(

@@ -29,7 +29,7 @@ from ..graph import GraphNetwork, Node, Ref, parameters_of
 from ..graph.evaluate import computed, static_nodes
 from ..graph.ir import INPUT, PARAMETER
 from ..graph.moments import InputMoments, input_moments, inputs_of
-from ..graph.products import Product, bilinear, dense, embedding
+from ..graph.products import Product, embedding
 from ..graph.table import OPERATORS
 from ..graph.uses import Uses
 from .archive import Quantised
@@ -37,7 +37,7 @@ from .layer_moments import moments_with
 from .rate_distortion import step_for
 from .rate_tensor import RateTensor
 from .scores import chunks
-from .sensitivity import BATCH, sensitivities
+from .sensitivity import BATCH, sensitivities, unit_axis
 from .uniform import bias
 
 VECTOR_BITS = 12  # of scales, and of biases that are not fitted
@@ -94,9 +94,7 @@ class Calibrated:
         readers = {name: [n for n in uses.readers[name] if n in found] for name in weights}
         #: s of `sensitivity` by weight; the mean over the operators of a weight of several.
         self.importance = {
-            name: sum(found[n] for n in nodes) / len(nodes)
-            for name, nodes in readers.items()
-            if nodes
+            name: _mean([found[n] for n in nodes]) for name, nodes in readers.items() if nodes
         }
         #: Weights that are quantized without regard to what they are multiplied by.
         self.blind = [name for name in others if name not in self.moments]
@@ -118,10 +116,17 @@ def round_vectors(tensors: dict[str, Tensor], names: list[str]) -> dict[str, Qua
     return {name: bias(tensors[name].double().numpy(), VECTOR_BITS) for name in names}
 
 
+def _mean(found: list[Tensor]) -> Tensor:
+    """The mean by unit; that of all units where operators have others."""
+    if len({len(one) for one in found}) > 1:
+        found = [one.mean().view(1) for one in found]
+    return torch.stack(found).mean(0)
+
+
 def under_moments(
     tensors: dict[str, Tensor],
     moments: dict[str, InputMoments],
-    importance: dict[str, float],
+    importance: dict[str, Tensor],
     rate: float,
 ) -> dict[str, Quantised]:
     """Weights under the moments of what they are multiplied by, each weight tensor by itself.
@@ -148,7 +153,8 @@ def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantis
         tensor = RateTensor(weight)
         square = float(weight.double().square().mean()) or 1.0
         ones = torch.ones(tensor.matrix.shape[::2])
-        tensor.put(slice(None), tensor.matrix, ones, 1 / (square * total), rate)
+        share = torch.tensor([1 / (square * total)])
+        tensor.put(slice(None), tensor.matrix, ones, share, rate)
         codes[name] = tensor.quantised()
     return codes
 
@@ -230,9 +236,10 @@ class _Streams:
             self._small[layer.bias] = self._given[layer.bias]
         product = self._product(node, weight)
         tensor = RateTensor(self._given[weight], product.groups, product.transposed)
+        vectors = target.numel() / tensor.matrix.shape[:2].numel()
         for part in tensor.slices():
             moments = self._moments(node, layer, tensor, part, target)
-            tensor.follow(part, *moments, self._of.importance[layer.weight], self._rate)
+            tensor.follow(part, *moments, self._of.importance[layer.weight], self._rate, vectors)
             self._small[weight] = tensor.value().to(target.dtype)
         self._codes[layer.weight] = tensor.quantised()
         output = self._small[node] = computed(node, self._small, _CPU)
@@ -254,13 +261,12 @@ class _Streams:
 
     def _fit_bias(self, node: Node, layer: Layer, rest: Tensor) -> None:
         """Let a bias take up the mean of what its layer's outputs lack."""
-        last = OPERATORS[node.operator].products in (dense, bilinear)
-        axis = rest.dim() - 1 if last else 1
+        axis = unit_axis(node) % rest.dim()
         given = self._given[layer.bias]
         mean = rest.mean([d for d in range(rest.dim()) if d != axis])
         positions = rest.numel() / len(mean) / self._of.examples
         values = (given + mean).double().numpy()
-        weigh = self._of.importance[layer.weight] * positions
+        weigh = float(self._of.importance[layer.weight].mean()) * positions
         bits = _bias_bits(float(abs(values).max()), weigh, self._rate)
         self._codes[layer.bias.name] = coded = bias(values, bits)
         new = self._small[layer.bias] = _tensor(coded, given)
@@ -297,6 +303,6 @@ def _bias_bits(largest: float, weigh: float, rate: float) -> int:
 
     :param weigh: s of the outputs, summed over an example's positions.
     """
-    step = step_for(torch.ones(1, 1), weigh, rate)
+    step = step_for(torch.ones(1, 1), torch.tensor([weigh]), rate)
     bits = 1 + math.ceil(math.log2(max(largest / step, 1)))
     return min(max(bits, FEWEST_BITS), MOST_BITS)

@@ -25,11 +25,13 @@ def problem(rows, columns, groups):
 @pytest.mark.parametrize("shape", [(7, 130, 1), (5, 20, 3), (1, 64, 1)])
 def test_both_choose_the_same_integers(rate, shape, monkeypatch):
     weight, second, prices = problem(*shape)
+    rows, _, groups = shape
+    importance = torch.linspace(0.5, 2, rows * groups).double().view(groups, rows)
     found = {}
     for least in (0, 10**9):
         monkeypatch.setattr(rate_distortion, "COMPILED_FROM", least)
-        first = feedback(weight, second, 1.0, STEP, rate, prices)
-        found[least] = first, descend(first, weight, second, 1.0, STEP, rate, prices)
+        first = feedback(weight, second, importance, STEP, rate, prices)
+        found[least] = first, descend(first, weight, second, importance, STEP, rate, prices)
     for one, other in zip(*found.values(), strict=True):
         assert torch.equal(one, other)
     assert found[0][1].count_nonzero()

@@ -187,7 +187,7 @@ def test_of_many_vectors_an_odd_stride_keeps_enough(total, columns):
 
 def test_bits_of_a_bias_follow_the_price():
     for largest, weigh, rate in [(1.0, 0.5, 1e-4), (30.0, 2.0, 1e-5)]:
-        step = step_for(torch.ones(1, 1), weigh, rate)
+        step = step_for(torch.ones(1, 1), torch.tensor([weigh]), rate)
         bits = sequential._bias_bits(largest, weigh, rate)
         assert largest / 2 ** (bits - 1) <= step < largest / 2 ** (bits - 2)
     assert sequential._bias_bits(1.0, 1.0, 1e9) == FEWEST_BITS
