@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.examples import Inputs, count
+from ..common.examples import Inputs, count, take, tensors
 from ..common.modes import gradients
 from ..graph import GraphNetwork, Node, Ref
 from ..graph.evaluate import computed
@@ -26,7 +26,8 @@ from ..graph.products import addmm, bilinear, convolution, dense, transposed_con
 from ..graph.table import OPERATORS
 from .scores import chunks
 
-BATCH = 100  # examples whose feature maps and gradients are in memory at once
+BATCH = 100  # most examples whose feature maps and gradients are in memory at once
+LARGEST = 1 << 26  # numbers in their feature maps, about
 LEAST = 1e-4  # of the largest sensitivity: what a layer that seems to matter less is given
 LEAST_OF_A_UNIT = 0.03  # of the mean of its layer's: the same for one unit
 
@@ -53,7 +54,7 @@ def sensitivities(
     """
     generator = torch.Generator().manual_seed(seed)
     total = {node: torch.zeros(1, dtype=torch.float64) for node in nodes}
-    for part in chunks(x, BATCH):
+    for part in chunks(x, batch_of(network, x)):
         values, outputs = _run(network, part, nodes)
         slopes = [drawn(output, likelihood, axis, generator) for output in outputs]
         found = torch.autograd.grad(outputs, list(values.values()), slopes, allow_unused=True)
@@ -62,6 +63,24 @@ def sensitivities(
                 share = count(part) / count(x)
                 total[node] = total[node] + share * by_unit(slope, unit_axis(node))
     return floored(total)
+
+
+@torch.no_grad()
+def batch_of(network: GraphNetwork, x: Inputs) -> int:
+    """How many examples fit into memory at once, `BATCH` at most."""
+    numbers = 0
+
+    def compute(node: Node, known: Any, device: torch.device) -> Any:
+        nonlocal numbers
+        result = computed(node, known, device)
+        numbers += sum(part.numel() for part in tensors(result))
+        return result
+
+    some = take(x, slice(2))
+    ends = {ref.node for ref in network.graph.output_refs()}
+    for _ in walk(network, inputs_of(network, some)[0], ends, compute):
+        pass
+    return min(max(LARGEST * count(some) // max(numbers, 1), 1), BATCH)
 
 
 def floored(total: dict[Any, Tensor]) -> dict[Any, Tensor]:

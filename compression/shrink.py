@@ -95,9 +95,11 @@ def shrink(
     inputs = x if x is not None else x_val
     if likelihood is None:
         likelihood = "normal" if inputs is None else likelihood_of(whole, inputs, y_val)
-    # The network as it was given, so that a fault of its graph would be seen as a drop.
-    given = float32_if_less(copied(net)).cpu().eval()
-    judge = None if x_val is None else Judge(given, x_val, y_val, likelihood, max_drop)
+    judge = None
+    if x_val is not None:
+        # The network as it was given, so that a fault of its graph would be seen as a drop.
+        given = float32_if_less(copied(net)).cpu().eval()
+        judge = Judge(given, x_val, y_val, likelihood, max_drop)
     axis = judge.axis if judge is not None else _axis(whole, inputs, likelihood)
     work = Work(whole, x, likelihood, axis, seed, label, judge)
     trial = _chosen(work, target_bytes, say)

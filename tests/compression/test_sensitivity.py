@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from bitsback.compression.sensitivity import LEAST, LEAST_OF_A_UNIT, floored, sensitivities
+from bitsback.compression.sensitivity import (
+    BATCH,
+    LEAST,
+    LEAST_OF_A_UNIT,
+    batch_of,
+    floored,
+    sensitivities,
+)
 from bitsback.graph import trace
 from torch import nn
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
@@ -109,3 +116,15 @@ def test_units_that_seem_not_to_matter_are_given_a_little():
     assert found["a"].tolist() == pytest.approx([LEAST_OF_A_UNIT, 2.0])
     assert found["b"].tolist() == pytest.approx([LEAST])
     assert floored({"a": torch.zeros(2)})["a"].tolist() == [1.0, 1.0]
+
+
+def test_large_feature_maps_are_taken_a_few_examples_at_a_time(monkeypatch):
+    x = torch.randn(60, 2, 8)
+    traced = trace(network(), x[:2])
+    nodes = [node for node in traced.graph.operators if node.operator == "linear"]
+    assert batch_of(traced, x) == BATCH
+    whole = sensitivities(traced, x, nodes, "normal")
+    monkeypatch.setattr("bitsback.compression.sensitivity.LARGEST", 1000)
+    assert 3 <= batch_of(traced, x) <= 20  # at least the 24 + 24 + 6 + 6 + 3 results of operators
+    for node, found in sensitivities(traced, x, nodes, "normal").items():
+        assert float(found.mean()) == pytest.approx(float(whole[node].mean()), rel=0.3)
