@@ -23,7 +23,7 @@ from .traced import EXAMPLES, agree
 from .uniform import rounded
 from .unit_order import shortest_order
 
-FIRST_LOSS = 0.004  # nats in all that the first price to try is right for
+FIRST_LOSS = 0.004  # nats a prediction that the first price to try is right for
 MOST_SORTED = 1 << 21  # weights of a network whose units are sorted: each order codes them all
 
 
@@ -82,7 +82,8 @@ class Work:
 
     def first_rate(self) -> float:
         """The price to begin with: see `rate_distortion.step_for`, summed over all weights."""
-        return 2 * math.log(2) * FIRST_LOSS / self.count
+        predictions = 1 if self.judge is None else self.judge.y.numel() / len(self.judge.y)
+        return 2 * math.log(2) * FIRST_LOSS * predictions / self.count
 
     def trial(self, rate: float) -> Trial:
         """The integers at a price, not judged yet."""
