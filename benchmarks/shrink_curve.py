@@ -91,7 +91,7 @@ def gptq(given: Given) -> Iterator[dict]:
         def values(name: str, weight: Tensor, size: float, moments=moments) -> Tensor:
             matrix, second = RateTensor(weight).matrix, damped(moments[name].inputs)
             prices = flat_prices(*matrix.flatten(0, 1).shape)
-            codes = feedback(matrix, second, 1.0, size, 0.0, prices)
+            codes = feedback(matrix, second, torch.ones(1, 1), size, 0.0, prices)
             return size * codes.reshape(weight.shape)
 
         for step in STEPS:
@@ -106,7 +106,7 @@ def nearest(given: Given) -> Iterator[dict]:
 def on_steps(given: Given, step: float, values: Callable[..., Tensor]) -> dict:
     """The figures of the network with each weight on multiples of `step` root mean squares."""
     work = Work(given.whole, None, "categorical", -1, 0, None, None)
-    state = {name: tensor.detach() for name, tensor in given.whole.named_parameters()}
+    state = given.whole.state_dict()
     codes = round_vectors(state, work.vectors)
     for name in work.weights:
         size = step * float(state[name].square().mean().sqrt())
