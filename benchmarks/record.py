@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 
 # Paths of the machine that ran it are of no use on another.
-FOLDERS = {"--work": "DIR", "--json": "FILE", "--weights": "FILE", "--data-dir": "DIR"}
+FOLDERS = {
+    "--work": "DIR",
+    "--json": "FILE",
+    "--weights": "FILE",
+    "--data-dir": "DIR",
+    "--nncodec": "PYTHON",
+}
 
 
 def commit() -> str:

@@ -6,7 +6,6 @@ margins, the smallest that still is when finished: after unit removal, retrainin
 training inputs), biases, and encoding. Last, its hidden units are sorted if that saves bytes.
 """
 
-import copy
 import os
 import warnings
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from .batch_norm import Chooser
 from .candidates import Progress, smallest, tried
 from .codec import coder_for
 from .describe import describe
-from .file import decode, encode, network, save
+from .file import decode, network, save
 from .margins import MARGIN_ERROR, MARGIN_NLL
 from .masks import candidates, check_posterior, masks
 from .reference import check_head, check_tensors, extra_weights, latent_share, reference_of
@@ -33,8 +32,8 @@ from .rewrites import rewrite
 from .scores import check_data, check_inputs
 from .search import Pruned, Trial
 from .settings import MOST_EFFORT, check_options, settings_for
-from .sort_units import by_density, by_rows
 from .traced import as_graph
+from .unit_order import shortest_order
 from .verdict import WorseNetwork, given_scores, start_scores
 
 # (times the margins, share of what retraining may make good): of the thresholds whose rise is
@@ -181,7 +180,7 @@ def compress(
     found = tried(trial, prunings, settings, say)
     data, archive, chosen, small = smallest(trial, found, label, coder)
     if (coder or coder_for(archive)) == "small":  # the only one that gains by it, and with time
-        data, archive = _shortest_order(trial, data, archive, small)
+        data, archive = shortest_order(data, archive, small, trial.agree)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, small)
     report = describe_result(trial, original, decoded, archive, data, chosen.pruned, before, origin)
@@ -232,39 +231,6 @@ def _prunings(
         if not slacks:
             break
     return found or [pruned]  # nothing pruned at all is the last candidate
-
-
-def _shortest_order(
-    trial: Trial, data: bytes, archive: Archive, small: nn.Module
-) -> tuple[bytes, Archive]:
-    """The file with its units in the order that makes it smallest, and its archive.
-
-    Sorted units, whose order the file does not pay for, are smaller in all but tiny networks.
-
-    :param small: the network of the archive.
-    """
-    best = data, archive
-    if not isinstance(small, GraphNetwork):
-        return best
-    before = network(archive, copy.deepcopy(small))
-
-    def better(other: Archive) -> bool:
-        nonlocal best
-        again = encode(other, "small")
-        if len(again) >= len(best[0]):
-            return False
-        agrees = trial.agree(before, network(other, copy.deepcopy(small)))
-        best = (again, other) if agrees else best
-        return agrees
-
-    by_falling = None
-    for other in by_density(archive, small):
-        by_falling = by_falling or other
-        better(other)
-    for other in by_rows(by_falling, small) if by_falling else ():
-        if not better(other) and best[1].sorted:
-            break
-    return best
 
 
 def _decoded(data: bytes, archive: Archive, small: nn.Module) -> nn.Module:

@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..common.examples import Inputs, count, passed, take
 from ..common.labels import check_labels
+from .class_axis import ClassesLast, class_axis
 from .one_output import OneOutput
 from .scores import Rise, Scores, check_data, chunks, least_rise, rise, scores, spread_of
 
 FEWEST_HELD_OUT = 8
 HELD_OUT = 0.2  # of the calibration inputs, if there is no validation data
+SIZE = 64  # examples evaluated at a time
+GLANCE = 512  # examples between two looks at whether a network can still fit
+SURE = 3.0  # standard errors beyond what is allowed at which it cannot
 
 
 @dataclass
@@ -19,7 +24,7 @@ class Judge:
     """The original network's scores on examples, to hold others against.
 
     :param net: the original, in eval mode on the CPU.
-    :param x: inputs of the examples.
+    :param x: inputs of the examples, as `common.examples.arguments` gives them.
     :param y: labels; None: what the original predicts. The rise in error is then the share of
         predictions that differ, for "normal" the mean squared error over the outputs' variance.
     :param likelihood: see `scores`.
@@ -27,7 +32,7 @@ class Judge:
     """
 
     net: nn.Module
-    x: Tensor
+    x: Inputs
     y: Tensor | None
     likelihood: str
     max_drop: float
@@ -39,20 +44,42 @@ class Judge:
         output = _outputs(self.net, self.x)
         if not output.isfinite().all():
             raise ValueError("the network gives NaN or infinity on the inputs that judge it")
-        if self.y is None:
-            self.y = predictions(output, self.likelihood)
+        self.axis = -1
+        if self.likelihood == "categorical":
+            self.axis = class_axis(output, self.x, self.y.shape if self.labelled else None)
+        if not self.labelled:
+            self.y = predictions(output, self.likelihood, self.axis)
         else:
             check_labels(self.y, self.likelihood, output[:2], "validation")
             check_data(self.x, self.y, self.likelihood)
         self.spread = spread_of(self.y, self.likelihood)
-        self.reference = self._scores(self.net)
+        self.reference = self._scores(self.net, slice(None))
 
-    def _scores(self, net: nn.Module) -> Scores:
-        return scores(OneOutput(net), self.x, self.y, self.likelihood, self.spread)
+    def _scores(self, net: nn.Module, part: slice) -> Scores:
+        one = ClassesLast(net, self.axis) if self.axis != -1 else OneOutput(net)
+        x, y = take(self.x, part), self.y[part]
+        return scores(one, x, y, self.likelihood, self.spread, SIZE)
 
     def rise(self, net: nn.Module) -> Rise:
         """A network's rise in error and NLL over the original, paired."""
-        return rise(self._scores(net), self.reference)
+        return rise(self._scores(net, slice(None)), self.reference)
+
+    def glance(self, net: nn.Module) -> Rise:
+        """As `rise`, but of the first of every few examples if they show that it cannot fit.
+
+        What fits has been judged on all examples.
+        """
+        parts = max(math.ceil(len(self.y) / GLANCE), 1)
+        seen = before = None
+        for first in range(parts):
+            part = slice(first, None, parts)
+            new, old = self._scores(net, part), self.reference.take(part)
+            seen, before = (new, old) if seen is None else (seen.join(new), before.join(old))
+            found = rise(seen, before)
+            one = least_rise(self.y[: len(seen.error)], self.likelihood)
+            if not found.error - SURE * max(found.error_stderr, one) <= self.allowed:
+                break
+        return found
 
     @property
     def allowed(self) -> float:
@@ -62,6 +89,20 @@ class Judge:
     def fits(self, found: Rise) -> bool:
         """Whether a rise in error is allowed: never where outputs are NaN, which argmax hides."""
         return math.isfinite(found.nll) and found.error <= self.allowed + 1e-9
+
+    def excess(self, found: Rise) -> float:
+        """How far a rise in error is beyond what is allowed: log of their ratio; <= 0 if it fits.
+
+        A rise of less than half its standard error counts for as much. Infinite where there is no
+        ratio.
+        """
+        fits = self.fits(found)
+        least = found.error_stderr / 2 if math.isfinite(found.error_stderr) else 0.0
+        error = max(found.error, least)
+        if not (self.allowed > 0 and error > 0 and math.isfinite(found.nll + error)):
+            return -math.inf if fits else math.inf
+        ratio = math.log(error / self.allowed)
+        return min(ratio, 0.0) if fits else max(ratio, 1e-9)
 
     def report(self, found: Rise) -> dict:
         """What was judged, as plain numbers."""
@@ -73,7 +114,7 @@ class Judge:
             what = "disagreement with the original network's predictions"
         return {
             "judged_by": what,
-            "examples": len(self.x),
+            "examples": len(self.y),
             "error_before": float(self.reference.error.mean()),
             "rise": vars(found),
             "max_drop": self.max_drop,
@@ -83,43 +124,53 @@ class Judge:
 
 
 @torch.no_grad()
-def _outputs(net: nn.Module, x: Tensor) -> Tensor:
+def _outputs(net: nn.Module, x: Inputs) -> Tensor:
     one = OneOutput(net)
-    return torch.cat([one(part) for part in chunks(x)])
+    return torch.cat([passed(one, part) for part in chunks(x, SIZE)])
 
 
-def predictions(output: Tensor, likelihood: str) -> Tensor:
-    """The labels that a network itself predicts: classes (axis 1), flags, or the outputs."""
+def predictions(output: Tensor, likelihood: str, axis: int = -1) -> Tensor:
+    """The labels that a network itself predicts: classes (on `axis`), flags, or the outputs."""
     if likelihood == "categorical":
-        return output.argmax(1)
+        return output.argmax(axis)
     return (output > 0).to(output.dtype) if likelihood == "bernoulli" else output
 
 
-def likelihood_of(net: nn.Module, x: Tensor, y: Tensor | None) -> str:
+def likelihood_of(net: nn.Module, x: Inputs, y: Tensor | None) -> str:
     """What a network's outputs and the labels look like: "categorical" or "normal".
 
     Categorical: one output of shape (n, classes), at least two of them, with whole labels if any.
+    So are outputs (n, steps, classes) of token inputs (n, steps), and (n, ..., classes) or
+    (n, classes, ...) with whole labels. Without labels, outputs of the inputs' own shape (as an
+    autoencoder has) are normal.
     """
+    some = take(x, slice(2))
     with torch.no_grad():
-        output = net(x[:2])
-    whole = y is None or not (y.is_floating_point() or y.is_complex())
-    if not isinstance(output, Tensor) or output.dim() < 2 or output.shape[1] < 2:
+        output = passed(net, some)
+    if not isinstance(output, Tensor) or output.dim() < 2:
         return "normal"
-    if y is None:
-        return "categorical" if output.dim() == 2 else "normal"
-    return "categorical" if whole else "normal"
+    if y is not None:
+        axis = class_axis(output, some, y.shape)
+        whole = not (y.is_floating_point() or y.is_complex())
+        return "categorical" if whole and output.shape[axis] > 1 else "normal"
+    if output.dim() == 2:
+        same = isinstance(some, Tensor) and some.shape == output.shape and some.is_floating_point()
+        return "categorical" if output.shape[1] > 1 and not same else "normal"
+    tokens = isinstance(x, Tensor) and not x.is_floating_point() and x.dim() > 1
+    return "categorical" if tokens and output.shape[:-1] == some.shape else "normal"
 
 
-def split_off(x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def split_off(x: Inputs, seed: int) -> tuple[Inputs, Inputs]:
     """Calibration inputs, and those held out to judge by: a fifth, chosen at random.
 
     :raises ValueError: there are too few to hold any out.
     """
-    count = max(round(HELD_OUT * len(x)), FEWEST_HELD_OUT)
-    if len(x) < 2 * FEWEST_HELD_OUT:
+    examples = count(x)
+    held_out = max(round(HELD_OUT * examples), FEWEST_HELD_OUT)
+    if examples < 2 * FEWEST_HELD_OUT:
         raise ValueError(
-            f"{len(x)} calibration inputs are too few to hold some out as judges: give at least "
+            f"{examples} calibration inputs are too few to hold some out as judges: give at least "
             f"{2 * FEWEST_HELD_OUT}, or validation data, or target_bytes"
         )
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return x[order[count:]], x[order[:count]]
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
+    return take(x, order[held_out:]), take(x, order[:held_out])

@@ -1,34 +1,64 @@
-"""Where along rising prices of a bit a condition ceases to hold."""
+"""The highest price of a bit that a limit allows, from few trials.
+
+What a limit is about (a rise in error, a size) is close to a power of the price. The search
+therefore interpolates its logarithm in the logarithm of the price.
+"""
 
 import math
 from collections.abc import Callable
 
-FACTOR = 4.0  # between prices until the boundary lies between two of them
-CLOSE = 1.25  # ratio of prices, some 4 % of a file, below which the search ends
+FACTOR = 4.0  # the most by which a price changes while all prices so far are on one side
+OVERSHOOT = 1.2  # factor beyond the price that is expected to be at the limit
+CLOSE = 1.15  # ratio of prices, some 3 % of a file, below which the search ends
+INNER = 0.2  # of the way between two prices: the nearest to either of them that is tried
 MOST = 6  # steps of `FACTOR` in one direction
 
 
-def boundary(holds: Callable[[float], bool], start: float) -> tuple[float | None, float | None]:
-    """The highest price found at which a condition holds, and the lowest at which it does not.
+def boundary(
+    excess: Callable[[float], float], start: float, slope: float, enough: float = 0.0
+) -> tuple[float | None, float | None]:
+    """The highest price found within a limit, and the lowest found beyond it.
 
-    :param holds: true for low prices, false for high ones. Where it is not so regular, the result
-        is still a pair of prices that were tried.
+    :param excess: log of what is measured at a price over its limit: rising with the price, and
+        > 0 beyond the limit. Infinite where there is no saying how far. Where it is not so regular,
+        the result is still a pair of prices that were tried.
     :param start: the first price to try.
-    :returns: the prices, at most `CLOSE` apart. None for the first if the condition holds at no
-        price down to start / `FACTOR`^`MOST`, for the second if it holds at all up to as much.
+    :param slope: about how much `excess` rises for a price higher by a factor e.
+    :param enough: the search ends at the first excess above 0 and up to `enough`, too.
+    :returns: the prices, at most `CLOSE` apart unless the first is good enough. None for the first
+        if all prices down to about start / `FACTOR`^`MOST` are beyond the limit, for the second if
+        none up to as much is.
     """
-    low = high = None
-    price = start
-    for _ in range(MOST + 1):
-        if holds(price):
-            low, price = price, price * FACTOR
+    low: tuple[float, float] | None = None  # logarithm of a price, and its excess
+    high: tuple[float, float] | None = None
+    first = place = math.log(start)
+    reach = MOST * math.log(FACTOR) + 1e-9
+    while abs(place - first) <= reach:
+        found = excess(math.exp(place))
+        if found > 0:
+            high = (place, found)
+            if found <= enough:
+                break
         else:
-            high, price = price, price / FACTOR
-        if low is not None and high is not None:
+            low = (place, found)
+        if low is None or high is None:
+            place += _move(found, slope)
+        elif high[0] - low[0] <= math.log(CLOSE):
             break
-    if low is None or high is None:
-        return low, high
-    while high / low > CLOSE:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low, high
+        else:
+            place = _between(low, high)
+    return (low and math.exp(low[0])), (high and math.exp(high[0]))
+
+
+def _move(found: float, slope: float) -> float:
+    """To about the limit and a little beyond it."""
+    size = min(abs(found) / slope + math.log(OVERSHOOT), math.log(FACTOR))
+    return -size if found > 0 else size
+
+
+def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
+    """Where a straight line crosses 0, away from both ends."""
+    rise = high[1] - low[1]
+    share = -low[1] / rise if math.isfinite(rise) else 0.5
+    share = min(max(share, INNER), 1 - INNER)
+    return low[0] + share * (high[0] - low[0])

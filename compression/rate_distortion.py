@@ -3,9 +3,9 @@
 For a matrix W of weights, rows its output units, and the second moments A of what its columns are
 multiplied by, the quantizer looks for integers n that minimize
 
-    s / 2 sum_r (n_r step - w_r) A (n_r step - w_r)^T  +  rate * bits(n),                     (1)
+    1/2 sum_r s_r (n_r step - w_r) A (n_r step - w_r)^T  +  rate * bits(n),                   (1)
 
-where s weighs the layer's outputs and bits are the coder's own code lengths
+where s_r weighs an output unit and bits are the coder's own code lengths
 (price_of_integers.py). The integer 0 is a pruned weight. Rows do not interact in (1) while the
 prices are held fixed.
 
@@ -25,72 +25,90 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .column_walk import COMPILED_FROM, compiled, descend_block, feedback_block
 from .price_of_integers import NATS_PER_BIT, Prices
 
 BLOCK = 64  # columns between two updates of the rest
 
 
-def step_for(second: Tensor, importance: float, rate: float) -> float:
+def step_for(second: Tensor, importance: Tensor, rate: float, root: Tensor | None = None) -> float:
     """The step of an entropy-coded uniform quantizer at a price of a bit.
 
     Rounding to a step makes an error of variance step^2 / 12. In (1) it costs c step^2 / 24, where
-    c is s / U_jj^2, here in geometric mean: s det(A)^(1 / columns). One more bit for each weight
-    halves the step, so that d(cost) / d(bits) = -2 ln 2 c step^2 / 24, which is -rate at the best:
+    c is s_r / U_jj^2. Its geometric mean over rows and columns is that of s_r times
+    det(A)^(1 / columns). One more bit for each weight halves the step, so that
+    d(cost) / d(bits) = -2 ln 2 c step^2 / 24, which is -rate at the best:
 
         step^2 = 12 rate / (ln 2 c).
 
     :param second: A, shape (groups, columns, columns), or its diagonal, (groups, columns).
-    :param importance: s.
+    :param importance: s of each unit, any shape.
+    :param root: the lower Cholesky factor of A, if it is known.
     """
     if second.dim() == 2:
         spread = second.log().mean()
     else:
-        spread = 2 * torch.linalg.cholesky(second).diagonal(dim1=1, dim2=2).log().mean()
-    return math.sqrt(12 * rate / (NATS_PER_BIT * importance * math.exp(float(spread))))
+        root = torch.linalg.cholesky(second) if root is None else root
+        spread = 2 * root.diagonal(dim1=1, dim2=2).log().mean()
+    spread = float(spread) + float(importance.log().mean())
+    return math.sqrt(12 * rate / (NATS_PER_BIT * math.exp(spread)))
 
 
 def quantize(
     weight: Tensor,
     second: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     refit: Callable[[Tensor], Prices],
     sweeps: int = 1,
+    root: Tensor | None = None,
 ) -> Tensor:
     """Integers that minimize (1) approximately.
 
     :param weight: W, shape (groups, rows, columns): one matrix for each group of a convolution.
     :param second: A, symmetric and positive definite, shape (groups, columns, columns).
-    :param importance: s.
+    :param importance: s of each row, shape (groups, rows) or (1, 1).
     :param step: the spacing of the grid, in units of the weight.
     :param rate: what a bit costs, in units of the distortion.
     :param refit: gives the prices of integers of the weight's shape.
     :param sweeps: of coordinate descent.
+    :param root: the lower Cholesky factor of A, if it is known.
     :returns: whole numbers, of the weight's shape and dtype.
     """
-    codes = feedback(weight, second, importance, step, rate, refit(torch.round(weight / step)))
+    prices = refit(torch.round(weight / step))
+    codes = feedback(weight, second, importance, step, rate, prices, root)
     for _ in range(sweeps):
         codes = descend(codes, weight, second, importance, step, rate, refit(codes))
     return codes
 
 
 def feedback(
-    weight: Tensor, second: Tensor, importance: float, step: float, rate: float, prices: Prices
+    weight: Tensor,
+    second: Tensor,
+    importance: Tensor,
+    step: float,
+    rate: float,
+    prices: Prices,
+    root: Tensor | None = None,
 ) -> Tensor:
     """One pass with error feedback; parameters as of `quantize`."""
-    upper = _upper(second)
+    upper = _upper(second, root)
     left, codes = weight.clone(), torch.zeros_like(weight)
     table = _Table(prices, weight.shape, step, rate)
     scale = upper.diagonal(dim1=1, dim2=2)[:, None]  # (groups, 1, columns)
+    loop = _loop(feedback_block, weight)
     for first in range(0, weight.shape[2], BLOCK):
         last = min(first + BLOCK, weight.shape[2])
         errors = left.new_zeros(*left.shape[:2], last - first)
-        for j in range(first, last):
+        if loop is not None:
+            table.run(loop, left, codes, errors, upper, importance, scale**-2, first, last)
+        for j in range(first, last) if loop is None else ():
             target = left[:, :, j]
             codes[:, :, j] = table.best(j, target, importance / scale[:, :, j] ** 2)
             error = (target - step * codes[:, :, j]) / scale[:, :, j]
@@ -104,7 +122,7 @@ def descend(
     codes: Tensor,
     weight: Tensor,
     second: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     prices: Prices,
@@ -114,10 +132,13 @@ def descend(
     table = _Table(prices, weight.shape, step, rate)
     slope = (step * codes - weight) @ second
     diagonal = second.diagonal(dim1=1, dim2=2)[:, None]
+    loop = _loop(descend_block, weight)
     for first in range(0, weight.shape[2], BLOCK):
         last = min(first + BLOCK, weight.shape[2])
         moves = slope.new_zeros(*slope.shape[:2], last - first)
-        for j in range(first, last):
+        if loop is not None:
+            table.run(loop, slope, codes, moves, second, importance, diagonal, first, last)
+        for j in range(first, last) if loop is None else ():
             target = step * codes[:, :, j] - slope[:, :, j] / diagonal[:, :, j]
             best = table.best(j, target, importance * diagonal[:, :, j])
             move = step * (best - codes[:, :, j])
@@ -127,10 +148,15 @@ def descend(
     return codes
 
 
+def _loop(block: Callable, weight: Tensor) -> Callable | None:
+    """A block's loop through numba, where that is there and pays."""
+    return compiled(block) if weight.numel() >= COMPILED_FROM else None
+
+
 def independent(
     weight: Tensor,
     diagonal: Tensor,
-    importance: float,
+    importance: Tensor,
     step: float,
     rate: float,
     refit: Callable[[Tensor], Prices],
@@ -143,33 +169,61 @@ def independent(
     codes = torch.round(weight / step)
     for _ in range(rounds):
         table = _Table(refit(codes), weight.shape, step, rate)
-        target, curvature = weight.permute(2, 0, 1), importance * diagonal.T[:, :, None]
+        target, curvature = weight.permute(2, 0, 1), (importance * diagonal.T[:, :, None])
         codes = table.best(slice(None), target, curvature).permute(1, 2, 0)
     return codes.contiguous()
 
 
 def distortion(
-    codes: Tensor, weight: Tensor, second: Tensor, importance: float, step: float
+    codes: Tensor, weight: Tensor, second: Tensor, importance: Tensor, step: float
 ) -> float:
     """The first term of (1); parameters as of `quantize`."""
     error = step * codes - weight
-    return 0.5 * importance * float(((error @ second) * error).double().sum())
+    rows = ((error @ second) * error).double().sum(2)
+    return 0.5 * float((importance * rows).sum())
 
 
-def _upper(second: Tensor) -> Tensor:
-    """U, upper triangular, with U^T U = A^-1, for each group."""
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(second))
-    return torch.linalg.cholesky(inverse, upper=True)
+def _upper(second: Tensor, root: Tensor | None = None) -> Tensor:
+    """U, upper triangular, with U^T U = A^-1, for each group.
+
+    :param root: the lower Cholesky factor of A, if it is known.
+    """
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(second) if root is None else root)
+    return torch.linalg.cholesky(inverse, upper=True).contiguous()
 
 
 class _Table:
     """The choice of an integer, given prices."""
 
     def __init__(self, prices: Prices, shape: torch.Size, step: float, rate: float) -> None:
-        # By columns, so that one column lies in one piece.
-        self._zero = rate * prices.zero.reshape(shape).permute(2, 0, 1).contiguous()
-        self._other = rate * prices.other.reshape(shape).permute(2, 0, 1).contiguous()
         self._prices, self._step, self._rate = prices, step, rate
+        self._rows = [side.reshape(shape) for side in (prices.zero, prices.other)]
+
+    @cached_property
+    def _columns(self) -> list[Tensor]:
+        """What a zero and any other integer cost, by columns: one column lies in one piece."""
+        return [self._rate * side.permute(2, 0, 1).contiguous() for side in self._rows]
+
+    def run(
+        self,
+        loop: Callable,
+        numbers: Tensor,
+        codes: Tensor,
+        moves: Tensor,
+        square: Tensor,
+        importance: Tensor,
+        curvature: Tensor,
+        first: int,
+        last: int,
+    ) -> None:
+        """A loop of column_walk.py for each group, on arrays that share memory with tensors."""
+        weigh = 0.5 * self._step**2 * curvature[:, 0]
+        rows = importance.to(weigh).expand(codes.shape[:2])
+        bits = self._prices.magnitude.numpy()
+        for g in range(len(codes)):
+            parts = numbers, codes, moves, square, rows, weigh, *self._rows
+            arrays = [part[g].numpy() for part in parts]
+            loop(*arrays, bits, self._step, self._rate, first, last)
 
     def best(self, columns: int | slice, target: Tensor, curvature: Tensor) -> Tensor:
         """The integers n of least curvature / 2 (n step - target)^2 + rate bits(n).
@@ -181,8 +235,9 @@ class _Table:
         below = size.floor()
         sizes = torch.stack([below + 1, below, (below - 1).clamp(min=0)])
         weigh = 0.5 * self._step**2 * curvature
-        bits = self._rate * self._prices.of_magnitude(sizes) + self._other[columns]
-        none = weigh * size.square() + self._zero[columns]
+        zero, other = (side[columns] for side in self._columns)
+        bits = self._rate * self._prices.of_magnitude(sizes) + other
+        none = weigh * size.square() + zero
         cost = torch.where(sizes > 0, weigh * (sizes - size).square() + bits, none)
         least, place = cost.min(0)
         chosen = sizes.gather(0, place[None])[0]

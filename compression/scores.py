@@ -32,7 +32,11 @@ class Scores:
 
     def head(self, count: int) -> "Scores":
         """The first `count` examples."""
-        return Scores(self.nll[:count], self.error[:count])
+        return self.take(slice(count))
+
+    def take(self, chosen: slice) -> "Scores":
+        """The chosen examples."""
+        return Scores(self.nll[chosen], self.error[chosen])
 
     def join(self, after: "Scores") -> "Scores":
         """These examples, then those of `after`."""
@@ -77,7 +81,7 @@ def check_inputs(inputs: Inputs, like: Inputs) -> None:
     """Raise ValueError unless training inputs are of the kind of the validation inputs `like`."""
     if not tensors(inputs) or not count(inputs) or _kind(inputs) != _kind(like):
         raise ValueError(
-            f"training inputs are {_described(inputs)}, validation inputs {_described(like)}: "
+            f"training inputs are {described(inputs)}, validation inputs {described(like)}: "
             "both must be examples of the same kind"
         )
     _check_finite(inputs, "training")
@@ -94,14 +98,14 @@ def _kind(x: Inputs) -> Any:
     return each(x, lambda tensor: (tensor.dtype, tuple(tensor.shape[1:])))
 
 
-def _described(x: Any) -> str:
+def described(x: Any) -> str:
     """Nested inputs by their dtypes and shapes."""
     if isinstance(x, Tensor):
         return f"{x.dtype} {tuple(x.shape)}"
     if isinstance(x, dict):
-        return "{" + ", ".join(f"{k!r}: {_described(v)}" for k, v in x.items()) + "}"
+        return "{" + ", ".join(f"{k!r}: {described(v)}" for k, v in x.items()) + "}"
     if isinstance(x, tuple | list):
-        return f"({', '.join(map(_described, x))})"
+        return f"({', '.join(map(described, x))})"
     return repr(x)
 
 
@@ -132,17 +136,19 @@ def scores(
     y: Tensor,
     likelihood: str = "categorical",
     spread: float | None = None,
+    size: int | None = None,
 ) -> Scores:
     """The scores of a network in eval mode on inputs x and labels y.
 
     :param x: as `common.examples.arguments` gives them, one tensor or several.
     :param spread: `spread_of` the labels that y is a part of; that of y by default.
+    :param size: most examples evaluated at a time; `CHUNK` by default.
     :raises ValueError: labels out of range, or of another shape than the outputs.
     """
     spread = spread_of(y, likelihood) if spread is None else spread
     empty = torch.zeros(0, dtype=torch.float64)
     found = [(empty, empty)]
-    for chunk, labels in zip(chunks(x), chunks(y), strict=True):
+    for chunk, labels in zip(chunks(x, size), chunks(y, size), strict=True):
         if len(labels):
             output = passed(net, chunk).double()
             found.append(score(output, labels.to(output.device), likelihood, spread))

@@ -17,44 +17,100 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.examples import Inputs, count, take, tensors
 from ..common.modes import gradients
 from ..graph import GraphNetwork, Node, Ref
 from ..graph.evaluate import computed
 from ..graph.moments import inputs_of, walk
+from ..graph.products import addmm, bilinear, convolution, dense, transposed_convolution
+from ..graph.table import OPERATORS
 from .scores import chunks
 
-BATCH = 100  # examples whose feature maps and gradients are in memory at once
+BATCH = 100  # most examples whose feature maps and gradients are in memory at once
+LARGEST = 1 << 26  # numbers in their feature maps, about
 LEAST = 1e-4  # of the largest sensitivity: what a layer that seems to matter less is given
+LEAST_OF_A_UNIT = 0.03  # of the mean of its layer's: the same for one unit
 
 
 @gradients()
 def sensitivities(
-    network: GraphNetwork, x: Tensor, nodes: Collection[Node], likelihood: str, seed: int = 0
-) -> dict[Node, float]:
-    """For each node s of its (first) result; see the module's docstring.
+    network: GraphNetwork,
+    x: Inputs,
+    nodes: Collection[Node],
+    likelihood: str,
+    axis: int = -1,
+    seed: int = 0,
+) -> dict[Node, Tensor]:
+    """For each node s of the units of its (first) result; see the module's docstring.
 
     :param network: a traced network in eval mode; not changed.
-    :param x: inputs, shape (n, ...).
-    :param likelihood: "categorical": the outputs are logits, classes on axis 1. "bernoulli": they
-        are logits. "normal": means, in units of the standard deviation of each tensor of outputs.
+    :param x: inputs, as `common.examples.arguments` gives them.
+    :param likelihood: "categorical": the outputs are logits. "bernoulli": they are logits.
+        "normal": means, in units of the standard deviation of each tensor of outputs.
+    :param axis: that of the classes.
     :param seed: of the labels that are drawn.
-    :returns: nats per squared unit of an output, by node: > 0 for all of them.
+    :returns: nats per squared unit of an output, by node: float64 of shape (units,), or (1,) where
+        the result has no axis of units. > 0 for all of them.
     """
     generator = torch.Generator().manual_seed(seed)
-    total = dict.fromkeys(nodes, 0.0)
-    for part in chunks(x, BATCH):
+    total = {node: torch.zeros(1, dtype=torch.float64) for node in nodes}
+    for part in chunks(x, batch_of(network, x)):
         values, outputs = _run(network, part, nodes)
-        slopes = [_drawn(output, likelihood, generator) for output in outputs]
+        slopes = [drawn(output, likelihood, axis, generator) for output in outputs]
         found = torch.autograd.grad(outputs, list(values.values()), slopes, allow_unused=True)
         for node, slope in zip(values, found, strict=True):
             if slope is not None:
-                total[node] += float(slope.double().square().mean()) * len(part) / len(x)
-    least = LEAST * max(total.values(), default=0.0)
-    return {node: max(value, least) or 1.0 for node, value in total.items()}
+                share = count(part) / count(x)
+                total[node] = total[node] + share * by_unit(slope, unit_axis(node))
+    return floored(total)
+
+
+@torch.no_grad()
+def batch_of(network: GraphNetwork, x: Inputs) -> int:
+    """How many examples fit into memory at once, `BATCH` at most."""
+    numbers = 0
+
+    def compute(node: Node, known: Any, device: torch.device) -> Any:
+        nonlocal numbers
+        result = computed(node, known, device)
+        numbers += sum(part.numel() for part in tensors(result))
+        return result
+
+    some = take(x, slice(2))
+    ends = {ref.node for ref in network.graph.output_refs()}
+    for _ in walk(network, inputs_of(network, some)[0], ends, compute):
+        pass
+    return min(max(LARGEST * count(some) // max(numbers, 1), 1), BATCH)
+
+
+def floored(total: dict[Any, Tensor]) -> dict[Any, Tensor]:
+    """Sensitivities without those that are too small to be true; 1 where there are none at all."""
+    means = {key: float(found.mean()) for key, found in total.items()}
+    least = LEAST * max(means.values(), default=0.0)
+    return {
+        key: found.clamp(min=max(LEAST_OF_A_UNIT * means[key], least)) if least else found + 1.0
+        for key, found in total.items()
+    }
+
+
+def unit_axis(node: Node) -> int | None:
+    """The axis of a result's units; None where there is none, or it is no single product."""
+    row = OPERATORS[node.operator]
+    if row.products in (dense, bilinear, addmm):
+        return -1
+    return 1 if row.products in (convolution, transposed_convolution) else None
+
+
+def by_unit(slope: Tensor, axis: int | None) -> Tensor:
+    """Mean squares along the axis of the units."""
+    square = slope.double().square()
+    if axis is None:
+        return square.mean().view(1)
+    return square.movedim(axis, 0).flatten(1).mean(1)
 
 
 def _run(
-    network: GraphNetwork, x: Tensor, nodes: Collection[Node]
+    network: GraphNetwork, x: Inputs, nodes: Collection[Node]
 ) -> tuple[dict[Node, Tensor], list[Tensor]]:
     """The first results of nodes, and the network's outputs as functions of them."""
     values: dict[Node, Tensor] = {}
@@ -74,7 +130,7 @@ def _run(
     return values, [output for output in outputs.values() if output.requires_grad]
 
 
-def _drawn(output: Tensor, likelihood: str, generator: torch.Generator) -> Tensor:
+def drawn(output: Tensor, likelihood: str, axis: int, generator: torch.Generator) -> Tensor:
     """A random gradient of log p by the outputs: mean 0, covariance the Fisher information."""
     noise = torch.randn(output.shape, generator=generator).to(output.dtype)
     if likelihood == "bernoulli":
@@ -82,6 +138,6 @@ def _drawn(output: Tensor, likelihood: str, generator: torch.Generator) -> Tenso
         return noise * (p * (1 - p)).sqrt()
     if likelihood == "normal":
         return noise / (output.detach().std() + 1e-12)
-    p = output.detach().softmax(1)  # the covariance diag(p) - p p^T
+    p = output.detach().softmax(axis)  # the covariance diag(p) - p p^T
     noise = noise * p.sqrt()
-    return noise - p * noise.sum(1, keepdim=True)
+    return noise - p * noise.sum(axis, keepdim=True)

@@ -24,26 +24,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.examples import Inputs, count
 from ..graph import GraphNetwork, Node, Ref, parameters_of
 from ..graph.evaluate import computed, static_nodes
 from ..graph.ir import INPUT, PARAMETER
-from ..graph.moments import InputMoments, input_moments
+from ..graph.moments import InputMoments, input_moments, inputs_of
 from ..graph.products import Product, embedding
 from ..graph.table import OPERATORS
 from ..graph.uses import Uses
 from .archive import Quantised
+from .layer_moments import moments_with
 from .rate_distortion import step_for
 from .rate_tensor import RateTensor
 from .scores import chunks
-from .sensitivity import BATCH, sensitivities
+from .sensitivity import BATCH, sensitivities, unit_axis
 from .uniform import bias
 
-VECTORS = 40  # input vectors for each column that covariances are taken over, if there are as many
-FEWEST = 8_192  # of them
 VECTOR_BITS = 12  # of scales, and of biases that are not fitted
 FEWEST_BITS, MOST_BITS = 4, 16  # of biases that are
 _CPU = torch.device("cpu")
-STEADY = 1e-4  # of the mean square of inputs: their least variance, where some are constant
 
 
 @dataclass(frozen=True)
@@ -64,22 +63,24 @@ class Calibrated:
     """A traced network, and of its calibration inputs all that no price of a bit changes.
 
     :param network: in eval mode, on the CPU; not changed.
-    :param x: calibration inputs, shape (n, ...).
+    :param x: calibration inputs, as `common.examples.arguments` gives them.
     :param weights: the names of the weights to quantize.
     :param vectors: the names of biases and scales, which are rounded to `VECTOR_BITS` bits.
-    :param likelihood: see `sensitivity.sensitivities`, like `seed`.
+    :param likelihood: see `sensitivity.sensitivities`, like `axis` and `seed`.
     """
 
     def __init__(
         self,
         network: GraphNetwork,
-        x: Tensor,
+        x: Inputs,
         weights: list[str],
         vectors: list[str],
         likelihood: str,
+        axis: int = -1,
         seed: int = 0,
     ) -> None:
-        self.network, self.x, self.weights, self.vectors = network, x, weights, vectors
+        self.network, self.weights, self.vectors = network, weights, vectors
+        self.inputs, self.examples = inputs_of(network, x)[0], count(x)
         self.tensors = {name: t.detach() for name, t in parameters_of(network)}
         uses = Uses(network, weights)
         self.layers = _layers(network, uses, set(vectors))
@@ -89,13 +90,11 @@ class Calibrated:
         self.moments: dict[str, InputMoments] = {}
         if others:
             self.moments = input_moments(network, chunks(x, BATCH), others).weights
-        found = sensitivities(network, x, uses.nodes, likelihood, seed)
+        found = sensitivities(network, x, uses.nodes, likelihood, axis, seed)
         readers = {name: [n for n in uses.readers[name] if n in found] for name in weights}
         #: s of `sensitivity` by weight; the mean over the operators of a weight of several.
         self.importance = {
-            name: sum(found[n] for n in nodes) / len(nodes)
-            for name, nodes in readers.items()
-            if nodes
+            name: _mean([found[n] for n in nodes]) for name, nodes in readers.items() if nodes
         }
         #: Weights that are quantized without regard to what they are multiplied by.
         self.blind = [name for name in others if name not in self.moments]
@@ -107,11 +106,7 @@ class Calibrated:
             estimate of `sensitivity`.
         """
         codes = round_vectors(self.tensors, self.vectors)
-        for name, moments in self.moments.items():
-            tensor = RateTensor(self.tensors[name], moments.groups, moments.transposed)
-            every = slice(None)
-            tensor.put(every, tensor.matrix, moments.inputs, self.importance[name], rate)
-            codes[name] = tensor.quantised()
+        codes |= under_moments(self.tensors, self.moments, self.importance, rate)
         codes |= without_inputs({name: self.tensors[name] for name in self.blind}, rate)
         return _Streams(self, codes, rate).run()
 
@@ -119,6 +114,32 @@ class Calibrated:
 def round_vectors(tensors: dict[str, Tensor], names: list[str]) -> dict[str, Quantised]:
     """Biases and scales on `VECTOR_BITS` bits."""
     return {name: bias(tensors[name].double().numpy(), VECTOR_BITS) for name in names}
+
+
+def _mean(found: list[Tensor]) -> Tensor:
+    """The mean by unit; that of all units where operators have others."""
+    if len({len(one) for one in found}) > 1:
+        found = [one.mean().view(1) for one in found]
+    return torch.stack(found).mean(0)
+
+
+def under_moments(
+    tensors: dict[str, Tensor],
+    moments: dict[str, InputMoments],
+    importance: dict[str, Tensor],
+    rate: float,
+) -> dict[str, Quantised]:
+    """Weights under the moments of what they are multiplied by, each weight tensor by itself.
+
+    :param importance: s of `sensitivity` by name.
+    :param rate: see `Calibrated.quantised`.
+    """
+    codes = {}
+    for name, found in moments.items():
+        tensor = RateTensor(tensors[name], found.groups, found.transposed)
+        tensor.put(slice(None), tensor.matrix, found.inputs, importance[name], rate)
+        codes[name] = tensor.quantised()
+    return codes
 
 
 def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantised]:
@@ -132,7 +153,8 @@ def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantis
         tensor = RateTensor(weight)
         square = float(weight.double().square().mean()) or 1.0
         ones = torch.ones(tensor.matrix.shape[::2])
-        tensor.put(slice(None), tensor.matrix, ones, 1 / (square * total), rate)
+        share = torch.tensor([1 / (square * total)])
+        tensor.put(slice(None), tensor.matrix, ones, share, rate)
         codes[name] = tensor.quantised()
     return codes
 
@@ -175,6 +197,7 @@ class _Streams:
         self._of, self._codes, self._rate = calibrated, dict(codes), rate
         self._given: dict[Node, Any] = {}
         self._small: dict[Node, Any] = {}
+        self._inputs = iter(calibrated.inputs)
 
     @torch.no_grad()
     def run(self) -> dict[str, Quantised]:
@@ -192,7 +215,7 @@ class _Streams:
 
     def _step(self, node: Node) -> None:
         if node.operator == INPUT:
-            self._given[node] = self._small[node] = self._of.x
+            self._given[node] = self._small[node] = next(self._inputs)
         elif node.operator == PARAMETER:
             given = self._given[node] = self._of.tensors[node.name]
             coded = self._codes.get(node.name)
@@ -211,26 +234,44 @@ class _Streams:
         self._small[weight] = self._given[weight]
         if layer.bias is not None:
             self._small[layer.bias] = self._given[layer.bias]
-        first = self._product(node, weight)
-        tensor = RateTensor(self._given[weight], first.groups, first.transposed)
+        product = self._product(node, weight)
+        tensor = RateTensor(self._given[weight], product.groups, product.transposed)
+        vectors = target.numel() / tensor.matrix.shape[:2].numel()
         for part in tensor.slices():
-            rest = target - computed(node, self._small, _CPU)
-            product, centred = self._product(node, weight), layer.bias is not None
-            moments = _moments(product, rest, part, centred, len(self._of.x))
-            tensor.follow(part, *moments, self._of.importance[layer.weight], self._rate)
+            moments = self._moments(node, layer, tensor, part, target)
+            tensor.follow(part, *moments, self._of.importance[layer.weight], self._rate, vectors)
             self._small[weight] = tensor.value().to(target.dtype)
         self._codes[layer.weight] = tensor.quantised()
-        output = computed(node, self._small, _CPU)
+        output = self._small[node] = computed(node, self._small, _CPU)
         if layer.bias is not None:
-            rest = first.outputs(target - output)
-            positions = rest.shape[1] / len(self._of.x)
-            values = (self._given[layer.bias] + rest.mean(1).flatten()).double().numpy()
-            weigh = self._of.importance[layer.weight] * positions
-            bits = _bias_bits(float(abs(values).max()), weigh, self._rate)
-            self._codes[layer.bias.name] = coded = bias(values, bits)
-            self._small[layer.bias] = _tensor(coded, self._given[layer.bias])
-            output = computed(node, self._small, _CPU)
-        self._small[node] = output
+            self._fit_bias(node, layer, target - output)
+
+    def _moments(
+        self, node: Node, layer: Layer, tensor: RateTensor, part: slice, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of a layer's inputs, and with what its outputs lack: see `layer_moments`."""
+        weight = next(ref.node for ref in node.refs() if ref.node.name == layer.weight)
+        product, centred = self._product(node, weight), layer.bias is not None
+        if part.stop - part.start < tensor.matrix.shape[2] or not centred:
+            rest = product.outputs(target - computed(node, self._small, _CPU))
+            return moments_with(product, rest, part, centred, self._of.examples)
+        # The whole float weight is there: what it gives follows from the moments alone.
+        outputs = product.outputs(target)
+        return moments_with(product, outputs, part, True, self._of.examples, tensor.matrix)
+
+    def _fit_bias(self, node: Node, layer: Layer, rest: Tensor) -> None:
+        """Let a bias take up the mean of what its layer's outputs lack."""
+        axis = unit_axis(node) % rest.dim()
+        given = self._given[layer.bias]
+        mean = rest.mean([d for d in range(rest.dim()) if d != axis])
+        positions = rest.numel() / len(mean) / self._of.examples
+        values = (given + mean).double().numpy()
+        weigh = float(self._of.importance[layer.weight].mean()) * positions
+        bits = _bias_bits(float(abs(values).max()), weigh, self._rate)
+        self._codes[layer.bias.name] = coded = bias(values, bits)
+        new = self._small[layer.bias] = _tensor(coded, given)
+        sizes = [1] * axis + [-1] + [1] * (rest.dim() - 1 - axis)
+        self._small[node] += (new - given).view(sizes)
 
     def _product(self, node: Node, weight: Node) -> Product:
         def value(what: Any) -> Any:
@@ -257,52 +298,11 @@ def _tensor(coded: Quantised, like: Tensor) -> Tensor:
     return torch.from_numpy(coded.values()).to(like.dtype)
 
 
-def _moments(
-    product: Product, rest: Tensor, part: slice, centred: bool, examples: int
-) -> tuple[Tensor, Tensor]:
-    """A of the input vectors, and their moments with what is left to follow.
-
-    Both are means over examples of sums over positions.
-
-    :param rest: t - y, of the operator's outputs.
-    :param part: the columns of interest.
-    :param centred: covariances, as a bias takes up the means.
-    :returns: shapes (groups, columns, columns) and (groups, units, columns), float32.
-    """
-    rest = product.outputs(rest)
-    total, first, count = rest.shape[1], 0, 0
-    sums: list[Any] = [0.0] * 4
-    stride = None
-    for block in product.blocks():
-        x = block[:, :, part]
-        if stride is None:
-            stride = _stride(total, x.shape[2])
-        r = rest[:, first : first + x.shape[1]][:, ::stride]
-        x = x[:, ::stride]
-        first, count = first + block.shape[1], count + x.shape[1]
-        new = x.sum(1), r.sum(1), x.mT @ x, r.mT @ x
-        sums = [old + value.double() for old, value in zip(sums, new, strict=True)]
-    mean, mean_rest, second, cross = (value / count for value in sums)
-    if centred:
-        least = STEADY * second.diagonal(dim1=1, dim2=2).mean(1)
-        second = second - mean[:, :, None] * mean[:, None]
-        second.diagonal(dim1=1, dim2=2).add_(least[:, None])
-        cross = cross - mean_rest[:, :, None] * mean[:, None]
-    positions = total / examples
-    return (positions * second).float(), (positions * cross).float()
-
-
 def _bias_bits(largest: float, weigh: float, rate: float) -> int:
     """Bits of a bias, by the step that `rate_distortion.step_for` gives an input that is always 1.
 
     :param weigh: s of the outputs, summed over an example's positions.
     """
-    step = step_for(torch.ones(1, 1), weigh, rate)
+    step = step_for(torch.ones(1, 1), torch.tensor([weigh]), rate)
     bits = 1 + math.ceil(math.log2(max(largest / step, 1)))
     return min(max(bits, FEWEST_BITS), MOST_BITS)
-
-
-def _stride(total: int, columns: int) -> int:
-    """Of so many vectors every which one counts: odd, so that it meets every place of a map."""
-    stride = max(total // max(VECTORS * columns, FEWEST), 1)
-    return stride - (stride % 2 == 0)

@@ -7,8 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..common.examples import on_cpu
-from .scores import LIKELIHOODS, check_inputs
+from ..common.examples import (
+    Inputs,
+    arguments,
+    count,
+    each,
+    inputs_on_cpu,
+    on_cpu,
+    passed,
+    take,
+    tensors,
+)
+from ..common.modes import evaluating
+from .scores import LIKELIHOODS, check_inputs, described
 
 
 def check_options(max_drop: float, target_bytes: int | None, likelihood: str | None) -> None:
@@ -25,28 +36,31 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def check_calibration(x: Any, net: nn.Module, part: str = "calibration") -> Tensor:
+def check_calibration(x: Any, net: nn.Module, part: str = "calibration") -> Inputs:
     """Inputs that a network takes, detached, on the CPU and in the precision of its weights.
 
     Low-precision inputs, and those of a low-precision network, are float32: it is copied as such.
 
-    :raises ValueError: not one tensor, NaN or infinity, all the same, or of another shape than the
+    :param x: a tensor, or a tuple or dict of tensors of as many examples each.
+    :returns: as `common.examples.arguments` gives them.
+    :raises ValueError: no tensors, NaN or infinity, all the same, or of another shape than the
         network takes.
     """
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor) and not tensors(x):
         raise ValueError(
-            f"{part} inputs must be one tensor of shape (n, ...), not a {type(x).__name__}: stack "
-            "them; wrap a network of several inputs in a module that takes one"
+            f"{part} inputs must be a tensor of shape (n, ...), or a tuple or dict of such, not a "
+            f"{type(x).__name__}: stack them"
         )
-    if not x.dim() or not len(x):
-        raise ValueError(f"there are no {part} inputs: shape {tuple(x.shape)}")
-    x = x.detach().cpu()
-    if x.is_floating_point():
-        x = x.to(_precision(net))
-        if not x.isfinite().all():
-            raise ValueError(f"{part} inputs hold NaN or infinity: leave those examples out")
-    if len(x) > 1 and bool((x == x[:1]).all()):
-        raise ValueError(f"all {len(x)} {part} inputs are the same: give different examples")
+    examples = count(x, part)
+    if not examples:
+        raise ValueError(f"there are no {part} inputs: {described(x)}")
+    kind = _precision(net)
+    x = each(inputs_on_cpu(x, part, net), lambda t: t.to(kind) if t.is_floating_point() else t)
+    if not all(t.isfinite().all() for t in tensors(x) if t.is_floating_point()):
+        raise ValueError(f"{part} inputs hold NaN or infinity: leave those examples out")
+    if examples > 1 and all(bool((t == t[:1]).all()) for t in tensors(x)):
+        raise ValueError(f"all {examples} {part} inputs are the same: give different examples")
+    x = arguments(net, x)
     _check_runs(x, net, part)
     return x
 
@@ -57,40 +71,42 @@ def _precision(net: nn.Module) -> torch.dtype:
     return torch.promote_types(first, torch.float32)
 
 
-def _check_runs(x: Tensor, net: nn.Module, part: str) -> None:
+def _check_runs(x: Inputs, net: nn.Module, part: str) -> None:
     first = next(net.parameters(), None)
-    some = x[:2] if first is None else x[:2].to(first.device)
-    if first is not None and some.is_floating_point():
-        some = some.to(first.dtype)
-    modes = [(module, module.training) for module in net.modules()]
+
+    def as_weights(tensor: Tensor) -> Tensor:
+        if first is None:
+            return tensor
+        return tensor.to(first.device, first.dtype if tensor.is_floating_point() else None)
+
     try:
-        with torch.no_grad():
-            net.eval()(some)
+        with torch.no_grad(), evaluating(net):
+            passed(net, each(take(x, slice(2)), as_weights))
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"the network does not take {part} inputs of shape {tuple(x.shape)}, {x.dtype}: "
-            f"{reason}"
+            f"the network does not take {part} inputs {described(x)}: {reason}"
         ) from None
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def check_validation(
-    validation: Any, like: Tensor | None, net: nn.Module
-) -> tuple[Tensor | None, Tensor | None]:
+    validation: Any, like: Inputs | None, net: nn.Module
+) -> tuple[Inputs | None, Tensor | None]:
     """Inputs and labels, None for what was not given.
 
+    :param validation: inputs alone as a tensor or a dict, or a pair of inputs and labels, None for
+        no labels.
     :param like: the calibration inputs, if there are any.
     """
     if validation is None:
         return None, None
-    if isinstance(validation, Tensor):
-        x, y = check_calibration(validation, net, "validation"), None
+    if isinstance(validation, Tensor | dict):
+        x, y = validation, None
+    elif isinstance(validation, tuple | list) and len(validation) == 2 and validation[1] is None:
+        x, y = validation
     else:
         x, y = on_cpu(validation, "validation", net)
-        x = check_calibration(x, net, "validation")
+    x = check_calibration(x, net, "validation")
     if like is not None:
         check_inputs(x, like)
     return x, y

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from .ir import Node, Ref
 
 LARGEST = 1 << 22  # numbers in a block of input vectors
+MOST_PICKED = 4_096  # input vectors picked at a time
 
 Values = Callable[[Any], Any]  # from a `Ref` or a number to its value
 
@@ -35,6 +36,8 @@ class Product:
     :param transposed: whether the weight's second axis holds the units; else its first does.
     :param lookup: whether the input vectors are one-hot. The blocks then hold the places of the
         ones, shape (n,).
+    :param picked: gives the input vectors of some numbers, shape (n,), where that takes less time
+        than all blocks: shape (groups, n, columns).
     """
 
     weight: Ref
@@ -43,6 +46,22 @@ class Product:
     groups: int = 1
     transposed: bool = False
     lookup: bool = False
+    picked: Callable[[Tensor], Tensor] | None = None
+
+    def every(self, stride: int, total: int) -> Iterator[Tensor]:
+        """Every which input vector, the first one included, in blocks (groups, n, columns).
+
+        :param stride: 1: all of them.
+        :param total: how many vectors there are.
+        """
+        if stride > 1 and self.picked is not None:
+            for places in torch.arange(0, total, stride).split(MOST_PICKED):
+                yield self.picked(places)
+            return
+        first = 0
+        for block in self.blocks():
+            yield block[:, -first % stride :: stride]
+            first += block.shape[1]
 
 
 Rule = Callable[[Node, Values], Iterator[Product]]
@@ -139,8 +158,14 @@ def convolution(node: Node, value: Values) -> Iterator[Product]:
         pads = [(n, n) for n in padding]
     x = _padded(value(arguments["input"]), pads)
     groups = arguments["groups"]
-    blocks = _windows(x, groups, kernel, arguments["stride"], dilation, flipped=False)
-    yield Product(arguments["weight"], blocks, lambda y: _channels(y, groups), groups)
+    views = _views(x, groups, kernel, arguments["stride"], dilation)
+    yield Product(
+        arguments["weight"],
+        _windows(views, groups, kernel, flipped=False),
+        lambda y: _channels(y, groups),
+        groups,
+        picked=lambda places: _picked(views, len(kernel), places),
+    )
 
 
 def transposed_convolution(node: Node, value: Values) -> Iterator[Product]:
@@ -162,7 +187,8 @@ def transposed_convolution(node: Node, value: Values) -> Iterator[Product]:
         )
     ]
     ones = (1,) * len(kernel)
-    blocks = _windows(_padded(x, pads), groups, kernel, ones, dilation, flipped=True)
+    views = _views(_padded(x, pads), groups, kernel, ones, dilation)
+    blocks = _windows(views, groups, kernel, flipped=True)
     yield Product(arguments["weight"], blocks, lambda y: _channels(y, groups), groups, True)
 
 
@@ -195,19 +221,26 @@ def _padded(x: Tensor, pads: list[tuple[int, int]]) -> Tensor:
     return F.pad(x, flat) if any(flat) else x
 
 
+def _views(x: Tensor, groups: int, kernel: tuple, stride: tuple, dilation: tuple) -> Tensor:
+    """What a kernel looks at, at each place, without a copy.
+
+    :returns: shape (groups, n, *places, channels, *kernel).
+    """
+    rank = len(kernel)
+    for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True), 2):
+        x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
+    places, ends = range(3, 3 + rank), range(3 + rank, 3 + 2 * rank)
+    return x.unflatten(1, (groups, -1)).permute(1, 0, *places, 2, *ends)
+
+
 def _windows(
-    x: Tensor, groups: int, kernel: tuple, stride: tuple, dilation: tuple, flipped: bool
+    views: Tensor, groups: int, kernel: tuple, flipped: bool
 ) -> Callable[[], Iterator[Tensor]]:
-    """What a kernel looks at, at each place: (groups, places, channels x kernel positions)."""
+    """`_views` as vectors, in blocks (groups, places, channels x kernel positions)."""
 
     def blocks() -> Iterator[Tensor]:
-        rank, views = len(kernel), x
-        for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True), 2):
-            views = views.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
-        parts = views.unflatten(1, (groups, -1))
-        # (n, groups, channels, *places, *kernel) -> (groups, n, *places, channels, *kernel)
-        places, ends = range(3, 3 + rank), range(3 + rank, 3 + 2 * rank)
-        for part in _pieces(parts.permute(1, 0, *places, 2, *ends), rank):
+        rank = len(kernel)
+        for part in _pieces(views, rank):
             if flipped:
                 part = part.flip([*range(-rank, 0)])
             # Copied with the places last, as they are in memory, and then seen the other way.
@@ -215,6 +248,12 @@ def _windows(
             yield columns.reshape(groups, math.prod(part.shape[2 + rank :]), -1).mT
 
     return blocks
+
+
+def _picked(views: Tensor, rank: int, places: Tensor) -> Tensor:
+    """Some of `_views` as vectors, shape (groups, n, channels x kernel positions)."""
+    where = torch.unravel_index(places, views.shape[1 : 2 + rank])
+    return views[(slice(None), *where)].flatten(2)
 
 
 def _pieces(parts: Tensor, rank: int) -> Iterator[Tensor]:

@@ -142,3 +142,48 @@ def test_a_fifth_is_held_out_and_at_least_eight(count, held_out):
 def test_too_few_to_hold_any_out():
     with pytest.raises(ValueError, match="15 calibration inputs are too few"):
         split_off(torch.arange(15), seed=0)
+
+
+def test_a_glance_ends_when_nothing_can_fit_and_else_sees_all(monkeypatch):
+    monkeypatch.setattr("bitsback.compression.judge.GLANCE", 50)
+    x = torch.arange(400)
+    judge = Judge(logits(*[0] * 400), x, None, "categorical", 1.0)
+    seen = []
+
+    class Counting(Table):
+        def forward(self, places):
+            seen.extend(places.tolist())
+            return super().forward(places)
+
+    answers = 3.0 * torch.eye(3)
+    far = Counting(answers[torch.arange(400) % 3])
+    assert not judge.fits(judge.glance(far))
+    assert len(seen) == 50
+    seen.clear()
+    near = Counting(answers[(torch.arange(400) > 396).long()])
+    assert vars(judge.glance(near)) == pytest.approx(vars(judge.rise(near)))
+    assert sorted(seen[:400]) == x.tolist()
+
+
+def test_the_excess_is_the_logarithm_of_the_ratio_and_its_sign_is_that_of_fits():
+    judge = Judge(logits(0, 1, 2, 0, 1), X, None, "categorical", 30.0)
+    assert judge.excess(judge.rise(logits(0, 1, 0, 1, 1))) == pytest.approx(math.log(40 / 30))
+    one = judge.rise(logits(0, 1, 2, 0, 0))
+    assert judge.excess(one) == pytest.approx(math.log(20 / 30))
+    assert judge.excess(judge.rise(logits(0, 1, 2, 0, 1))) == -math.inf
+    assert judge.excess(judge.rise(Table(torch.full((5, 3), math.nan)))) == math.inf
+    strict = Judge(logits(0, 1, 2, 0, 1), X, None, "categorical", 0.0)
+    assert strict.excess(one) == math.inf
+
+
+@pytest.mark.parametrize("y", [None, torch.zeros(4, 6).long()])
+def test_classes_of_pixels_are_on_axis_1(y):
+    class Pixels(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, -x], 1)
+
+    x = torch.randn(4, 1, 6)
+    judge = Judge(Pixels(), x, y, "categorical", 1.0)
+    assert judge.axis == 1
+    assert judge.y.shape == (4, 6)
+    assert likelihood_of(Pixels(), x, torch.zeros(4, 6).long()) == "categorical"

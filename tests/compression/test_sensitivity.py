@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from bitsback.compression.sensitivity import LEAST, sensitivities
+from bitsback.compression.sensitivity import (
+    BATCH,
+    LEAST,
+    LEAST_OF_A_UNIT,
+    batch_of,
+    floored,
+    sensitivities,
+)
 from bitsback.graph import trace
 from torch import nn
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
@@ -56,7 +63,8 @@ def test_they_predict_the_divergence(likelihood):
     assert len(nodes) == 3
     found = sensitivities(traced, x, nodes, likelihood)
     for node, place in zip(nodes, (0, 3, 5), strict=True):
-        assert found[node] == pytest.approx(measured(net, x, place, likelihood), rel=0.15)
+        mean = float(found[node].mean())
+        assert mean == pytest.approx(measured(net, x, place, likelihood), rel=0.15)
 
 
 def test_a_layer_without_effect_is_given_a_little():
@@ -71,7 +79,8 @@ def test_a_layer_without_effect_is_given_a_little():
     x = torch.randn(30, 3)
     traced = trace(Idle().eval(), x[:2])
     nodes = [node for node in traced.graph.operators if node.operator == "linear"]
-    low, high = sorted(sensitivities(traced, x, nodes, "categorical").values())
+    found = sensitivities(traced, x, nodes, "categorical").values()
+    low, high = sorted(float(by_unit.mean()) for by_unit in found)
     assert low == pytest.approx(LEAST * high)
     assert low > 0
 
@@ -81,7 +90,41 @@ def test_the_seed_draws_the_labels_and_nothing_is_changed():
     traced = trace(network().requires_grad_(False), x[:2])
     nodes = [node for node in traced.graph.operators if node.operator == "linear"]
     before = torch.get_rng_state()
-    one, two, other = (sensitivities(traced, x, nodes, "categorical", s) for s in (1, 1, 2))
-    assert one == two != other
+    one, two, other = (sensitivities(traced, x, nodes, "categorical", seed=s) for s in (1, 1, 2))
+    assert all(torch.equal(one[node], two[node]) for node in nodes)
+    assert not any(torch.equal(one[node], other[node]) for node in nodes)
     assert torch.equal(before, torch.get_rng_state())
     assert not any(p.requires_grad for p in traced.parameters())
+
+
+def test_each_unit_has_its_own():
+    """Of a second layer that reads one unit ten times as much as the other."""
+    net = nn.Sequential(nn.Conv1d(2, 2, 3), nn.Flatten(1), nn.Linear(8, 3)).eval()
+    with torch.no_grad():
+        net[2].weight[:, 4:] = 0.1 * net[2].weight[:, :4]
+    x = torch.randn(50, 2, 6)
+    traced = trace(net, x[:2])
+    node = next(node for node in traced.graph.operators if node.operator == "conv1d")
+    found = sensitivities(traced, x, [node], "categorical")[node]
+    assert found.shape == (2,)
+    floor = LEAST_OF_A_UNIT * (1 + 0.1**2) / 2
+    assert float(found[1] / found[0]) == pytest.approx(max(0.1**2, floor), rel=1e-3)
+
+
+def test_units_that_seem_not_to_matter_are_given_a_little():
+    found = floored({"a": torch.tensor([0.0, 2.0]), "b": torch.tensor([0.0])})
+    assert found["a"].tolist() == pytest.approx([LEAST_OF_A_UNIT, 2.0])
+    assert found["b"].tolist() == pytest.approx([LEAST])
+    assert floored({"a": torch.zeros(2)})["a"].tolist() == [1.0, 1.0]
+
+
+def test_large_feature_maps_are_taken_a_few_examples_at_a_time(monkeypatch):
+    x = torch.randn(60, 2, 8)
+    traced = trace(network(), x[:2])
+    nodes = [node for node in traced.graph.operators if node.operator == "linear"]
+    assert batch_of(traced, x) == BATCH
+    whole = sensitivities(traced, x, nodes, "normal")
+    monkeypatch.setattr("bitsback.compression.sensitivity.LARGEST", 1000)
+    assert 3 <= batch_of(traced, x) <= 20  # at least the 24 + 24 + 6 + 6 + 3 results of operators
+    for node, found in sensitivities(traced, x, nodes, "normal").items():
+        assert float(found.mean()) == pytest.approx(float(whole[node].mean()), rel=0.3)

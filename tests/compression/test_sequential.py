@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
-from bitsback.compression import sequential
+from bitsback.compression import layer_moments, sequential
 from bitsback.compression.describe import describe
 from bitsback.compression.rate_distortion import step_for
 from bitsback.compression.rounding import with_weights
 from bitsback.compression.sequential import (
     FEWEST_BITS,
     MOST_BITS,
-    STEADY,
     Calibrated,
     round_vectors,
     without_inputs,
@@ -69,12 +68,13 @@ def test_layers_follow_the_original_through_the_errors_before_them(monkeypatch):
     found = calibrated(perceptron(), x)
     rate = 5e-5  # at which no layer is all zeros
     following = loss(found, found.quantised(rate), x)
-    moments = sequential._moments
+    moments = sequential.moments_with
 
-    def alone(product, rest, *others):
-        return moments(product, torch.zeros_like(rest), *others)
+    def alone(*given):
+        second, cross = moments(*given)
+        return second, torch.zeros_like(cross)
 
-    monkeypatch.setattr(sequential, "_moments", alone)
+    monkeypatch.setattr(sequential, "moments_with", alone)
     assert following < 0.9 * loss(found, found.quantised(rate), x)
 
 
@@ -149,12 +149,12 @@ def test_moments_are_covariances_if_a_bias_takes_up_the_means(centred):
         node, lambda what: values[what.node] if isinstance(what, sequential.Ref) else what
     )))  # fmt: skip
     part = slice(1, 5)
-    a, cross = sequential._moments(product, rest, part, centred, 50)
+    a, cross = layer_moments.moments_with(product, rest[None], part, centred, 50)
     v = x[:, part]
     means = (v.mean(0), rest.mean(0)) if centred else (0, 0)
     second = (v - means[0]).T @ (v - means[0]) / 50
     if centred:
-        second += STEADY * v.square().mean() * torch.eye(4)
+        second += layer_moments.STEADY * v.square().mean() * torch.eye(4)
     assert torch.allclose(a[0], second, atol=1e-5)
     assert torch.allclose(cross[0], (rest - means[1]).T @ (v - means[0]) / 50, atol=1e-5)
 
@@ -163,14 +163,14 @@ def test_moments_of_a_convolution_are_summed_over_positions():
     x, net = torch.randn(20, 2, 9), nn.Conv1d(2, 4, 3, bias=False)
     found = calibrated(net, x)
     seen = []
-    whole = sequential._moments
+    whole = sequential.moments_with
 
     def spy(*arguments):
         seen.append(whole(*arguments))
         return seen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sequential, "_moments", spy)
+        patch.setattr(sequential, "moments_with", spy)
         found.quantised(FINE)
     vectors = F.unfold(x[:, :, None], (1, 3)).mT  # examples, positions, columns
     right = torch.einsum("npi,npj->ij", vectors, vectors) / 20
@@ -180,14 +180,14 @@ def test_moments_of_a_convolution_are_summed_over_positions():
 @pytest.mark.parametrize("total", [10, 8_192, 40_000, 10**6])
 @pytest.mark.parametrize("columns", [1, 9, 576])
 def test_of_many_vectors_an_odd_stride_keeps_enough(total, columns):
-    stride = sequential._stride(total, columns)
+    stride = layer_moments._stride(total, columns)
     assert stride % 2 == 1
     assert total // stride >= min(total, max(40 * columns, 8_192))
 
 
 def test_bits_of_a_bias_follow_the_price():
     for largest, weigh, rate in [(1.0, 0.5, 1e-4), (30.0, 2.0, 1e-5)]:
-        step = step_for(torch.ones(1, 1), weigh, rate)
+        step = step_for(torch.ones(1, 1), torch.tensor([weigh]), rate)
         bits = sequential._bias_bits(largest, weigh, rate)
         assert largest / 2 ** (bits - 1) <= step < largest / 2 ** (bits - 2)
     assert sequential._bias_bits(1.0, 1.0, 1e9) == FEWEST_BITS

@@ -50,14 +50,18 @@ def test_whole_numbers_stay_whole():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((9, 4)), "must be one tensor of shape .* not a ndarray"),
-        (torch.randn(0, 4), r"there are no calibration inputs: shape \(0, 4\)"),
+        (np.zeros((9, 4)), "must be a tensor of shape .* not a ndarray"),
+        (
+            (torch.randn(9, 4), torch.randn(8, 4)),
+            r"as many examples each; got first axes of \[9, 8",
+        ),
+        (torch.randn(0, 4), r"there are no calibration inputs: torch.float32 \(0, 4\)"),
         (torch.tensor(1.0), "there are no calibration inputs"),
         (torch.full((9, 4), math.inf), "hold NaN or infinity"),
         (torch.full((9, 4), 1e300, dtype=torch.float64), "hold NaN or infinity"),
         (torch.ones(9, 4), "all 9 calibration inputs are the same"),
-        (torch.randn(9, 5), r"does not take calibration inputs of shape \(9, 5\), torch.float32"),
-        (torch.randint(9, (9, 4)), r"does not take calibration inputs .* torch.int64"),
+        (torch.randn(9, 5), r"does not take calibration inputs torch.float32 \(9, 5\)"),
+        (torch.randint(9, (9, 4)), "does not take calibration inputs torch.int64"),
     ],
 )
 def test_inputs_that_cannot_be_used_are_refused_in_one_line(x, message):
@@ -81,12 +85,14 @@ def test_validation_is_a_pair_or_inputs_or_nothing():
     alone, none = check_validation(x, None, net())
     assert none is None
     assert alone.dtype == torch.float32
+    alone, none = check_validation((x, None), None, net())
+    assert none is None
     both = check_validation((x, y.numpy()), alone, net())
     assert torch.equal(both[0], alone)
     assert torch.equal(both[1], y)
 
 
-@pytest.mark.parametrize("validation", [3, (1, 2, 3), (torch.randn(9, 4), None)])
+@pytest.mark.parametrize("validation", [3, (1, 2, 3), (torch.randn(9, 4),)])
 def test_other_validation_is_refused(validation):
     with pytest.raises(ValueError, match="validation data must be a pair"):
         check_validation(validation, None, net())

@@ -7,10 +7,11 @@ import pytest
 import torch
 from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.codec import encode
-from bitsback.compression.compress import _shortest_order, compress
+from bitsback.compression.compress import compress
 from bitsback.compression.file import network
 from bitsback.compression.quantised_relu import QuantisedReLU
 from bitsback.compression.sort_units import by_density, by_rows
+from bitsback.compression.unit_order import shortest_order
 from bitsback.graph import pick_inputs
 from torch import nn
 
@@ -121,29 +122,19 @@ def test_other_networks_are_left_alone(net):
     assert list(by_density(archive(graph), graph)) == []
 
 
-class Agreeing:
-    """A trial that finds two networks the same, or not."""
-
-    def __init__(self, answer: bool) -> None:
-        self.answer = answer
-
-    def agree(self, net: nn.Module, other: nn.Module) -> bool:
-        return self.answer
-
-
 def test_never_larger_and_the_smallest_of_all():
     saved = []
     for percent in (5, 20, 35, 60):
         net = traced(nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 5)), (12,))
         first = archive(net, percent)
         data = encode(first)
-        again, found = _shortest_order(Agreeing(True), data, first, net)
+        again, found = shortest_order(data, first, net, lambda one, other: True)
         others = list(by_density(first, net))
         others += by_rows(others[0], net)
         sizes = [len(data), *(len(encode(other)) for other in others)]
         assert len(again) == min(sizes) and again == encode(found)
         assert found is first or len(again) < len(data)
-        assert _shortest_order(Agreeing(False), data, first, net) == (data, first)
+        assert shortest_order(data, first, net, lambda one, other: False) == (data, first)
         saved.append(len(data) - len(again))
     assert max(saved) > 0
 
@@ -154,7 +145,7 @@ def test_compress_gives_the_smaller_file():
     net = trained(mlp(), x, y)
     options = {"validation": (x, y), "threshold": 3.0, "clusters": 8}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitsback.compression.compress.by_density", lambda archive, net: ())
+        patch.setattr("bitsback.compression.unit_order.by_density", lambda archive, net: ())
         plain = compress(net, posterior_of(net), **options)
     result = compress(net, posterior_of(net), **options)
     assert len(result.data) < len(plain.data)
