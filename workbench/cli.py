@@ -235,7 +235,8 @@ def export(
         typer.Option(
             metavar="FORMAT",
             help="onnx (with integers where there are any), torch (a program for "
-            "torch.export.load), or safetensors (the decoded tensors by name).",
+            "torch.export.load), safetensors (the decoded tensors by name), or c (a header with a "
+            "decoder for files of this network).",
         ),
     ] = "onnx",
     levels: Annotated[
@@ -256,7 +257,7 @@ def export(
     model_args: ModelArgs = None,
     json: Json = None,
 ) -> None:
-    """Write a compressed network as ONNX, as a program of torch, or as plain tensors."""
+    """Write a compressed network as ONNX, torch's program, plain tensors, or a decoder in C."""
     sizes = positive_integers("--shape", shape)
     commands.export(file, out, to, levels, sizes, json, (model, model_args))
 

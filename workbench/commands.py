@@ -128,14 +128,14 @@ def inspect(file: Path, json_target: str | None) -> None:
     report.write_json(result, json_target)
 
 
-EXPORTS = ("onnx", "torch", "safetensors")
+EXPORTS = ("onnx", "torch", "safetensors", "c")
 
 
 def export(
     file: Path, out: Path, to: str, levels: int | None, shape: tuple[int, ...] | None,
     json_target: str | None, model: tuple[str | None, str | None] = (None, None),
 ) -> None:  # fmt: skip
-    """A compressed file as ONNX, a program of torch.export, or safetensors.
+    """A compressed file as ONNX, a program of torch.export, safetensors, or a header for C.
 
     :param to: one of `EXPORTS`.
     :param levels: for ONNX: inputs become integers, multiples of 1 / levels; None: they stay
@@ -156,6 +156,9 @@ def export(
         raise ValueError(f"--levels {levels}: must be within 1..255, so that codes are of 8 bits")
     check_writable(out, "--out")
     _check_json(json_target)
+    if to == "c":
+        _export_c(file, out, json_target)
+        return
     net = load(file, into=own_network(*model) if model[0] is not None else None)
     try:
         if to == "onnx":
@@ -168,6 +171,21 @@ def export(
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{file}: has no form as {to}: {reason}") from error
     result = {"file": str(file), "to": to, "out": str(out), "bytes": out.stat().st_size, **found}
+    report.print_exported(consoles(json_target)[1], result)
+    report.write_json(result, json_target)
+
+
+def _export_c(file: Path, out: Path, json_target: str | None) -> None:
+    """The decoder in C with the table of a network, which need not be built for that."""
+    from ..compression.c_table import c_header
+    from ..compression.file import read
+
+    try:
+        text = c_header(read(file))
+    except ValueError as error:
+        raise type(error)(f"{file}: {error}") from None
+    write_atomic(out, text.encode())
+    result = {"file": str(file), "to": "c", "out": str(out), "bytes": out.stat().st_size}
     report.print_exported(consoles(json_target)[1], result)
     report.write_json(result, json_target)
 

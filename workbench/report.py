@@ -148,7 +148,7 @@ def print_exported(console: Console, result: Mapping[str, Any]) -> None:
     if result["to"] == "onnx":
         table.add_row("weights of 8 bits", _names(result["integer_weights"]))
         table.add_row("weights as floats", _names(result["float_weights"]))
-    else:
+    elif result["to"] != "c":
         table.add_row("parameters", f"{result['parameters']:,}")
     table.add_row("bytes", f"{result['bytes']:,}")
     table.add_row("file", Text(printable(result["out"])))

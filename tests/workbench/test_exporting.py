@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 from typer.testing import CliRunner
 
+from ..compression.compiler import needs_compiler
+
 X = torch.linspace(-1, 1, 7 * 1 * 6 * 6).reshape(7, 1, 6, 6)
 
 
@@ -61,10 +63,17 @@ def test_plain_tensors(result, tmp_path):
     assert all(torch.equal(tensors[name], value) for name, value in state.items())
 
 
+@needs_compiler
+def test_a_header_for_c(result, tmp_path):
+    found = exported(result, tmp_path, "--to", "c", "--out", f"{tmp_path}/net.h")
+    text = (tmp_path / "net.h").read_text()
+    assert found["bytes"] == len(text) and '{"a.weight", ' in text and "int bb_decode(" in text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--to", "tflite"), "--to tflite: must be one of onnx, torch, safetensors"),
+        (("--to", "tflite"), "--to tflite: must be one of onnx, torch, safetensors, c"),
         (("--to", "torch", "--levels", "16"), "--levels: only --to onnx has it"),
     ],
 )
