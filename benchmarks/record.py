@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 
 # Paths of the machine that ran it are of no use on another.
-FOLDERS = {"--work": "DIR", "--json": "FILE", "--weights": "FILE", "--data-dir": "DIR"}
+FOLDERS = {
+    "--peers": "PYTHON",
+    "--work": "DIR",
+    "--json": "FILE",
+    "--weights": "FILE",
+    "--data-dir": "DIR",
+}
 
 
 def commit() -> str:
