@@ -1,10 +1,10 @@
 """The entropy coders on the same integers: bytes, and seconds to encode and to decode.
 
-    python benchmarks/coders.py [FILE ...] --json FILE [--made] [--peers PYTHON] [--sizes]
+    python benchmarks/coders.py [FILE ...] --json FILE [--made [NAME ...]] [--peers PYTHON] [--sizes]
 
 FILE is a compressed network, whose integers are coded again, or a safetensors file, whose matrices
 are rounded and pruned (`coder_networks.py`). `--made` adds made-up networks of 1 kB to 11.7 million
-weights. For each network and coder: bytes, and user CPU seconds on one core.
+weights, those named or all. For each network and coder: bytes, and user CPU seconds on one core.
 
 - small, fast, huffman: whole files of this project with the weights alone, a grid for each tensor.
   huffman, in plain Python, up to 300,000 weights.
@@ -157,7 +157,9 @@ def print_table(name: str, found: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    parser.add_argument("--made", action="store_true", help="made-up networks, too")
+    parser.add_argument(
+        "--made", nargs="*", choices=MADE, help="made-up networks, too: all, or these"
+    )
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter with the other coders")
     parser.add_argument("--sizes", action="store_true", help="time and memory over 10^4 to 10^8")
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
@@ -178,7 +180,8 @@ def main() -> None:
         ours(archive_of([square(200_000)]), "small"), ours(archive_of([square(200_000)]), "fast")
         sources = [of_file(path) for path in given.files]
         networks = {name: tensors for source in sources for name, tensors in source.items()}
-        for name in [*networks, *(MADE if given.made else ())]:
+        made = () if given.made is None else given.made or MADE
+        for name in [*networks, *made]:
             tensors = networks[name] if name in networks else made_up(name)
             result["networks"][name] = compare(tensors, given.peers)
             print_table(name, result["networks"][name])
