@@ -1,6 +1,7 @@
 """The entropy coders on the same integers: bytes, and seconds to encode and to decode.
 
-    python benchmarks/coders.py [FILE ...] --json FILE [--made [NAME ...]] [--peers PYTHON] [--sizes]
+    python benchmarks/coders.py [FILE ...] [--made [NAME ...]] [--peers PYTHON] --json FILE
+    python benchmarks/coders.py --sizes --json FILE
 
 FILE is a compressed network, whose integers are coded again, or a safetensors file, whose matrices
 are rounded and pruned (`coder_networks.py`). `--made` adds made-up networks of 1 kB to 11.7 million
@@ -13,7 +14,7 @@ weights, those named or all. For each network and coder: bytes, and user CPU sec
   the nonzero integers. Tables are not counted in either: no file can have these sizes.
 - the coders of `coder_peers.py`, run by PYTHON, which has them installed.
 
-`--sizes` instead codes square matrices of 10^4 to 10^8 weights in the profile `fast`, each in a
+`--sizes` codes square matrices of 10^4 to 10^8 weights in the profile `fast`, each in a
 process of its own, and adds the memory that decoding takes at its most.
 """
 

@@ -81,6 +81,6 @@ class FastModel(Model):
         codes = self._streams.fast.code(codes, shape)
         self._charge("values")
         try:
-            return Quantised(codes.reshape(shape), grid)
+            return Quantised(codes.reshape(shape), grid, owned=True)
         except ValueError as error:
             raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
