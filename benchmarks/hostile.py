@@ -2,7 +2,8 @@
 
 Half are made from files that a writer made (bytes changed, headers on other streams, layers and
 sizes changed with all lengths and the checksum right), half from descriptions that no writer
-makes, with any stream behind them. A share are files of traced networks (`hostile_graphs`).
+makes, with any stream behind them. A share are files of traced networks (`hostile_graphs`) and
+packed checkpoints (`hostile_packed`). Files have all versions, sorted rows and both profiles.
 """
 
 import zlib
@@ -10,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
-from bitsback.compression import codec
+from bitsback.compression import codec, sorted_rows
 from bitsback.compression.architecture import Architecture
 from bitsback.compression.archive import Archive, Codebook, Quantised, Uniform, storable
 from bitsback.compression.layers import _REQUIRED, KINDS, Layer
@@ -22,6 +23,8 @@ from bitsback.compression.wire import varint
 BLOCK = 5_000  # inputs that share the files they are made from
 SOURCES = 40  # such files
 GRAPHS = 0.015  # the share of inputs made from files of traced networks
+CHECKPOINTS = 0.1  # the share made from packed checkpoints
+FORMS = ("small", "sorted", "huffman", "fast")
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 10, 64, 255, 1000, 1025, 5000, 1 << 16, 1 << 20, 1 << 24, 1 << 31)
 WORDS = ("", "fc", "conv1", "a.b", "forward", "__class__", "to", "\x1b[2J", "[/red]", "é" * 300)
 
@@ -45,13 +48,16 @@ class Files(NamedTuple):
     written: list[File]
     graphs: list[File]
     references: list[File]
+    packed: list[bytes]
 
 
 def files(seed: int, block: int) -> Files:
     """The files of a block, the same each time."""
     import hostile_graphs
+    import hostile_packed
 
-    return Files(sources(seed, block), hostile_graphs.sources(seed, block), references())
+    graphs = hostile_graphs.sources(seed, block)
+    return Files(sources(seed, block), graphs, references(), hostile_packed.sources(seed, block))
 
 
 def repaired(data: bytes) -> bytes:
@@ -65,15 +71,42 @@ def sources(seed: int, block: int) -> list[File]:
     found: list[File] = []
     while len(found) < SOURCES:
         architecture = described(chance, sane=True)
-        coder = chance.randrange(2)
+        form = chance.choice(FORMS)
         try:
             checked = Architecture.from_bytes(architecture.to_bytes(), architecture.version())
-            archive = filled(checked, chance, shifts=not coder)
-            data = codec.encode(archive, list(codec.CODERS)[coder])
+            archive = filled(checked, chance, shifts=form != "huffman")
+            found.append(written(archive, form, chance))
         except ValueError:
             continue
-        found.append(parts(data, archive.architecture.to_bytes(), coder))
     return found
+
+
+def written(archive: Archive, form: str, chance: Random) -> File:
+    """A file of an archive in one of `FORMS`.
+
+    :raises ValueError: there is none.
+    """
+    if form == "sorted":
+        archive = sorted_rows_of(archive, chance)
+    data = codec.encode(archive, "small" if form == "sorted" else form)
+    return parts(data, archive.architecture.to_bytes(), int(form == "huffman"))
+
+
+def sorted_rows_of(archive: Archive, chance: Random) -> Archive:
+    """The same with the rows of some weights sorted, in a few groups."""
+    tensors, groups = dict(archive.tensors), {}
+    for spec in archive.architecture.tensors():
+        if spec.role != "weight" or not np.prod(spec.shape) or chance.random() < 0.2:
+            continue
+        rows, count = spec.shape[0] if len(spec.shape) > 1 else 1, 1 << chance.randrange(3)
+        tensor = tensors[spec.name]
+        if rows < 2 * count or getattr(tensor.grid, "shifts", ()):
+            continue
+        size = sorted_rows.group_size(rows, count)
+        places = sorted_rows.in_order(tensor.codes.reshape(rows, -1), size)
+        tensors[spec.name] = Quantised(tensor.codes[places], tensor.grid)
+        groups[spec.name] = count
+    return Archive(archive.architecture, tensors, groups)
 
 
 def parts(data: bytes, shapes: bytes, coder: int) -> File:
@@ -87,6 +120,10 @@ def hostile(seed: int, number: int, files: Files) -> tuple[str, bytes]:
     chance = Random(f"{seed} input {number}")
     if chance.random() < GRAPHS:
         return hostile_graph(chance, files.graphs)
+    if chance.random() < CHECKPOINTS:
+        import hostile_packed
+
+        return hostile_packed.hostile(chance, files.packed)
     any_of = files.written + files.references
     file, other = chance.choice(any_of), chance.choice(any_of)
     kind = chance.random()
@@ -97,8 +134,10 @@ def hostile(seed: int, number: int, files: Files) -> tuple[str, bytes]:
         return "bytes", repaired(data)
     if kind < 0.4:
         return "checksum", changed(file.data(), chance)
-    if kind < 0.5:
+    if kind < 0.47:
         return "spliced", file._replace(body=other.body, coder=chance.randrange(2)).data()
+    if kind < 0.5:
+        return "version", file._replace(version=chance.randrange(codec.VERSION + 2)).data()
     if kind < 0.6:
         return "shapes", file._replace(shapes=changed(file.shapes, chance)).data()
     if kind < 0.7:
@@ -107,7 +146,13 @@ def hostile(seed: int, number: int, files: Files) -> tuple[str, bytes]:
         shapes = described(chance, sane=chance.random() < 0.3).to_bytes(1)
     except (ValueError, OverflowError):
         shapes = file.shapes
-    return "described", File(1, chance.randrange(2), shapes, stream(chance)).data()
+    version = 1 + chance.choice([0, 0, codec.SORTED, codec.FAST])
+    coder = chance.randrange(2) if version == 1 else 0
+    body = stream(chance)
+    if version > codec.FAST and chance.random() < 0.8:  # a part of it is the range coder's
+        cut = chance.randint(0, min(len(body), 127))
+        body = bytes([cut]) + body
+    return "described", File(version, coder, shapes, body).data()
 
 
 def hostile_graph(chance: Random, graphs: list[File]) -> tuple[str, bytes]:

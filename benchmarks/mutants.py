@@ -31,6 +31,8 @@ SOURCES = (
     "compression/verdict.py", "compression/context.py", "compression/kernels.py",
     "compression/batch_norm.py", "compression/masks.py", "compression/rounding.py",
     "compression/grids.py", "compression/range_coder.py", "compression/huffman.py",
+    "compression/fast/loops.py", "compression/fast/tables.py", "compression/fast/coder.py",
+    "compression/fast/model.py",
     "models/densities.py", "models/mixture.py", "models/laplace.py", "models/scale_mixture.py",
     "distributions/gaussian_mixture.py", "distributions/log_uniform.py",
     "distributions/hard_concrete.py", "guides/mean_field.py", "guides/magnitude.py",
@@ -39,6 +41,7 @@ SOURCES = (
 )  # fmt: skip
 TESTS = {
     "compression/kernels.py": ("compression/test_context.py", "compression/test_range_coder.py"),
+    "compression/fast/loops.py": ("compression/fast/test_coder.py",),
     "compression/grids.py": ("compression/test_codec.py", "compression/test_file.py"),
 }
 SWAPS = {

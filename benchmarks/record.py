@@ -9,6 +9,7 @@ import torch
 
 # Paths of the machine that ran it are of no use on another.
 FOLDERS = {
+    "--peers": "PYTHON",
     "--work": "DIR",
     "--json": "FILE",
     "--weights": "FILE",

@@ -25,11 +25,17 @@ from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hostile
 import torch
 from bitsback.compression import codec, file, range_coder
+from bitsback.compression.context import Model
 from bitsback.compression.errors import CorruptFile
+from bitsback.compression.fast.coder import FastStream
+from bitsback.compression.fast.model import FastModel, TwoStreams
+from bitsback.compression.packed import fast_integers, integers, small
+from bitsback.compression.packed.reader import PackedReader
 from bitsback.graph import GraphNetwork
 from record import made_by
 from torch import nn
@@ -57,16 +63,40 @@ class Plain(range_coder.Stream):
         super().__init__(data, compiled=False)
 
 
+class CompiledTwo(TwoStreams):
+    """Both streams of the profile fast, compiled."""
+
+    kinds = (Compiled, partial(FastStream, compiled=True))
+
+
+class PlainTwo(TwoStreams):
+    """Both as plain Python."""
+
+    kinds = (Plain, partial(FastStream, compiled=False))
+
+
 def read(data: bytes, stream: type = Compiled) -> tuple[str, Any]:
-    """How reading ends: "accepted" and the archive, or the error without its numbers and names."""
-    usual = codec.CODERS["small"]
-    codec.CODERS["small"] = (stream, usual[1])
+    """How reading ends: "accepted" and the archive, or the error without its numbers and names.
+
+    Of a packed checkpoint it is the bits of each tensor, by name.
+    """
+    two = CompiledTwo if stream is Compiled else PlainTwo
+    coders = {"small": (stream, Model), "fast": (two, FastModel)}
     try:
-        return "accepted", file.decode(data)
+        with (
+            mock.patch.dict(codec.CODERS, coders),
+            mock.patch.object(integers, "Stream", stream),
+            mock.patch.object(small, "Stream", stream),
+            mock.patch.object(fast_integers, "FastStream", two.kinds[1]),
+        ):
+            return "accepted", unpacked(data) if codec.is_packed(data) else file.decode(data)
     except CorruptFile as error:
         return outcome(type(error).__name__, str(error)), None
-    finally:
-        codec.CODERS["small"] = usual
+
+
+def unpacked(data: bytes) -> dict[str, bytes]:
+    """The bits of each tensor of a packed checkpoint."""
+    return {item.name: bits.tobytes() for item, bits, _ in PackedReader(data).tensors()}
 
 
 @lru_cache(maxsize=10_000)
@@ -81,6 +111,8 @@ _PARTS = re.compile(r"'.*'|\".*\"|\(.*\)|-?[\d.e+]*\d|inf")
 def used(archive: Any, data: bytes) -> str:
     """What becomes of an accepted file."""
     file.inspect(data)
+    if isinstance(archive, dict):
+        return "accepted and used, a packed checkpoint"
     architecture = archive.architecture
     if architecture.version() != codec.GRAPHS and architecture.root is None:
         return "accepted and used, by its tensors"
@@ -146,7 +178,10 @@ def agree(data: bytes) -> None:
     (said, compiled), (also, plain) = (read(data, stream) for stream in (Compiled, Plain))
     if said != also:
         raise AssertionError(f"compiled {said}, plain {also}")
-    if compiled is not None and codec.encode(compiled) != codec.encode(plain):
+    if compiled is None:
+        return
+    packed = isinstance(compiled, dict)
+    if compiled != plain if packed else codec.encode(compiled) != codec.encode(plain):
         raise AssertionError("compiled and plain loops read different networks")
 
 
@@ -160,10 +195,10 @@ def load_everything() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     files = hostile.files(0, 0)
-    for source in files.written + files.graphs:
+    for data in [*(source.data() for source in files.written + files.graphs), *files.packed]:
         for stream in (Compiled, Plain):
-            archive = read(source.data(), stream)[1]
-            used(archive, source.data())
+            archive = read(data, stream)[1]
+            used(archive, data)
 
 
 def nothing() -> dict[str, Any]:

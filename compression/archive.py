@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -137,12 +137,14 @@ class Quantised:
     """A tensor as integers: each value is the grid's at that code.
 
     :param codes: int32, the tensor's shape; 0 is always the value 0.0.
+    :param owned: `codes` are int32 already, and nobody else keeps them: they are not copied.
     """
 
     codes: np.ndarray
     grid: Uniform | Codebook
+    owned: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, owned: bool) -> None:
         codes = np.asarray(self.codes)
         if codes.dtype.kind not in "iu":
             raise ValueError(f"codes must be integers, not {codes.dtype}")
@@ -159,7 +161,7 @@ class Quantised:
                     f"codes must lie in [{low}, {high}] for this grid; "
                     f"they span [{ends.min()}, {ends.max()}]"
                 )
-        object.__setattr__(self, "codes", codes.astype(np.int32))
+        object.__setattr__(self, "codes", codes.astype(np.int32, copy=not owned))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Quantised):

@@ -130,7 +130,7 @@ def print_inspected(console: Console, result: Mapping[str, Any]) -> None:
     Most of a file is one arithmetic-coded stream, so that a part may have fractions of a byte.
     """
     total = result["bytes"]
-    _say(console, f"{result['file']}: {total:,} bytes")
+    _say(console, f"{result['file']}: {total:,} bytes, coder {result['coder']}")
     table = Table()
     table.add_column("part")
     table.add_column("bytes", justify="right")

@@ -37,7 +37,7 @@ WIDEST = 1 << 16  # columns of a matrix of few rows; a wider one is coded in lin
 FEW_ROWS = 16
 MOST_TAPS = 4096  # of a kernel; the taps of a larger one are columns like any other
 ROOM = 8  # bytes that a weight may take: two decisions, a class and 19 bits
-COMPILE_FROM = 1 << 15  # weights of a stream from which numba pays
+COMPILE_FROM = 1 << 14  # weights in this process from which importing numba pays
 
 
 def layout(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -59,10 +59,11 @@ class FastStream:
         numba as soon as it pays, if it is installed (None). The bytes are the same.
     """
 
+    _past = 0  # weights of all streams
+
     def __init__(self, data: bytes | None = None, compiled: bool | None = None) -> None:
         self.decoding = data is not None
         self._auto = compiled is None
-        self._weights = 0  # so far, to be known before numba is loaded
         self._buffer = bytearray(data or b"")
         end, head = len(self._buffer), bytes(self._buffer[:6]).ljust(6, b"\0")
         if self.decoding:
@@ -105,8 +106,9 @@ class FastStream:
         flat = np.zeros(size, np.int32) if codes is None else codes.reshape(-1)
         if not size:
             return flat
-        self._weights += size
-        if self._auto and not self._compiled and self._weights >= COMPILE_FROM and _numba():
+        FastStream._past += size
+        pays = self._auto and not self._compiled and FastStream._past >= COMPILE_FROM
+        if pays and _numba() is not None:
             self._use_numba()
         columns, taps, line = layout(shape)
         channels = columns // taps if taps > 1 else 0

@@ -25,10 +25,13 @@ class TwoStreams:
     As bytes: a varint, the bytes of the range coder's stream; that stream; the fast stream.
     """
 
+    kinds = (Stream, FastStream)
+
     def __init__(self, data: bytes | None = None) -> None:
         self.decoding = data is not None
+        small, fast = self.kinds
         if data is None:
-            self.small, self.fast = Stream(), FastStream()
+            self.small, self.fast = small(), fast()
             return
         file = BytesIO(data)
 
@@ -38,7 +41,7 @@ class TwoStreams:
             return found
 
         length = read_varint(take, len(data), 5, "the length of a stream in the file")
-        self.small, self.fast = Stream(take(length)), FastStream(file.read())
+        self.small, self.fast = small(take(length)), fast(file.read())
 
     def bits(self) -> float:
         """Information coded so far, in bits. For reports only: a float."""
@@ -78,6 +81,6 @@ class FastModel(Model):
         codes = self._streams.fast.code(codes, shape)
         self._charge("values")
         try:
-            return Quantised(codes.reshape(shape), grid)
+            return Quantised(codes.reshape(shape), grid, owned=True)
         except ValueError as error:
             raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None

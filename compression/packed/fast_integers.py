@@ -47,7 +47,7 @@ def decode_fast(body: Body, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
     codes = stream.code(None, shape)
     stream.check_end()
     try:
-        tensor = Quantised(codes, Uniform(float(step)))
+        tensor = Quantised(codes, Uniform(float(step)), owned=True)
     except ValueError as error:
         raise CorruptFile(f"a tensor in the file makes no sense: {error}") from None
     return from_floats(tensor.values(), kind)

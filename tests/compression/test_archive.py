@@ -112,3 +112,11 @@ def test_archives_are_checked_against_their_architecture():
     state = {k: v.numpy() for k, v in nn.BatchNorm1d(2).state_dict().items()}
     with pytest.raises(ValueError, match="must be int64, not int32"):
         Archive(norm, state | {"num_batches_tracked": np.array(0, dtype=np.int32)})
+
+
+def test_integers_are_copied_unless_they_are_given_away():
+    codes = np.zeros((2, 3), np.int32)
+    assert not np.shares_memory(Quantised(codes, Uniform(1.0)).codes, codes)
+    assert np.shares_memory(Quantised(codes, Uniform(1.0), owned=True).codes, codes)
+    with pytest.raises(ValueError, match="codes must lie in"):
+        Quantised(codes + (1 << 17), Uniform(1.0), owned=True)

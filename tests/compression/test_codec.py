@@ -11,6 +11,7 @@ from bitsback.compression import codec, file
 from bitsback.compression.architecture import Architecture
 from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.errors import CorruptFile
+from bitsback.compression.fast.coder import FastStream
 from bitsback.compression.nodes import TensorSpec
 from bitsback.compression.range_coder import COMPILE_FROM, Stream
 from bitsback.compression.wire import varint
@@ -67,6 +68,7 @@ def test_memory_follows_the_declared_size(coder, shape, monkeypatch):
     if coder != "huffman":
         pytest.importorskip("numba")  # plain loops take minutes
     monkeypatch.setattr(Stream, "_past", COMPILE_FROM)
+    monkeypatch.setattr(FastStream, "_past", COMPILE_FROM)
     source = archive_of(shape)
     good = file.encode(source, coder)  # loads numba, if it is there
     garbage = forged.file(source.architecture, good[-900:-100], coder)

@@ -40,6 +40,14 @@ def test_inspect_knows_packed_files(run):
     assert done.exit_code == 0 and "integers" in done.stdout and "fc.weight" in done.stdout
 
 
+@pytest.mark.parametrize(("coder", "version"), [("small", 5), ("fast", 10)])
+def test_the_coder_is_an_option(run, tmp_path, coder, version):
+    done = run("pack", "net.safetensors", "--max-error", "0.2", "--coder", coder)
+    assert done.exit_code == 0 and (tmp_path / "net.bb").read_bytes()[3] == version
+    assert coder in run("inspect", "net.bb").stdout
+    assert run("unpack", "net.bb", "--out", "again.safetensors").exit_code == 0
+
+
 def test_an_original_is_not_written_over_unasked(run, tmp_path):
     before = (tmp_path / "net.safetensors").read_bytes()
     run("pack", "net.safetensors", "--max-error", "0.2")
@@ -56,6 +64,7 @@ def test_an_original_is_not_written_over_unasked(run, tmp_path):
         (["pack", "net.safetensors", "--out", "no/folder.bb"], 2, "--out"),
         (["pack", "net.safetensors", "--json", "no/a.json"], 2, "--json"),
         (["pack", "net.safetensors", "--max-error", "7"], 2, "above 0"),
+        (["pack", "net.safetensors", "--coder", "huffman"], 2, "must be one of small, fast"),
         (["unpack", "net.safetensors", "--out", "a.pt"], 3, "not a bitsback file"),
     ],
 )

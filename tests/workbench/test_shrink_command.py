@@ -6,6 +6,7 @@ import bitsback
 import numpy as np
 import pytest
 import torch
+from bitsback.compression.file import inspect
 from bitsback.training.errors import CheckFailed
 from bitsback.workbench.cli import app, main
 from safetensors.torch import save_file
@@ -209,3 +210,15 @@ def test_a_failure_at_the_end_leaves_no_file(trained, tmp_path, monkeypatch):
     out = tmp_path / "net.bb"
     assert run(trained, "--data", "digits", "--max-drop", "5", "--out", str(out)) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("coder", ["small", "fast", "huffman"])
+def test_the_coder_is_an_option(trained, tmp_path, coder):
+    out = tmp_path / "net.bb"
+    assert run(trained, "--coder", coder, "--out", str(out)) == 0
+    assert inspect(out.read_bytes())["coder"] == coder
+
+
+def test_an_unknown_coder_is_one_line(trained, tmp_path, capsys):
+    assert run(trained, "--coder", "zip", "--out", str(tmp_path / "net.bb")) == 2
+    assert "--coder zip: must be one of small, fast, huffman" in capsys.readouterr().err

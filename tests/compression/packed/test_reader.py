@@ -80,6 +80,7 @@ def fuzz(count: int, seed: int) -> None:
     """Mutated files with a right checksum raise CorruptFile or are read; nothing else."""
     chance = random.Random(seed)
     files = [packed(all_types()), packed(weights()), packed(weights(), 0.4)]
+    files.append(packed(weights(), 0.4, "fast"))
     files = [data for data in files for _ in range(2)]
     for _ in range(count):
         data = chance.choice(files)
