@@ -126,6 +126,9 @@ def part_of(found: Any, where: str) -> Part:
             "(inputs, labels) of tensors"
         )
     if not all(isinstance(value, Tensor | np.ndarray) for value in pair):
-        raise ValueError(f"{where}: inputs and labels must be one tensor each")
+        raise ValueError(
+            f"{where}: inputs and labels must be one tensor each; for a network of several inputs "
+            "use bitsback.fit and bitsback.compress in a script, which take tuples and dicts"
+        )
     x, y = (torch.as_tensor(value).detach().cpu().numpy() for value in pair)
     return Part(x, y, f"{where} inputs", f"{where} labels")
