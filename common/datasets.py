@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from .examples import Inputs, tensors
 
-# What `fit`, `compress` and `compress_network` take: inputs and labels, in memory or not.
+# What `fit` and `compress` take: inputs and labels, in memory or not.
 Data = tuple[Inputs, Tensor] | Dataset[Any] | DataLoader[Any]
 
 CHUNK = 256  # examples read at a time

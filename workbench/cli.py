@@ -291,7 +291,7 @@ def methods(
     ] = None,
     json: Json = None,
 ) -> None:
-    """The methods: name, prior, guide, paper, defaults; or one of them with its options."""
+    """The methods: name, prior, guide, paper; or one of them with its options and defaults."""
     commands.methods(method, json)
 
 

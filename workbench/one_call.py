@@ -6,9 +6,9 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from ..common.datasets import Data
 from ..common.modes import gradients
 from ..methods import DEFAULT
 from .kept import examples_of, method_of
@@ -19,6 +19,9 @@ from .settings import Settings, check_names
 
 if TYPE_CHECKING:
     from ..compression.compress import Compressed
+
+# As the command's data: each part one tensor, while `fit` and `compress` take several inputs.
+Data = tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 
 
 @gradients()

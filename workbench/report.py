@@ -270,14 +270,15 @@ def _quality(found: Mapping[str, Any], of: str) -> tuple[str, ...]:
 
 
 def print_methods(console: Console, methods: Sequence[Mapping[str, Any]]) -> None:
-    """The table of `bitsback methods`."""
+    """The table of `bitsback methods`. The JSON and `bitsback methods M` have the defaults too."""
     table = Table()
-    for heading in ("method", "prior", "guide", "paper", "defaults"):
+    table.add_column("method", no_wrap=True)
+    for heading in ("prior", "guide", "paper"):
         table.add_column(heading, overflow="fold")
     for method in methods:
-        defaults = ", ".join(f"{key} {value}" for key, value in method["defaults"].items())
-        table.add_row(*(method[key] for key in ("name", "prior", "guide", "paper")), defaults)
+        table.add_row(*(method[key] for key in ("name", "prior", "guide", "paper")))
     console.print(table)
+    console.print("bitsback methods M shows the options and defaults of a method.")
 
 
 def print_method(console: Console, method: Mapping[str, Any]) -> None:
