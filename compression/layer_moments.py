@@ -40,10 +40,16 @@ def moments_with(
     stride = _stride(total, columns)
     second = torch.zeros(len(outputs), columns, columns, dtype=torch.float64)
     sums: list[Any] = [0.0] * 3
+    origin = None  # near the means: float32 loses what is small beside them
     for x in product.every(stride, total):
         x = x[:, :, part]
         r = outputs[:, count * stride :: stride][:, : x.shape[1]]
         count += x.shape[1]
+        if centred:
+            origin = (
+                (x.mean(1, keepdim=True), r.mean(1, keepdim=True)) if origin is None else origin
+            )
+            x, r = x - origin[0], r - origin[1]
         add_squares(second, x)
         new = x.sum(1), r.sum(1), r.mT @ x
         sums = [old + value.double() for old, value in zip(sums, new, strict=True)]
@@ -51,13 +57,14 @@ def moments_with(
     mean, mean_rest, cross = (value / count for value in sums)
     second /= count
     if centred:
-        least = STEADY * second.diagonal(dim1=1, dim2=2).mean(1)
         second -= mean[:, :, None] * mean[:, None]
         cross -= mean_rest[:, :, None] * mean[:, None]
     if weight is not None:
         cross -= weight.double() @ second
     if centred:
-        second.diagonal(dim1=1, dim2=2).add_(least[:, None])
+        variance = second.diagonal(dim1=1, dim2=2)
+        square = variance + (mean + origin[0][:, 0].double()).square()
+        variance.add_(STEADY * square.mean(1, keepdim=True))
     positions = total / examples
     return (positions * second).float(), (positions * cross).float()
 

@@ -11,7 +11,8 @@ FACTOR = 4.0  # the most by which a price changes while all prices so far are on
 OVERSHOOT = 1.2  # factor beyond the price that is expected to be at the limit
 CLOSE = 1.15  # ratio of prices, some 3 % of a file, below which the search ends
 INNER = 0.2  # of the way between two prices: the nearest to either of them that is tried
-MOST = 6  # steps of `FACTOR` in one direction
+MOST = 8  # steps of `FACTOR` in one direction
+TRUSTED = 2  # trials on one side after which `slope` is not: all steps are of `FACTOR`
 
 
 def boundary(
@@ -33,8 +34,9 @@ def boundary(
     high: tuple[float, float] | None = None
     first = place = math.log(start)
     reach = MOST * math.log(FACTOR) + 1e-9
+    trials = 0
     while abs(place - first) <= reach:
-        found = excess(math.exp(place))
+        found, trials = excess(math.exp(place)), trials + 1
         if found > 0:
             high = (place, found)
             if found <= enough:
@@ -42,7 +44,7 @@ def boundary(
         else:
             low = (place, found)
         if low is None or high is None:
-            place += _move(found, slope)
+            place += _move(found, slope if trials <= TRUSTED else 0.0)
         elif high[0] - low[0] <= math.log(CLOSE):
             break
         else:
@@ -51,8 +53,10 @@ def boundary(
 
 
 def _move(found: float, slope: float) -> float:
-    """To about the limit and a little beyond it."""
-    size = min(abs(found) / slope + math.log(OVERSHOOT), math.log(FACTOR))
+    """To about the limit and a little beyond it; as far as allowed if there is no slope."""
+    size = math.log(FACTOR)
+    if slope:
+        size = min(abs(found) / slope + math.log(OVERSHOOT), size)
     return -size if found > 0 else size
 
 

@@ -211,3 +211,22 @@ def test_vectors_are_rounded_to_their_bits():
     coded = round_vectors({"b": vector}, ["b"])["b"]
     assert abs(coded.codes).max() < 2**11
     assert torch.allclose(torch.from_numpy(coded.values()).float(), vector, atol=coded.grid.step)
+
+
+def test_covariances_of_inputs_far_from_zero_are_those_of_inputs_near_it():
+    x, rest = correlated(3_000, 12), torch.randn(3_000, 3)
+    traced = trace(nn.Linear(12, 3).eval(), x[:2])
+    node = next(node for node in traced.graph.operators if node.operator == "linear")
+    found = []
+    for shift in (0.0, 1_000.0):
+        values = {ref.node: x + shift for ref in node.refs()}
+        values |= {r.node: torch.zeros(3, 12) for r in node.refs() if r.node.operator != "input"}
+        product = next(iter(sequential.OPERATORS["linear"].products(
+            node, lambda what, values=values: values.get(getattr(what, "node", None), what)
+        )))  # fmt: skip
+        moments = layer_moments.moments_with(product, rest[None] + shift, slice(0, 12), True, 3_000)
+        found.append([part.double() for part in moments])
+    (near, cross), (far, cross_far) = found
+    far = far - (far - near).diagonal(dim1=1, dim2=2).mean() * torch.eye(12)  # STEADY
+    torch.testing.assert_close(far, near, atol=1e-2, rtol=0)
+    torch.testing.assert_close(cross_far, cross, atol=1e-2, rtol=0)
