@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from ..common.examples import Inputs, count, each, passed, take
 from ..common.labels import classes_last
+from ..graph.depth import rate_for
 from .scores import chunks
 
 POOL = 100_000  # mixtures, drawn once
@@ -29,6 +30,8 @@ LARGEST = 2**25  # numbers of the reference's output on them that are kept
 MIXED = 0.5  # the largest share of the second input of a pair
 BATCH = 128
 LONGEST = 1_500  # updates that anybody asks for
+CHECKED = 2_048  # mixtures by which a descent is judged
+SLOWER = 0.1  # of a learning rate that did not help
 
 
 class Matching:
@@ -71,14 +74,31 @@ class Matching:
         steps: int,
         rate: float,
     ) -> None:
-        """Move `free` in place: Adam, its rate falling from `rate` to 0 in `steps` updates.
+        """Move `free` in place: Adam, its rate falling to 0 in `steps` updates.
 
-        Or in the share of them that this object is for.
+        Or in the share of them that this object is for. Where that does not bring the networks
+        nearer to each other, the rate was too high: it is tried again at `SLOWER` of it, and if
+        that does not help, nothing moves.
 
         :param net: the compressed network, in eval mode; not changed.
         :param tensors: its parameters by name, as functions of `free`; others stay as they are.
+        :param rate: to begin with, for a shallow network; a deep one has less (`graph.depth`).
         """
-        optimizer, steps = torch.optim.Adam(free, lr=rate), self._updates(steps)
+        began = [value.detach().clone() for value in free]
+        before = self._distance(net, tensors())
+        for factor in (1.0, SLOWER):
+            self._descend(net, tensors, free, self._updates(steps), factor * rate * rate_for(net))
+            if self._distance(net, tensors()) < before:
+                return
+            with torch.no_grad():
+                for value, start in zip(free, began, strict=True):
+                    value.copy_(start)
+
+    def _descend(
+        self, net: nn.Module, tensors: Callable[[], dict[str, Tensor]], free: list[Tensor],
+        steps: int, rate: float,
+    ) -> None:  # fmt: skip
+        optimizer = torch.optim.Adam(free, lr=rate)
         generator = torch.Generator().manual_seed(0)
         order = torch.empty(0, dtype=torch.int64)
         for step in range(steps):
@@ -91,6 +111,16 @@ class Matching:
             optimizer.zero_grad()
             self._loss(output, self._targets[chosen]).backward()
             optimizer.step()
+
+    @torch.no_grad()
+    def _distance(self, net: nn.Module, tensors: dict[str, Tensor]) -> float:
+        """The loss on the first of the pool."""
+        parts = chunks(torch.arange(min(len(self._shares), CHECKED)))
+        total = 0.0
+        for chosen in parts:
+            output = passed(partial(_call, net, tensors), self._mixtures(chosen))
+            total += float(self._loss(output, self._targets[chosen])) * len(chosen)
+        return total
 
     def _mixtures(self, chosen: Tensor) -> Inputs:
         one, other = (self._pairs[i][chosen] for i in (0, 1))

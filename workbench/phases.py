@@ -10,6 +10,7 @@ from torch import nn
 from ..common.examples import arguments
 from ..common.modes import evaluating
 from ..graph import trace
+from ..graph.depth import rate_for
 from ..graph.errors import Untraceable
 from ..guides.elbo import ELBO
 from ..methods import METHODS, PRETRAINING, Method
@@ -20,7 +21,6 @@ from ..training.options import SMALL_BATCH
 from ..training.trained import load_guide, save_guide
 from .data import Dataset
 from .kept import about, examples_of
-from .learning_rate import rate_for
 from .noise import likelihood_of
 from .settings import MOST_EFFORT, Settings
 

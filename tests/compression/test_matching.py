@@ -3,6 +3,7 @@
 import pytest
 import torch
 from bitsback.compression.matching import Matching
+from bitsback.graph import trace
 from torch import distributions, nn
 from torch.distributions import Independent, kl_divergence
 
@@ -46,6 +47,27 @@ def test_the_descent_finds_the_reference(likelihood):
         difference = free[name].detach() - value
         assert float((difference - middle * difference.mean(0)).abs().max()) < 0.02
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(("rate", "moves"), [(1e3, False), (0.2, True)])
+def test_a_rate_that_is_too_high_does_no_harm(rate, moves):
+    """A hundred updates at it, and at a tenth of it, lead away from a network that is near."""
+    reference, _ = nets()
+    matching = Matching(reference, torch.randn(300, 5), "categorical")
+    start = {name: 1.1 * value for name, value in reference.named_parameters()}
+    free = {name: value.clone().requires_grad_() for name, value in start.items()}
+    matching.descend(reference, lambda: free, list(free.values()), 100, rate)
+    assert moves != all(torch.equal(free[name], value) for name, value in start.items())
+
+
+def test_deep_networks_have_lower_rates(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Matching, "_descend", lambda *args: seen.append(args[-1]))
+    for layers in (2, 8):
+        body = [part for _ in range(layers) for part in (nn.Linear(5, 5), nn.ReLU())]
+        net = trace(nn.Sequential(*body), torch.randn(2, 5))
+        Matching(net, torch.randn(30, 5), "normal").descend(net, dict, [torch.ones(1)], 10, 0.1)
+    assert seen == pytest.approx([0.1, 0.01, 0.05, 0.005])
 
 
 def test_inputs_are_mixtures_of_pairs_and_integers_are_not_mixed():

@@ -6,6 +6,7 @@ import torch
 from bitsback.compression.matching import Matching
 from bitsback.compression.quantise import shared
 from bitsback.compression.refine import refine_codebooks, retrain_survivors
+from bitsback.compression.rounding import with_weights
 from bitsback.compression.uniform import uniform
 from bitsback.compression.weights import Weights
 from torch import nn
@@ -71,7 +72,7 @@ def test_uniform_grids_stay(case):
     net, _, matching = case
     weights, biases = state_of(net)
     codes = {n: uniform(Weights(w, np.full_like(w, 0.1), w == w)) for n, w in weights.items()}
-    better, moved = refine_codebooks(net, codes, biases, matching)
+    better, moved = refine_codebooks(with_weights(net, codes), codes, biases, matching)
     assert all(better[name] is tensor for name, tensor in codes.items())
     assert any(not np.array_equal(moved[name], biases[name]) for name in biases)
 

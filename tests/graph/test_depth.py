@@ -3,9 +3,9 @@
 import pytest
 import torch
 from bitsback.graph import trace
+from bitsback.graph.depth import depth, rate_for
 from bitsback.methods import METHODS
 from bitsback.training import Options
-from bitsback.workbench.learning_rate import depth, rate_for
 from bitsback.workbench.networks import NETWORKS, network
 from bitsback.workbench.phases import _for_depth
 from bitsback.workbench.settings import Settings

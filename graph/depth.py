@@ -1,24 +1,26 @@
-"""The default learning rate of a deep network, which is lower than the methods' own.
+"""The depth of a network, and how much lower its learning rates are than those of shallow ones.
 
-The methods' rates were chosen on networks of up to four layers. A traced network has no BatchNorm
+Learning rates were chosen on networks of up to four layers. A traced network has no BatchNorm
 that would undo a change of scale. An update of one layer changes the inputs of all layers behind
 it, so the change of the output grows with the number of layers. At the rate of LeNets, two epochs
-of one method destroyed a trained ResNet-20 (81.6 % error; see benchmarks/results).
+of one method destroyed a trained ResNet-20 (81.6 % error; see benchmarks/results). So did the
+retraining of its compressed weights.
 """
 
 from torch import nn
 
-from ..graph import GraphNetwork
-from ..graph.ir import PARAMETER, Node, refs_in
-from ..graph.table import OPERATORS
+from .ir import PARAMETER, Node, refs_in
+from .network import GraphNetwork
+from .table import OPERATORS
 
-SHALLOW = 4  # layers of the networks that the methods' learning rates were chosen on
+SHALLOW = 4  # layers of the networks that learning rates were chosen on
 
 
 def rate_for(net: nn.Module) -> float:
-    """What the default learning rate is multiplied by: 1 up to `SHALLOW` layers, then their share.
+    """What a learning rate of shallow networks is multiplied by.
 
-    A network that could not be traced keeps the default.
+    1 up to `SHALLOW` layers, then `SHALLOW` over the number of layers. A network that could not be
+    traced keeps the rate.
     """
     return min(1.0, SHALLOW / max(depth(net), 1)) if isinstance(net, GraphNetwork) else 1.0
 
