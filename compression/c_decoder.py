@@ -16,12 +16,12 @@ from .archive import Codebook, Quantised, Uniform
 from .c_library import BUILT_FROM, library
 from .coded import Coded
 from .nodes import ROLES, TensorSpec
+from .sorted_rows import MAX_ROWS
 
 if TYPE_CHECKING:
     import ctypes
 
 MOST_MEMORY = 1 << 30  # bytes beside the tensors
-FIRST_MEMORY = 48 << 20  # of those, how many are tried first
 SPATIAL = 1 << 18  # columns up to which neighbours are looked at
 UNIFORM, CODEBOOK, SHIFTED = range(3)
 LENT_BY_LAST = -1
@@ -87,11 +87,10 @@ class Call:
         return row
 
     def _memory(self) -> int:
-        """Bytes that are nearly always enough, and no more than `FIRST_MEMORY` and the tensors'."""
-        most = 1 << 18 | max((_scratch(t.spec.shape) for t in self._tensors), default=0) + sum(
+        """Bytes that are nearly always enough."""
+        return 1 << 18 | max(map(_scratch, self._tensors), default=0) + sum(
             4 * (len(t.lenders or ()) + 1) * max(t.spec.shape, default=1) for t in self._tensors
         )
-        return min(most, FIRST_MEMORY + sum(array.nbytes for array in self.arrays))
 
     def run(self, found: ctypes.CDLL, stream: bytes, coder: int, is_sorted: bool) -> int:
         """Call the function until its memory is enough; its status.
@@ -150,13 +149,13 @@ def _room(spec: TensorSpec) -> np.ndarray:
     return np.empty(prod(spec.shape), dtype=np.uint8 if spec.role == "mask" else np.int32)
 
 
-def _scratch(shape: tuple[int, ...]) -> int:
+def _scratch(tensor: Coded) -> int:
     """About the bytes that a tensor takes while it is decoded."""
-    count = prod(shape)
-    if len(shape) < 2:
-        return 4 * count + 112 * min(count, SPATIAL)
-    columns = max(count // max(min(shape[:2]), 1), 1)
-    return 24 * columns + 112 * min(columns, SPATIAL) + 64 * max(shape[:2])
+    shape = tensor.spec.shape
+    count, rows = prod(shape), shape[tensor.swapped] if len(shape) > 1 else 1
+    columns = count // max(rows, 1)
+    each = 136 if columns <= SPATIAL else 24
+    return each * columns + 64 * min(rows, MAX_ROWS) + (4 * count if rows == 1 else 0)
 
 
 def _grid(grid, shape: tuple[int, ...]) -> Uniform | Codebook:

@@ -6,7 +6,7 @@ from bitsback.graph import Untraceable, trace
 from torch.nn import functional as F
 
 from .checks import assert_same
-from .test_trace import Net, X
+from .test_tracing import Net, X
 
 
 # --- Changes in place: right, or refused ---
