@@ -21,7 +21,6 @@ process of its own, and adds the memory that decoding takes at its most.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -134,13 +133,18 @@ def _decoded(data: bytes) -> tuple[float, int, int]:
     """Seconds to decode; resident bytes before, and at the most."""
     small = encode(archive_of([square(200_000)]), "fast")
     decode(small)
-    before = _resident()
+    before = _resident("VmRSS")
     _, seconds = timed(lambda: decode(data))
-    return seconds, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return seconds, before, _resident("VmHWM")
 
 
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _resident(field: str) -> int:
+    """Bytes of this program in memory: now (VmRSS), or at their most (VmHWM). Linux only.
+
+    getrusage would have those of the process that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def print_table(name: str, found: dict) -> None:
