@@ -154,7 +154,7 @@ def _scratch(tensor: Coded) -> int:
     shape = tensor.spec.shape
     count, rows = prod(shape), shape[tensor.swapped] if len(shape) > 1 else 1
     columns = count // max(rows, 1)
-    each = 136 if columns <= SPATIAL else 24
+    each = 136 if columns <= SPATIAL else 24 * (rows > 1)
     return each * columns + 64 * min(rows, MAX_ROWS) + (4 * count if rows == 1 else 0)
 
 
