@@ -4,6 +4,7 @@ import resource
 import time
 from pathlib import Path
 
+import bitsback.graph as graph
 import pytest
 from bitsback.workbench.cli import app
 from torch import nn
@@ -53,6 +54,7 @@ def run(command: list[str]):
 @pytest.fixture(scope="module", autouse=True)
 def warm(tmp_path_factory):
     """Imports are not the file's: a network of the digits goes through all of each command."""
+    assert all(getattr(graph, name) is not None for name in graph.__all__)  # loads them
     path = tmp_path_factory.mktemp("warm") / "net.bb"
     path.write_bytes(whole(chain(layer(nn.Flatten), linear(64, 10))))
     for command in commands(path):
