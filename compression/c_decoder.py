@@ -45,10 +45,13 @@ def decode_stream(
     """
     if (found := library(decisions >= BUILT_FROM)) is None:
         return None
-    call = Call(tensors)
-    if call.run(found, stream, coder, is_sorted) != OK:
+    try:
+        call = Call(tensors)
+        if call.run(found, stream, coder, is_sorted) != OK:
+            return None
+        return call.results(), call.groups()
+    except MemoryError:  # Python asks for less at a time
         return None
-    return call.results(), call.groups()
 
 
 class Call:
@@ -154,7 +157,7 @@ def _scratch(tensor: Coded) -> int:
     shape = tensor.spec.shape
     count, rows = prod(shape), shape[tensor.swapped] if len(shape) > 1 else 1
     columns = count // max(rows, 1)
-    each = 136 if columns <= SPATIAL else 24
+    each = 104 if columns <= SPATIAL else 24 * (rows > 1)
     return each * columns + 64 * min(rows, MAX_ROWS) + (4 * count if rows == 1 else 0)
 
 

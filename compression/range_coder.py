@@ -201,6 +201,7 @@ class Stream:
         end = begin + count
         if end > self._state[END]:
             raise CorruptFile("the coded stream ends before its symbols do")
+        zeros = self._padded == self._state[END]  # of an order read before, beyond its payload
         new = make(bytes(self._buffer[begin:end]))
         start = end - len(new)
         if start < 0:  # there is no room in what has been read already
@@ -209,7 +210,7 @@ class Stream:
             self._state[END] -= start
             start, end = 0, end - start
         self._buffer[start:end] = new
-        self._padded = end
+        self._padded = self._state[END] if zeros else end
         self._read_from(start)
 
     def _tail(self) -> int:

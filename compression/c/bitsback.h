@@ -425,7 +425,7 @@ static void bb_reveal(bb_range *r, bb_big *total, const bb_big *place) {
         r->front_at = r->room;
         r->begin = r->at;
     }
-    r->padded = r->at == r->size && r->front_at == r->room;
+    r->padded |= r->at == r->size && r->front_at == r->room;
     if (count > r->front_at) { r->status = BB_CORRUPT; return; }
     r->front_at -= count;
     for (size_t i = 0; i < total->count * 4; i++) {

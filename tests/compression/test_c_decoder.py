@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -160,6 +161,14 @@ def test_strips_of_packed_checkpoints(always):
     assert integers._decode_in_c(data[2:], (30, 20)) == tensor
     assert integers._decode_in_c(data[3:], (30, 20)) is None
     assert always == [c_decoder.OK, c_decoder.CORRUPT]
+
+
+@pytest.mark.parametrize("block", [504, 560])
+def test_zeros_of_one_order_hold_another(block):
+    """Bytes of an order lie beyond the end, and within them those of the next order."""
+    case = streams.written(Random(f"1-{block}"))
+    found = in_c(case)
+    assert found is not None and streams.same(found, streams.reference(case))
 
 
 def test_an_unknown_coder_is_refused():

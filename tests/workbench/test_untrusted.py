@@ -4,11 +4,13 @@ import resource
 import time
 from pathlib import Path
 
+import bitsback.graph as graph
 import pytest
 from bitsback.workbench.cli import app
+from torch import nn
 from typer.testing import CliRunner
 
-from ..compression.forged import LABELS, ODD, chain, linear, named, whole
+from ..compression.forged import LABELS, ODD, chain, layer, linear, named, whole
 
 SECONDS = 2.0  # of the processor, of each command
 BYTES = 300_000_000  # above what the process has before
@@ -51,9 +53,10 @@ def run(command: list[str]):
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(tmp_path_factory):
-    """Imports are not the file's."""
+    """Imports are not the file's: a network of the digits goes through all of each command."""
+    assert all(getattr(graph, name) is not None for name in graph.__all__)  # loads them
     path = tmp_path_factory.mktemp("warm") / "net.bb"
-    path.write_bytes(whole(chain(linear())))
+    path.write_bytes(whole(chain(layer(nn.Flatten), linear(64, 10))))
     for command in commands(path):
         CliRunner().invoke(app, command)
 
