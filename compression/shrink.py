@@ -24,7 +24,7 @@ from .errors import DropExceeded
 from .file import decode
 from .judge import Judge, likelihood_of, split_off
 from .one_output import OneOutput
-from .price_search import CLOSE, boundary
+from .price_search import boundary
 from .reference import check_tensors
 from .rounding import with_weights
 from .shrink_inputs import check_calibration, check_options, check_validation
@@ -36,7 +36,6 @@ MAX_DROP = 0.5  # percentage points
 # About how much the logarithms of the rise in error, and of 1 / the size, rise with that of the
 # price. The search needs no more than a guess.
 ERROR_SLOPE, SIZE_SLOPE = 1.5, 0.2
-MOST_AGAIN = 2  # prices tried beyond one that failed, by chance as it seems
 NEAR_SIZE = 0.01  # of the size asked for: files that are smaller by less are good enough
 
 
@@ -148,25 +147,15 @@ def _chosen(work: Work, target_bytes: int | None, say: Progress) -> Trial:
         return work.trial(start)
     if target_bytes is not None:
         return _of_size(work, target_bytes, start, say)
-    ends: dict[bool, Trial] = {}  # the highest price that fits, and the last that does not
-    tried: list[tuple[float, float]] = []
+    ends: dict[bool, Trial] = {}  # the last trial on either side of the boundary
 
     def excess(rate: float) -> float:
         trial = work.judged(work.trial(rate))
         say(f"price {rate:.3g} nats a bit: error {trial.rise.error:+.2f} points")
-        fits = work.judge.fits(trial.rise)
-        if not fits or True not in ends or rate > ends[True].rate:
-            ends[fits] = trial
-        tried.append((rate, work.judge.excess(trial.rise)))
-        return tried[-1][1]
+        ends[work.judge.fits(trial.rise)] = trial
+        return work.judge.excess(trial.rise)
 
     boundary(excess, start, ERROR_SLOPE)
-    if True in ends and work.likelihood != "normal":
-        for _ in range(MOST_AGAIN):
-            pooled = _pooled(tried)
-            if pooled < CLOSE * ends[True].rate:
-                break
-            excess(pooled)
     if True in ends:
         return ends[True]
     rise = ends[False].rise
@@ -174,15 +163,6 @@ def _chosen(work: Work, target_bytes: int | None, say: Progress) -> Trial:
         f"no file is within max_drop={work.judge.max_drop:g}: the finest found has a rise in "
         f"error of {rise.error:.2f} ± {rise.error_stderr:.2f} points; allow as much"
     )
-
-
-def _pooled(tried: list[tuple[float, float]]) -> float:
-    """The price at the limit by all trials together: a rise in error is a sample, and may mislead.
-
-    :param tried: prices and their excess; see `Judge.excess`.
-    """
-    places = [math.log(rate) - min(max(e, -1.0), 1.0) / ERROR_SLOPE for rate, e in tried]
-    return math.exp(sum(places) / len(places))
 
 
 def _of_size(work: Work, target_bytes: int, start: float, say: Progress) -> Trial:

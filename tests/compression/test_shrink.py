@@ -2,12 +2,10 @@
 
 import copy
 import json
-import math
 
 import bitsback
 import pytest
 import torch
-from bitsback.compression.shrink import _pooled
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -355,12 +353,3 @@ def test_a_drop_that_cannot_be_met_names_the_nearest(data):
     net.bias.zero_()
     with pytest.raises(ValueError, match="no file is within max_drop=0: the finest found has a"):
         bitsback.shrink(net, data[0][:50], validation=data[0][50:], max_drop=0.0)
-
-
-def test_a_price_that_fails_by_chance_is_not_the_end():
-    """A trial much beyond the others' estimate is outvoted; without one, the estimate is theirs."""
-    rates = [1.0, 1.3, 1.1]
-    even = [(rate, 1.5 * math.log(rate / 1.2)) for rate in rates]
-    assert _pooled(even) == pytest.approx(1.2)
-    unlucky = [*even, (1.21, 0.4), (1.15, -1.0)]
-    assert 1.2 < _pooled(unlucky) < 1.5
