@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 IMAGES, JUDGES = 500, 2_500
-DRAWS = (100, 101, 102)
+DRAWS = (103, 104, 105)  # nothing was chosen on these; on 100 to 102 versions were compared
 
 
 def examples(rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR")
     parser.add_argument("--max-drop", type=float, default=0.5)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--draws", type=int, nargs="+", default=DRAWS, help="seeds of images")
     options = parser.parse_args()
     net = bitsback.network("resnet-20")
     net.load_state_dict(load_file(options.weights))
@@ -68,7 +69,7 @@ def main() -> None:
     found = made_by() | {"max_drop": options.max_drop, "calibration_images": IMAGES}
     found |= {"load_average_before": round(os.getloadavg()[0], 1)}
     found |= {"float_error_reported_half": error(net, *report), "draws": []}
-    for seed in DRAWS:
+    for seed in options.draws:
         chosen = np.random.RandomState(seed).permutation(len(train))[:IMAGES]
         x, _ = examples(train[chosen])
         start, cpu = time.perf_counter(), time.process_time()
