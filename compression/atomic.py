@@ -77,14 +77,20 @@ def _remove_unlocked(leftover: Path) -> None:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Lock an open file until it is closed; whether that was possible."""
+def _lock(handle: int) -> bool | None:
+    """Lock an open file until it is closed.
+
+    :returns: whether that was possible; False where another has it locked, None where there are no
+        locks.
+    """
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 
@@ -93,8 +99,8 @@ def _open_temporary(target: Path) -> tuple[int, Path]:
     while True:
         temporary = target.with_name(f"{_stem(target)}.{secrets.token_hex(8)}.part")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        _lock(handle)
-        if temporary.exists():  # not removed by another process before it was locked
+        # Another process may take it for a leftover before it is locked, and remove it soon.
+        if _lock(handle) is not False and temporary.exists():
             return handle, temporary
         os.close(handle)
 

@@ -1,6 +1,7 @@
 """Files are written whole or not at all, and what is not a plain file stays what it is."""
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -163,6 +164,25 @@ def test_a_temporary_file_that_vanishes_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "_lock", late)
     write_atomic(tmp_path / "f", b"new")
     assert removed and names(tmp_path) == ["f"]
+
+
+def test_a_temporary_file_that_another_has_locked_is_left_to_it(tmp_path, monkeypatch):
+    """It is about to remove it."""
+    others = []
+
+    def taken(handle: int) -> bool | None:
+        if not others:
+            others.append(os.open(next(tmp_path.glob(".f.*.part")), os.O_RDWR))
+            fcntl.flock(others[0], fcntl.LOCK_EX)
+        return lock(handle)
+
+    lock = atomic._lock
+    monkeypatch.setattr(atomic, "_lock", taken)
+    handle, temporary = atomic._open_temporary(tmp_path / "f")
+    first = set(tmp_path.glob(".f.*.part")) - {temporary}
+    assert len(first) == 1
+    os.close(handle)
+    os.close(others[0])
 
 
 def test_many_writers_at_once(tmp_path):

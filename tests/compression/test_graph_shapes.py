@@ -10,8 +10,7 @@ from bitsback.graph.operators import Family
 from bitsback.graph.table import OPERATORS
 from torch import Tensor
 
-from tests.graph.networks import NETWORKS
-
+from ..graph.networks import NETWORKS
 from .traced import traced
 
 

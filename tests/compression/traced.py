@@ -10,9 +10,8 @@ from bitsback.graph import Graph, GraphNetwork, Node, Ref, remove_units, trace
 from bitsback.graph.ir import TensorType
 from torch import nn
 
-from tests.graph.checks import kill
-from tests.graph.networks import make
-
+from ..graph.checks import kill
+from ..graph.networks import make
 from .samples import archive
 
 

@@ -12,7 +12,7 @@ from bitsback.methods import METHODS
 from bitsback.methods.target import ABOVE, TargetBytes, TargetError
 from bitsback.models.teacher import Teacher
 from bitsback.training import fit, noise_library
-from bitsback.training.evaluation import evaluate
+from bitsback.training.evaluation import Split, evaluate
 from bitsback.training.options import Options
 from bitsback.training.steps import CompiledStep, EagerStep, Pair
 from bitsback.workbench import phases
@@ -140,7 +140,7 @@ def test_beta_moves_until_the_error_is_the_one_asked_for():
     model = nn.Module()
     model.register_buffer("beta", torch.tensor(0.2))
     x, y = data()
-    split = type("Split", (), {"x": x, "y": y})
+    split = Split(x, y)
     target = Toy(7.0, model, None, split, Options(epochs=80, kl_warmup=(0.0, 5.0)))
     for epoch in range(1, 81):
         target(epoch)

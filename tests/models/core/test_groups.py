@@ -6,7 +6,7 @@ from bitsback.graph import trace
 from bitsback.models.core.groups import groups_of
 from torch import nn
 
-from tests.graph import networks
+from ...graph import networks
 
 IMAGE = (2, 3, 8, 8)
 #: By network: shape of its input, and the weights that use the scale of another.
