@@ -209,3 +209,12 @@ def check_architecture(architecture: Architecture) -> None:
             raise ValueError(f"{name!r} cannot be the same tensor as {original!r}")
     if len(tied) < len(architecture.ties):
         raise ValueError("a tensor is said twice to be the same as another")
+
+
+def __getattr__(name: str) -> object:
+    """`describe`, by the name that published scripts import; it needs torch."""
+    if name == "describe":
+        from .describe import describe
+
+        return describe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

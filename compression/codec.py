@@ -54,12 +54,11 @@ def encode(archive: Archive, coder: str | None = None) -> bytes:
     """The file of an archive: a function of the archive and the coder alone.
 
     :param coder: "small" (the fewest bytes), "fast" (for large networks) or "huffman" (published,
-        for comparison). Default: see `coder_for`.
+        for comparison). Default, or "range": see `coder_for`.
     :raises ValueError: unknown coder, rows that are not sorted as the archive says, or an archive
         beyond the format's limits.
     """
-    check_coder(coder)
-    coder = coder_for(archive) if coder is None else coder
+    coder = check_coder(coder) or coder_for(archive)
     architecture = archive.architecture.to_bytes()
     if len(architecture) > MAX_ARCHITECTURE:
         raise ValueError(f"the architecture takes more than {MAX_ARCHITECTURE} bytes")
@@ -83,10 +82,14 @@ def encode(archive: Archive, coder: str | None = None) -> bytes:
     return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
 
 
-def check_coder(coder: str | None) -> None:
-    """Raise ValueError unless a coder is known, or None."""
-    if coder is not None and coder not in CODERS:
+def check_coder(coder: str | None) -> str | None:
+    """A coder by its name. None, or "range", is the range coder in the profile of `coder_for`.
+
+    :raises ValueError: it is not known.
+    """
+    if coder not in (None, "range", *CODERS):
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+    return None if coder == "range" else coder
 
 
 def coder_for(archive: Archive) -> str:

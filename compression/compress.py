@@ -21,7 +21,7 @@ from ..posterior import Posterior
 from .archive import Archive
 from .batch_norm import Chooser
 from .candidates import Progress, smallest, tried
-from .codec import coder_for
+from .codec import check_coder, coder_for
 from .describe import describe
 from .file import decode, network, save
 from .margins import MARGIN_ERROR, MARGIN_NLL
@@ -179,7 +179,9 @@ def compress(
     ]
     found = tried(trial, prunings, settings, say)
     data, archive, chosen, small = smallest(trial, found, label, coder)
-    if (coder or coder_for(archive)) == "small":  # the only one that gains by it, and with time
+    if (
+        check_coder(coder) or coder_for(archive)
+    ) == "small":  # the only one that gains by it, and with time
         data, archive = shortest_order(data, archive, small, trial.agree)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, small)

@@ -84,7 +84,7 @@ def shrink(
     >>> small.save("net.bb")
     """
     check_options(max_drop, target_bytes, likelihood)
-    check_coder(coder)
+    coder = check_coder(coder)
     check_tensors(net)
     x = None if calibration is None else check_calibration(calibration, net)
     x_val, y_val = check_validation(validation, x, net)

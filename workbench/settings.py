@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 QUANTISERS = ("auto", "codebook", "stddev", "stddev-units", "grid", "none")
 MOST_EFFORT = 9
 PRUNE = ("weights", "groups", "none")
-CODERS = ("small", "fast", "huffman")
+CODERS = ("small", "fast", "huffman", "range")  # the last: "small" or "fast", by size
 COMPILE = ("auto", "yes", "no")
 MAX_THREADS = 1024
 MAX_CLUSTERS = 4096  # of compression.compress, which says so only after the training

@@ -77,6 +77,13 @@ def test_memory_follows_the_declared_size(coder, shape, monkeypatch):
         assert peak(read, garbage) <= 64 + 2 * 4 * np.prod(shape) / (1 << 20)
 
 
+def test_range_is_the_range_coder_in_the_profile_of_the_size():
+    source = archive(dense_net())
+    assert file.encode(source, "range") == file.encode(source) == file.encode(source, "small")
+    with pytest.raises(ValueError, match="unknown coder 'arithmetic'; known are small"):
+        file.encode(source, "arithmetic")
+
+
 @pytest.mark.parametrize("make", [dense_net, conv_net, short_net])
 def test_small_files_take_little_memory(make):
     assert peak(file.inspect, file.encode(archive(make()))) < 16
