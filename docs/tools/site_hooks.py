@@ -100,7 +100,7 @@ def place_of(target: str, config: Any, files: Files) -> str:
     homes = {path: place for place, path in ELSEWHERE.items()} | FOLDERS
     if target in homes:
         return homes[target]
-    if target.startswith("examples/"):
+    if target.startswith("examples/") and target.endswith(".py"):
         return f"tutorials/{Path(target).stem}.md"
     if target.startswith("docs/"):
         return target.removeprefix("docs/")

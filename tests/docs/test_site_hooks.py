@@ -7,7 +7,8 @@ class Site:
     """The files of a site, of which some are there."""
 
     def get_file_from_path(self, place: str) -> str | None:
-        return place if place == "files/benchmarks/results/digits.json" else None
+        known = ("files/benchmarks/results/digits.json", "files/examples/decode.c")
+        return place if place in known else None
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ class Site:
         ("methods/rate.md", "../format.md", "../format.md"),
         ("methods/rate.md", "../../README.md", "../index.md"),
         ("own.md", "../examples/table.py", "tutorials/table.md"),
+        ("c-decoder.md", "../examples/decode.c", "files/examples/decode.c"),
         ("results/rate.md", "../../benchmarks/results/digits.json",
          "../files/benchmarks/results/digits.json"),
         ("tutorials/index.md", "table.md", "table.md"),
