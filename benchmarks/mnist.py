@@ -15,11 +15,9 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from bitsback.compression.file import decode, encode
-from bitsback.compression.huffman import published_bits
+from counts import other_counts
 from record import commit, made_by
 
 SUMMARISED = (
@@ -45,10 +43,7 @@ def one(options: argparse.Namespace, seed: int) -> dict:
     files = ["--resume", str(stem) + ".run", "--out", str(out), "--json", str(figures)]
     subprocess.run([sys.executable, "-m", *command, *files], check=True)
     result = json.loads(figures.read_text())
-    archive = replace(decode(out.read_bytes()), sorted={})  # the other coder has no sorted rows
-    result["huffman_bytes"] = len(encode(archive, "huffman"))
-    # Weights only, as in the published tables: no biases, shapes, header or checksum.
-    result["published_bytes"] = sum(published_bits(archive).values()) / 8
+    result |= other_counts(out.read_bytes())
     result["published_ratio"] = result["float32_bytes"] / result["published_bytes"]
     result["command"] = " ".join(command)
     result["commit"], result["commit_of_training"] = commit(), began.read_text()

@@ -6,20 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bitsback
-import torch
 from bitsback.compression.atomic import write_atomic
-from bitsback.compression.file import decode, encode
-from bitsback.compression.huffman import published_bits
-from bitsback.methods import METHODS, PRETRAINING
-from bitsback.training import Options, fit
-from bitsback.workbench.data import load_data
-from safetensors.torch import save_file
+from bitsback.training import Options
 
+from .common_start import start_of
+from .counts import other_counts
 from .experiment import Run
 from .record import made_by
 
@@ -101,37 +96,22 @@ class Worker:
         for layer in figures["compression"]["layers"]:
             layer.pop("parts", None)  # long, and `bitsback inspect` says them
         data = out.read_bytes()
-        archive = replace(decode(data), sorted={})  # the other coder knows no sorted rows
         return {
             "configuration": run.configuration,
             "point": dict(run.point),
             **made_by(" ".join(command)),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "huffman_bytes": len(encode(archive, "huffman")),
-            # Weights only, as in published tables: no biases, shapes, header or checksum.
-            "published_bytes": sum(published_bits(archive).values()) / 8,
+            **other_counts(data),
             "figures": figures,
         }
 
     def started(self, run: Run) -> Path:
-        """The network that all runs of a seed start from: trained by maximum a posteriori."""
-        network, data_name = run.options["network"], run.options["data"]
-        path = self.work / f"{data_name}-{network}-{run.start['epochs']}-{run.seed}.safetensors"
-        if path.exists():
-            return path
-        torch.set_num_threads(1)
-        data = load_data(data_name, self.data_dir)
-        torch.manual_seed(run.seed)
-        model, guide = METHODS[PRETRAINING].pair(bitsback.network(network), len(data.train))
-        budget = Options(epochs=run.start["epochs"], seed=run.seed, shift=run.start["shift"])
-        fit(model, guide, (data.train.x, data.train.y), options=budget)
-        state = model.trained().state_dict()
-        for name, weight in guide.posterior().weights.items():
-            state[name].copy_(weight.loc)
-        part = path.with_suffix(f".{run.name}.part")
-        save_file(state, part)
-        part.replace(path)  # another run of the seed may have made the same one meanwhile
-        return path
+        """The network that all runs of a seed start from."""
+        network, data = run.options["network"], run.options["data"]
+        epochs, shift = run.start["epochs"], run.start["shift"]
+        path = self.work / f"{data}-{network}-{epochs}-{run.seed}.safetensors"
+        budget = Options(epochs=epochs, seed=run.seed, shift=shift)
+        return start_of(path, network, data, budget, self.data_dir)
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:

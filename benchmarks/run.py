@@ -9,6 +9,7 @@ one a CPU of a Ray cluster. `python -m benchmarks.tables` makes tables of the re
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from bitsback.diagnostics.engines import each
@@ -32,9 +33,7 @@ def run(
     :raises Failed: a run has failed. The others that were done are kept.
     """
     experiment = load(name)
-    if seeds is not None:
-        experiment.seeds[:] = seeds
-    runs = experiment.runs()
+    runs = replace(experiment, seeds=seeds or experiment.seeds).runs()
     left = [one for one in runs if not is_done(one, worker.results)]
     line = ProgressLine(console, name, len(runs))
     done = len(runs) - len(left)

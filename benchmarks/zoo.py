@@ -20,14 +20,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bitsback
-import torch
 from bitsback.compression.compress import MARGIN_ERROR, MARGIN_NLL
 from bitsback.methods import METHODS
-from bitsback.training import Options, fit
-from bitsback.workbench.data import load_data
+from bitsback.training import Options
+from common_start import start_of
 from record import commit, made_by
-from safetensors.torch import save_file
 
 PRETRAIN_EPOCHS = 10
 SUMMARISED = (
@@ -39,19 +36,8 @@ SUMMARISED = (
 def pretrained(options: argparse.Namespace, seed: int) -> Path:
     """The common start of all methods: a file of the trained network's state_dict."""
     path = options.work / f"{options.network}-{options.data}-{seed}.safetensors"
-    if not path.exists():
-        torch.set_num_threads(1)
-        data = load_data(options.data)
-        torch.manual_seed(seed)
-        net = bitsback.network(options.network)
-        model, guide = METHODS["deterministic"].pair(net, len(data.train))
-        budget = Options(epochs=PRETRAIN_EPOCHS, seed=seed, shift=options.shift)
-        fit(model, guide, (data.train.x, data.train.y), options=budget)
-        state = model.trained().state_dict()
-        for name, weight in guide.posterior().weights.items():
-            state[name].copy_(weight.loc)
-        save_file(state, path)
-    return path
+    budget = Options(epochs=PRETRAIN_EPOCHS, seed=seed, shift=options.shift)
+    return start_of(path, options.network, options.data, budget)
 
 
 def one(options: argparse.Namespace, method: str, seed: int) -> dict:

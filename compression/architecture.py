@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import CorruptFile
-from .fit import check_fit
 from .layers import Layer
+from .layers_fit import check_fit
 from .limits import MAX_NAME, MAX_TENSORS, check_name, check_shape, check_total
 from .nodes import (
     DTYPES,

@@ -1,4 +1,4 @@
-"""The bytes of a compressed file: `encode`, `decode`, and `inspect`, which itemises them.
+"""The bytes of a compressed file: `encode` and `decode`.
 
 The layout is on one screen in docs/format.md. A file is untrusted: its checksum is verified
 before anything is parsed, every size is admitted before anything is allocated, and whatever is
@@ -44,10 +44,6 @@ NUMBERED = ("small", "huffman")  # in a file, in this order; "fast" is said by t
 FAST_FROM = 1 << 20  # weights of a network from which a writer takes "fast" if it is not told
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
-STRIP = 1 << 20  # codes looked at at a time
-ITEMS = (
-    "header", "shapes", "masks", "positions", "values", "codebooks", "biases", "raw", "checksum",
-)  # fmt: skip
 
 
 def encode(archive: Archive, coder: str | None = None) -> bytes:
@@ -105,78 +101,14 @@ def decode(data: bytes) -> Archive:
     :raises CorruptFile: anything else is wrong with it.
     :raises ValueError: the file is a packed checkpoint, which holds no network.
     """
-    archive, _ = _read(data)
+    archive, _ = read_archive(data)
     return archive
-
-
-def inspect(data: bytes) -> dict:
-    """What is in a file and what it costs.
-
-    `items` says how many bytes go to each of `ITEMS` (fractions in 1/64 of a byte, since one
-    arithmetic-coded stream holds most of them) and sums to `bytes`. `layers` has for each weight
-    tensor its shape, `kept` nonzero weights of `total`, `kept_units` output units with any of
-    them, `levels` distinct nonzero values, `bytes`, those of its `parts` (positions, values and
-    codebooks; in the profile `fast` values include positions), and `bits_per_weight` of the kept
-    ones. `coder` is the profile: "small", "fast" or "huffman".
-
-    :raises CorruptFile: as `decode`.
-    """
-    if is_packed(data):
-        from .packed.inspection import inspect_packed
-
-        return inspect_packed(data)
-    spent: dict[tuple[str, str], float] = {}
-
-    def charge(name: str, part: str, bits: float) -> None:
-        spent[name, part] = spent.get((name, part), 0.0) + bits
-
-    archive, header = _read(data, charge)
-    items = dict.fromkeys(ITEMS, 0.0)
-    for (_, part), bits in spent.items():
-        items[part] += bits / 8
-    items |= {"shapes": float(header["shapes"]), "checksum": float(CHECKSUM)}
-    items = {item: round(count * 64) / 64 for item, count in items.items()}
-    items["header"] = len(data) - sum(items.values())
-    layers = []
-    for spec in archive.architecture.tensors():
-        if spec.role == "weight":
-            parts = {part: bits / 8 for (name, part), bits in spent.items() if name == spec.name}
-            layers.append(_layer(spec, archive.tensors[spec.name], parts))
-    return {
-        "bytes": len(data),
-        "version": data[len(MAGIC)],
-        "coder": header["coder"],
-        "label": archive.architecture.label,
-        "items": items,
-        "layers": layers,
-    }
-
-
-def _layer(spec: TensorSpec, tensor: Quantised, parts: dict[str, float]) -> dict:
-    flat = tensor.codes.reshape(-1)
-    strips = [flat[first : first + STRIP] for first in range(0, len(flat), STRIP)]
-    levels = set().union(*(np.unique(strip).tolist() for strip in strips))
-    kept = sum(int(np.count_nonzero(strip)) for strip in strips)
-    units = kept
-    if len(spec.shape) > 1 and kept:
-        units = int((flat.reshape(spec.shape[0], -1) != 0).any(axis=1).sum())
-    return {
-        "name": spec.name,
-        "shape": list(spec.shape),
-        "total": len(flat),
-        "kept": kept,
-        "kept_units": units,
-        "levels": len(levels - {0}),
-        "bytes": sum(parts.values()),
-        "parts": parts,
-        "bits_per_weight": 8 * sum(parts.values()) / kept if kept else 0.0,
-    }
 
 
 Charge = Callable[[str, str, float], None]  # is told a tensor, a part of it and the part's bits
 
 
-def _read(data: bytes, charge: Charge | None = None) -> tuple[Archive, dict]:
+def read_archive(data: bytes, charge: Charge | None = None) -> tuple[Archive, dict]:
     """The archive, and what the header says."""
     opened = open_file(data)
     architecture, coder, is_sorted, body = opened[1:]

@@ -8,9 +8,6 @@ one group: `left`, `slope`, `codes`, `zero` and `other` have shape (rows, column
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import numpy as np
 
 COMPILED_FROM = 1 << 14  # weights of a matrix from which the loops pay; 2 ms by columns
@@ -67,15 +64,5 @@ def chosen(place, weigh, zero, other, magnitude, rate):
     return -best if place < 0 else best
 
 
-@cache
-def compiled(loop: Callable) -> Callable | None:
-    """A loop through numba; None if that is not installed."""
-    try:
-        import numba
-    except ImportError:
-        return None
-    numba.extending.register_jitable(chosen)
-    try:
-        return numba.njit(cache=True)(loop)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(loop)
+# Called by those that loop.
+SHARED = (chosen,)

@@ -32,8 +32,8 @@ from .rewrites import rewrite
 from .scores import check_data, check_inputs
 from .search import Pruned, Trial
 from .settings import MOST_EFFORT, check_options, settings_for
+from .sort_units import shortest_order
 from .traced import as_graph
-from .unit_order import shortest_order
 from .verdict import WorseNetwork, given_scores, start_scores
 
 # (times the margins, share of what retraining may make good): of the thresholds whose rise is
@@ -133,6 +133,7 @@ def compress(
     >>> result.save("net.bb")
     >>> result.report["ratio"], result.report["rise"]
     """
+    coder = check_coder(coder)
     check_options(threshold, prune, quantiser, clusters, margin_nll, margin_error, coder, effort)
     inputs, y = on_cpu(in_memory(validation, "validation"), "validation", net)
     check_tensors(net)
@@ -179,9 +180,7 @@ def compress(
     ]
     found = tried(trial, prunings, settings, say)
     data, archive, chosen, small = smallest(trial, found, label, coder)
-    if (
-        check_coder(coder) or coder_for(archive)
-    ) == "small":  # the only one that gains by it, and with time
+    if (coder or coder_for(archive)) == "small":  # the others gain nothing, or take too long
         data, archive = shortest_order(data, archive, small, trial.agree)
     say(f"{len(data)} bytes")
     decoded = _decoded(data, archive, small)

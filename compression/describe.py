@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from ..graph import GraphNetwork
 from .architecture import Architecture, check_architecture
 from .describe_graph import describe_graph
-from .fit import check_fit
 from .layers import Layer
+from .layers_fit import check_fit
 from .nodes import DTYPES, FLOATS, Chain, TensorSpec, check_nesting
 from .select import Select
 from .ties import find_ties, with_common_roles

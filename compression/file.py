@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .archive import Archive, Quantised
-from .codec import CODERS, GRAPHS, MAGIC, decode, encode, inspect, is_packed
+from .codec import CODERS, GRAPHS, MAGIC, decode, encode, is_packed
 from .errors import CorruptFile
+from .inspection import inspect
 from .limits import MAX_FILE
 
 if TYPE_CHECKING:

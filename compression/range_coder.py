@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from functools import cache
 from math import log2
 
 import numpy as np
@@ -32,6 +31,7 @@ from .kernels import (
     TOP,
 )  # fmt: skip
 from .limits import decision_budget
+from .numba_loops import compiled, has_numba
 
 MIN_PROBABILITY = 16  # of 2^16: no decision costs less than 3.5e-4 bits
 COMPILE_FROM = 1 << 18  # decisions in this process from which importing numba pays
@@ -140,7 +140,7 @@ class Stream:
         if self._compiled is None:
             Stream._past += decisions
             pays = Stream._past >= COMPILE_FROM and decisions >= COMPILED_FROM
-            return pays and _numba() is not None
+            return pays and has_numba()
         return self._compiled
 
     def _run_plain(self, kernel: Callable, arguments: tuple) -> None:
@@ -155,7 +155,7 @@ class Stream:
         state = np.array(self._state, dtype=np.int64)
         buffer = np.frombuffer(self._buffer, dtype=np.uint8)
         try:
-            _compile(kernel)(state, buffer, *ready)
+            compiled(kernel, kernels.SHARED)(state, buffer, *ready)
         finally:
             self._state = [int(value) for value in state]
             del buffer  # lets the bytearray grow again
@@ -243,31 +243,3 @@ def _as_plain(values: np.ndarray) -> list[int] | memoryview:
     """What plain Python reads fast: small statistics as a list, all else in place."""
     listed = values.dtype == np.int64 and len(values) <= LISTED
     return values.tolist() if listed else memoryview(values)
-
-
-@cache
-def _numba():
-    """The module numba, or None if it is not installed."""
-    try:
-        import numba
-    except ImportError:
-        return None
-    return numba
-
-
-@cache
-def _compile(kernel: Callable) -> Callable:
-    """The kernel through numba, kept on disk where there is a place for it."""
-    numba = _numba()
-    _register(numba)
-    try:
-        return numba.njit(cache=True)(kernel)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(kernel)
-
-
-@cache
-def _register(numba) -> None:
-    """Let compiled kernels call the functions that they share."""
-    for shared in kernels.SHARED:
-        numba.extending.register_jitable(shared)

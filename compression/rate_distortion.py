@@ -30,7 +30,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .column_walk import COMPILED_FROM, compiled, descend_block, feedback_block
+from .column_walk import COMPILED_FROM, SHARED, descend_block, feedback_block
+from .numba_loops import compiled, has_numba
 from .price_of_integers import NATS_PER_BIT, Prices
 
 BLOCK = 64  # columns between two updates of the rest
@@ -150,7 +151,8 @@ def descend(
 
 def _loop(block: Callable, weight: Tensor) -> Callable | None:
     """A block's loop through numba, where that is there and pays."""
-    return compiled(block) if weight.numel() >= COMPILED_FROM else None
+    pays = weight.numel() >= COMPILED_FROM and has_numba()
+    return compiled(block, SHARED) if pays else None
 
 
 def independent(

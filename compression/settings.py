@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from .codec import check_coder
 from .masks import PRUNE
 
 MOST_EFFORT = 9  # every setting, every update
@@ -79,7 +78,6 @@ def check_options(
         raise ValueError(f"threshold must be 'validation' or a number, not {threshold!r}")
     if clusters != "validation" and (type(clusters) is not int or not 1 <= clusters <= 4096):
         raise ValueError(f"clusters must be 'validation' or within 1..4096, not {clusters!r}")
-    check_coder(coder)
     if quantiser == "stddev-units" and coder == "huffman":
         raise ValueError("the published coder has no steps of units: use coder='small'")
     if type(effort) is not int or not 1 <= effort <= MOST_EFFORT:

@@ -20,9 +20,9 @@ from .reduce import reduce
 from .rounding import biases_of, with_weights
 from .scores import Rise
 from .sequential import Calibrated, round_vectors, without_inputs
+from .sort_units import shortest_order
 from .traced import EXAMPLES, agree
 from .uniform import rounded
-from .unit_order import shortest_order
 
 FIRST_LOSS = 0.004  # nats a prediction that the first price to try is right for
 MOST_SORTED = 1 << 21  # weights of a network whose units are sorted: each order codes them all

@@ -9,6 +9,8 @@ The rows of a layer may stand in any order if everything that has a place for ea
 - `by_rows`: a reader that sorts rows itself need not be told their order (sorted_rows.py). Each
   set of units is sorted by the rows of one weight tensor, its carrier: the first in the file that
   has one row for each unit. The units of a residual stream are one set, and so count once.
+
+`shortest_order` tries both.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from dataclasses import replace
 from math import log2
 
 import numpy as np
+from torch import nn
 
 from ..graph import GraphNetwork, Orders
 from ..graph.axes import Axes
 from ..graph.evaluate import Evaluation
 from .archive import Archive, Quantised
-from .file import network
+from .file import encode, network
 from .graph_architecture import GraphArchitecture
 from .quantise import select
 from .sorted_rows import MAX_GROUP, MAX_ROWS, group_size, in_order, orders
@@ -32,6 +35,41 @@ from .weights import taken
 
 GROUPS = (1, 2, 4, 8)  # numbers to try: the more, the more rows of like density stay together
 LEAST_BITS = 16  # of an order: to cut the stream takes about 10
+
+
+def shortest_order(
+    data: bytes, archive: Archive, net: nn.Module, agree: Callable[[nn.Module, nn.Module], bool]
+) -> tuple[bytes, Archive]:
+    """The file with its units in the order that makes it smallest, and its archive.
+
+    Sorted units, whose order the file does not pay for, are smaller in all but tiny networks.
+
+    :param data: the file as it is, of the archive.
+    :param net: the network of the archive; if it has no graph, its units stay.
+    :param agree: whether two networks compute the same; another order is refused where not.
+    """
+    best = data, archive
+    if not isinstance(net, GraphNetwork):
+        return best
+    before = network(archive, deepcopy(net))
+
+    def better(other: Archive) -> bool:
+        nonlocal best
+        again = encode(other, "small")
+        if len(again) >= len(best[0]):
+            return False
+        agrees = agree(before, network(other, deepcopy(net)))
+        best = (again, other) if agrees else best
+        return agrees
+
+    by_falling = None
+    for other in by_density(archive, net):
+        by_falling = by_falling or other
+        better(other)
+    for other in by_rows(by_falling, net) if by_falling else ():
+        if not better(other) and best[1].sorted:
+            break
+    return best
 
 
 def by_density(archive: Archive, net: GraphNetwork) -> Iterator[Archive]:

@@ -31,8 +31,8 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
-    def some(self, device: str | torch.device = "cpu") -> Inputs:
-        """The inputs of the first two examples, on a device."""
+    def example(self, device: str | torch.device = "cpu") -> Inputs:
+        """The inputs of the first two examples, on a device, to trace a network with."""
         return each(take(self.x, slice(2)), lambda tensor: tensor.to(device))
 
     def to(self, device: str | torch.device) -> tuple[Inputs, Tensor]:

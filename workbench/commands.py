@@ -225,7 +225,7 @@ def diagnose(
     about = describe_guide(file)["about"]
     small = load(compressed) if compressed is not None else None
     data = load_data(about.get("data", ""), data_dir, progress)
-    model, guide = rebuild(file, len(data.train), data.train.some())
+    model, guide = rebuild(file, len(data.train), data.train.example())
     train, held_out = ((part.x, part.y) for part in (data.train, data.test))
     draws = diagnostics.draw(model, guide, *train, samples)
     classified = diagnostics.calibrations(model, guide, *held_out, small)

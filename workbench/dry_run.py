@@ -18,7 +18,7 @@ from ..training.options import Options
 from ..training.steps import EagerStep, Pair
 from .data import Dataset
 from .kept import examples_of
-from .noise import likelihood_of
+from .noise import with_noise
 from .phases import options_of, phases_of
 from .removable import removable_outputs
 from .settings import Settings
@@ -66,15 +66,15 @@ def plan(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> d
 
 def _traced(net: nn.Module, data: Dataset) -> tuple[nn.Module, str | None]:
     try:
-        return trace(net, arguments(net, data.train.some())), None
+        return trace(net, arguments(net, data.train.example())), None
     except Untraceable as error:
         return copy.deepcopy(net), str(error)
 
 
 def _pair(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Pair:
-    example = data.train.some(settings.device)
+    example = data.train.example(settings.device)
     net = copy.deepcopy(net).to(settings.device)
-    likelihood = likelihood_of(net, data.validation)
+    likelihood = with_noise(net, data.validation)
     model, guide = method.pair(net, len(data.train), likelihood, example=example)
     pair = Pair(model, guide).to(settings.device)
     method.hooked().prepare(model, example)

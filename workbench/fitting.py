@@ -22,8 +22,8 @@ def check_fits(net: nn.Module, data: Dataset, what: str) -> int:
     """
     shape = shape_text(data.input_shape)
     try:
-        largest = largest_output(net, data.train.some())
-        outputs = predict(net, data.train.some())
+        largest = largest_output(net, data.train.example())
+        outputs = predict(net, data.train.example())
     except TooMuchWork as error:
         raise ValueError(f"{what}: {error}") from None
     except Exception as error:  # torch raises many kinds for inputs that do not fit
@@ -72,7 +72,7 @@ def like_outputs(data: Dataset, net: nn.Module) -> Dataset:
 
     :param net: has passed `check_fits`.
     """
-    return _shaped(data, predict(net, data.train.some()))
+    return _shaped(data, predict(net, data.train.example()))
 
 
 def _shaped(data: Dataset, outputs: Tensor) -> Dataset:

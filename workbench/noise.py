@@ -11,7 +11,7 @@ from ..training.evaluation import Split, predict
 LEAST = 0.01  # of the labels' standard deviation: residuals below it are those of a lucky sample
 
 
-def likelihood_of(net: nn.Module, split: Split) -> str | Likelihood:
+def with_noise(net: nn.Module, split: Split) -> str | Likelihood:
     """The likelihood of a split's labels; that of real values with noise of an estimated scale.
 
     The scale is the root mean square of the network's residuals there (empirical Bayes), at least

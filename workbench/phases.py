@@ -21,7 +21,7 @@ from ..training.options import SMALL_BATCH
 from ..training.trained import load_guide, save_guide
 from .data import Dataset
 from .kept import about, examples_of
-from .noise import likelihood_of
+from .noise import with_noise
 from .settings import MOST_EFFORT, Settings
 
 _COMPRESSION = (
@@ -111,7 +111,7 @@ def phases_of(method: Method, data: Dataset, settings: Settings) -> dict[str, in
 def traced(net: nn.Module, data: Dataset, console: Console) -> nn.Module:
     """The network as a graph; as it is, with a word, where it cannot be traced."""
     try:
-        return trace(net, arguments(net, data.train.some()))
+        return trace(net, arguments(net, data.train.example()))
     except Untraceable as error:
         console.print(f"no graph, so no units are removed: {error}", highlight=False, markup=False)
         return net
@@ -119,7 +119,7 @@ def traced(net: nn.Module, data: Dataset, console: Console) -> nn.Module:
 
 def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws: int) -> float:
     """KL(q || p) [nats] of the pair as it is; where it is no closed form, the mean of `draws`."""
-    x, y = data.train.some(device), data.train.y[:2].to(device)
+    x, y = data.train.example(device), data.train.y[:2].to(device)
     with evaluating(model), torch.no_grad():
         found = [ELBO().terms(model, guide, x, y).total_kl.item() for _ in range(draws)]
     return sum(found) / draws
@@ -127,7 +127,7 @@ def kl_of(model: nn.Module, guide: nn.Module, data: Dataset, device: str, draws:
 
 def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> Trained:
     """The same of a pair that was trained before."""
-    x = data.train.some()
+    x = data.train.example()
     net = traced(net, data, Console(quiet=True))
     model, guide = method.pair(net, len(data.train), data.likelihood, example=x)
     load_guide(settings.load_guide, model, guide)
@@ -140,7 +140,7 @@ def _load(net: nn.Module, method: Method, data: Dataset, settings: Settings) -> 
         raise ValueError(f"{settings.load_guide}: gives no finite outputs ({reason})") from None
     net = with_means(model.trained(), guide.posterior())
     if data.likelihood == "normal":
-        model.likelihood = likelihood_of(net, data.validation)
+        model.likelihood = with_noise(net, data.validation)
     return Trained(net, model, guide, None)
 
 
@@ -187,9 +187,9 @@ def _fit(
     options: Options, console: Console, phase: str, start: Posterior | None = None,
 ) -> Trained:  # fmt: skip
     device = settings.device
-    example = data.train.some(device)
+    example = data.train.example(device)
     net = net.to(device)
-    likelihood = data.likelihood if phase == "pretrain" else likelihood_of(net, data.validation)
+    likelihood = data.likelihood if phase == "pretrain" else with_noise(net, data.validation)
     model, guide = method.pair(net, len(data.train), likelihood, start, example)
     model, guide = model.to(device), guide.to(device)
     train, validation = (part.to(device) for part in (data.train, data.validation))
@@ -237,7 +237,7 @@ def _fit(
         save_guide(settings.save_guide, model, guide, about(settings))
     net = with_means(model.trained(), guide.posterior())
     if data.likelihood == "normal":
-        model.likelihood = likelihood_of(net, data.validation)
+        model.likelihood = with_noise(net, data.validation)
     return Trained(net, model, guide, None)
 
 

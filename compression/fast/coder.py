@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from functools import cache
 from math import log2, prod
 
 import numpy as np
 
 from ..errors import CorruptFile
+from ..numba_loops import compiled, has_numba
 from . import loops
 from .loops import BEYOND, DECODING, END, FULL, LOW, MEAN, POS, SLACK, WIDTH
 from .tables import (
@@ -108,7 +108,7 @@ class FastStream:
             return flat
         FastStream._past += size
         pays = self._auto and not self._compiled and FastStream._past >= COMPILE_FROM
-        if pays and _numba() is not None:
+        if pays and has_numba():
             self._use_numba()
         columns, taps, line = layout(shape)
         channels = columns // taps if taps > 1 else 0
@@ -137,7 +137,8 @@ class FastStream:
         buffer: np.ndarray | bytearray = self._buffer
         where: np.ndarray | memoryview = memoryview(codes)
         if self._compiled:
-            run, where = _compile(), codes
+            run = compiled(loops.code_rows, loops.SHARED, error_model="numpy")
+            where = codes
             buffer = np.frombuffer(self._buffer, dtype=np.uint8)
         run(
             self._rc, buffer, where, columns, taps, line, row, last, *self._learned, *means,
@@ -171,25 +172,3 @@ class FastStream:
         """Raise CorruptFile unless the stream being read ends here, as `finish` would end it."""
         if self._rc[POS] != self._rc[END] + SLACK or self._rc[LOW] >> 32:
             raise CorruptFile("the coded stream does not end where its symbols do")
-
-
-@cache
-def _numba():
-    """The module numba, or None if it is not installed."""
-    try:
-        import numba
-    except ImportError:
-        return None
-    return numba
-
-
-@cache
-def _compile() -> Callable:
-    """`loops.code_rows` through numba, kept on disk where there is a place for it."""
-    numba = _numba()
-    for shared in loops.SHARED:
-        numba.extending.register_jitable(shared)
-    try:
-        return numba.njit(cache=True, error_model="numpy")(loops.code_rows)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(error_model="numpy")(loops.code_rows)

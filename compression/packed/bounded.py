@@ -38,6 +38,17 @@ class Body:
         """A varint of at most `limit`, in its shortest form."""
         return read_varint(self.take, limit, 6, "a length in the file")
 
+    def strip(self, count: int, most: int) -> bytes:
+        """The bytes of a strip of so many integers, its length before them.
+
+        :param most: integers for each byte that a strip may have.
+        :raises CorruptFile: it says that it has more.
+        """
+        data = self.take(self.varint())
+        if count > most * len(data):
+            raise CorruptFile("the file declares more weights than its bytes can hold")
+        return data
+
     def end(self) -> None:
         """Raise CorruptFile unless every byte has been read."""
         if self.left:

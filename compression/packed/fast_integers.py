@@ -39,9 +39,7 @@ def decode_fast(body: Body, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
 
     :raises CorruptFile: the strip is damaged.
     """
-    data = body.take(body.varint())
-    if prod(shape) > MAX_WEIGHTS_PER_BYTE * len(data):
-        raise CorruptFile("the file declares more weights than its bytes can hold")
+    data = body.strip(prod(shape), MAX_WEIGHTS_PER_BYTE)
     step = np.uint32(int.from_bytes(data[:STEP], "little") << 16).view(np.float32)
     stream = FastStream(data[STEP:])
     codes = stream.code(None, shape)

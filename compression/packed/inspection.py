@@ -12,7 +12,7 @@ WORDS = ("common stream", "byte planes", "integers", "fast integers")  # by the 
 
 
 def inspect_packed(data: bytes) -> dict[str, Any]:
-    """As `codec.inspect`, for a packed checkpoint.
+    """As `compression.inspection.inspect`, for a packed checkpoint.
 
     `items` has the bytes of the header, of the tensors by how they are coded, and of the checksum.
     `layers` has every tensor but those in the common stream, whose bytes are shared. `ties` is

@@ -11,7 +11,6 @@ import numpy as np
 from ..archive import Quantised
 from ..c_library import USED_FROM
 from ..context import Model
-from ..errors import CorruptFile
 from ..nodes import TensorSpec
 from ..range_coder import Stream
 from ..wire import varint
@@ -56,9 +55,7 @@ def decode_integers(body: Body, shape: tuple[int, ...], kind: Kind) -> np.ndarra
 
     :raises CorruptFile: the strip is damaged.
     """
-    data = body.take(body.varint())
-    if prod(shape) > ELEMENTS_PER_BYTE * len(data):
-        raise CorruptFile("the file declares more weights than its bytes can hold")
+    data = body.strip(prod(shape), ELEMENTS_PER_BYTE)
     tensor = _decode_in_c(data, shape) or _decode(data, shape)
     return from_floats(tensor.values().reshape(-1), kind)
 

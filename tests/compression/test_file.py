@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from bitsback.compression import archive as archive_module
-from bitsback.compression import codec, file
+from bitsback.compression import codec, file, inspection
 from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile, UnsupportedVersion
@@ -200,7 +200,7 @@ def test_inspect_accounts_for_every_byte(coder):
     data = file.encode(source, coder)
     report = file.inspect(data)
     assert sum(report["items"].values()) == len(data) == report["bytes"]
-    assert set(report["items"]) == set(codec.ITEMS)
+    assert set(report["items"]) == set(inspection.ITEMS)
     assert all(count >= 0 for count in report["items"].values())
     assert report["label"] == "small"
     assert report["coder"] == coder

@@ -10,8 +10,7 @@ from bitsback.compression.codec import encode
 from bitsback.compression.compress import compress
 from bitsback.compression.file import network
 from bitsback.compression.quantised_relu import QuantisedReLU
-from bitsback.compression.sort_units import by_density, by_rows
-from bitsback.compression.unit_order import shortest_order
+from bitsback.compression.sort_units import by_density, by_rows, shortest_order
 from bitsback.graph import pick_inputs
 from torch import nn
 
@@ -145,7 +144,7 @@ def test_compress_gives_the_smaller_file():
     net = trained(mlp(), x, y)
     options = {"validation": (x, y), "threshold": 3.0, "clusters": 8}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitsback.compression.unit_order.by_density", lambda archive, net: ())
+        patch.setattr("bitsback.compression.sort_units.by_density", lambda archive, net: ())
         plain = compress(net, posterior_of(net), **options)
     result = compress(net, posterior_of(net), **options)
     assert len(result.data) < len(plain.data)

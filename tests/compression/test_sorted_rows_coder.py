@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from bitsback.compression import codec, sorted_rows
 from bitsback.compression.archive import Archive, Quantised, Uniform
-from bitsback.compression.codec import decode, encode, inspect
+from bitsback.compression.codec import decode, encode
 from bitsback.compression.describe import describe
 from bitsback.compression.errors import CorruptFile
+from bitsback.compression.inspection import inspect
 from bitsback.compression.range_coder import Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
