@@ -74,11 +74,11 @@ class Matching:
         steps: int,
         rate: float,
     ) -> None:
-        """Move `free` in place: Adam, its rate falling to 0 in `steps` updates.
+        """Train the tensors in `free`, in place, to predict as the reference does.
 
-        Or in the share of them that this object is for. Where that does not bring the networks
-        nearer to each other, the rate was too high: it is tried again at `SLOWER` of it, and if
-        that does not help, nothing moves.
+        Adam makes `steps` updates (or this object's share of them), and its learning rate falls to
+        0. If the predictions are then no nearer to the reference's, the rate was too high: training
+        starts again at `SLOWER` times the rate. If that does not help either, `free` is as before.
 
         :param net: the compressed network, in eval mode; not changed.
         :param tensors: its parameters by name, as functions of `free`; others stay as they are.

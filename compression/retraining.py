@@ -1,7 +1,7 @@
-"""Retraining the survivors of a pruning, again and again for settings of a search.
+"""Retraining the weights that survive pruning, once for each setting that a search tries.
 
-The first setting of a pruned network is retrained in full. Others begin at the weights that this
-gave, where they keep them, and take `WARM` of its updates.
+The first setting of a pruned network is retrained in full. Later settings start from the weights
+of that retraining, and so need only a share of its updates, `WARM`.
 """
 
 from dataclasses import replace
