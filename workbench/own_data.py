@@ -103,7 +103,8 @@ def _of_factory(name: str) -> dict[str, Part]:
                 f"needed; it returned {', '.join(map(str, found)) or 'none'}"
             )
         return {key: part_of(part, f"--data {name}: {key}") for key, part in found.items()}
-    if isinstance(found, tuple | list) and not isinstance(found[0], Tensor | np.ndarray):
+    # One part ends in its labels. Its inputs may be a tuple themselves.
+    if isinstance(found, tuple | list) and not isinstance(found[-1], Tensor | np.ndarray):
         if len(found) > len(NAMES):
             raise ValueError(f"--data {name}: returned {len(found)} parts; there are {NAMES}")
         pairs = zip(NAMES, found, strict=False)

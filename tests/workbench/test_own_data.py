@@ -69,6 +69,12 @@ def loaders():
 def named():
     return {"train": (X, Y), "test": dataset()}
 
+def two_inputs():
+    return (X[:, :1], X[:, 1:]), Y
+
+def two_parts():
+    return ({"a": X, "b": X}, Y), ({"a": X, "b": X}, Y)
+
 def wrong():
     return {"training": (X, Y)}
 
@@ -87,6 +93,10 @@ def test_factories(tmp_path):
     assert torch.equal(found["tensors"].train.x, found["dataset"].train.x)
     assert [len(p) for p in found["loaders"].parts.values()] == [51, 60, 9]
     assert [len(p) for p in found["named"].parts.values()] == [51, 9, 60]
+    one = of(f"{path}:two_inputs")
+    assert [len(part) for part in one.parts.values()] == [45, 6, 9]
+    assert [tensor.shape[1] for tensor in one.train.x] == [1, 3]
+    assert [len(part) for part in of(f"{path}:two_parts").parts.values()] == [51, 60, 9]
     for name, message in (
         ("wrong", "must return parts train, validation, test.*it returned training"),
         ("number", "train: is a int; it must be a Dataset"),
