@@ -6,25 +6,13 @@ row's at the same arguments.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Sample = tuple[dict[str, Any], list[Callable]]
-
-
-def _randn(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-V, M, IMAGE = _randn(3, 6), _randn(3, 5, 6), _randn(3, 4, 6, 6)
-SIGNAL, VOLUME = _randn(3, 4, 8), _randn(3, 2, 4, 4, 4)
-WHOLE = torch.arange(18).reshape(3, 6) % 5
-FLAGS = V > 0
-POSITIVE, SMALL = V.abs() + 0.5, V.tanh() * 0.9
-PAIR = _randn(3, 6) + 0.1
+from .sample_inputs import FLAGS, IMAGE, PAIR, POSITIVE, SMALL, WHOLE, M, Sample, V, randn
+from .samples_layers import LAYERS, WINDOWS
 
 
 def _unary(name: str, x: Tensor = V, *more: Callable) -> Sample:
@@ -81,7 +69,7 @@ SHAPED: dict[str, Sample] = {
     "threshold": (
         {"input": V, "threshold": 0.1, "value": 2.0}, [lambda x: F.threshold(x, 0.1, 2.0)],
     ),
-    "prelu": ({"input": V, "weight": _randn(6)}, [F.prelu]),
+    "prelu": ({"input": V, "weight": randn(6)}, [F.prelu]),
     "softshrink": ({"input": V, "lambd": 0.3}, [lambda x: F.softshrink(x, 0.3)]),
     "hardshrink": ({"input": V, "lambd": 0.3}, [lambda x: F.hardshrink(x, 0.3)]),
     "dropout": ({"input": V}, [lambda x: F.dropout(x, training=False)]),
@@ -167,124 +155,6 @@ BINARY: dict[str, Sample] = {
     "atan2": _binary("atan2", None, torch.arctan2),
     "hypot": _binary("hypot", None),
 }
-
-LAYERS: dict[str, Sample] = {
-    "linear": ({"input": V, "weight": _randn(4, 6), "bias": _randn(4)}, [F.linear]),
-    "matmul": (
-        {"input": M, "other": _randn(3, 6, 5)},
-        [torch.matmul, torch.bmm, lambda a, b: torch.mm(a[:, 0], b[0])],
-    ),
-    "addmm": ({"input": _randn(4), "mat1": V, "mat2": _randn(6, 4)}, [torch.addmm]),
-    "baddbmm": (
-        {"input": _randn(3, 5, 5), "batch1": M, "batch2": M.mT, "beta": 0.5, "alpha": 2.0},
-        [lambda x, a, b: torch.baddbmm(x, a, b, beta=0.5, alpha=2)],
-    ),
-    "bilinear": (
-        {"input1": V, "input2": V, "weight": _randn(2, 6, 6), "bias": _randn(2)}, [F.bilinear],
-    ),
-    "embedding": ({"weight": _randn(5, 4), "indices": WHOLE}, [lambda w, i: F.embedding(i, w)]),
-    "einsum": (
-        {"equation": "bti,bsi->bts", "tensors": (M, M)},
-        [lambda a, b: torch.einsum("bti,bsi->bts", a, b)],
-    ),
-    "weight_norm": (
-        {"v": _randn(4, 6), "g": _randn(4, 1)}, [lambda v, g: torch._weight_norm(v, g, 0)],
-    ),
-    "attention": (
-        {"query": _randn(3, 2, 5, 4), "key": _randn(3, 2, 5, 4), "value": _randn(3, 2, 5, 4),
-         "is_causal": True},
-        [lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)],
-    ),
-    "attention_dropout": (
-        {"query": _randn(3, 2, 5, 4), "key": _randn(3, 2, 5, 4), "value": _randn(3, 2, 5, 4)},
-        [("untraced", F.scaled_dot_product_attention)],
-    ),
-    "batch_norm": (
-        {"input": IMAGE, "weight": _randn(4), "bias": _randn(4), "running_mean": _randn(4),
-         "running_var": _randn(4).abs()},
-        [lambda x, w, b, m, v: F.batch_norm(x, m, v, w, b)],
-    ),
-    "affine": (
-        {"input": IMAGE, "weight": _randn(4), "bias": _randn(4)},
-        [("untraced", lambda x, w, b: x * w[:, None, None] + b[:, None, None])],
-    ),
-    "layer_norm": (
-        {"input": V, "normalized_shape": (6,), "weight": _randn(6), "bias": _randn(6)},
-        [lambda x, w, b: F.layer_norm(x, (6,), w, b)],
-    ),
-    "rms_norm": (
-        {"input": V, "normalized_shape": (6,), "weight": _randn(6), "eps": 1e-5},
-        [lambda x, w: F.rms_norm(x, (6,), w, 1e-5)],
-    ),
-    "group_norm": (
-        {"input": IMAGE, "num_groups": 2, "weight": _randn(4), "bias": _randn(4)},
-        [lambda x, w, b: F.group_norm(x, 2, w, b)],
-    ),
-    "instance_norm": (
-        {"input": IMAGE, "weight": _randn(4), "bias": _randn(4)},
-        [lambda x, w, b: F.instance_norm(x, weight=w, bias=b)],
-    ),
-}  # fmt: skip
-for _n, _x in ((1, SIGNAL), (2, IMAGE), (3, VOLUME)):
-    _c, _k = _x.shape[1], (3,) * _n
-    _conv, _up = getattr(F, f"conv{_n}d"), getattr(F, f"conv_transpose{_n}d")
-    LAYERS[f"conv{_n}d"] = (
-        {"input": _x, "weight": _randn(6, _c // 2, *_k), "bias": _randn(6), "padding": (1,),
-         "groups": 2},
-        [
-            lambda x, w, b, f=_conv: f(x, w, b, padding=1, groups=2),
-            lambda x, w, b, f=_conv: f(x, w, b, padding="same", groups=2),
-        ],
-    )  # fmt: skip
-    LAYERS[f"conv_transpose{_n}d"] = (
-        {"input": _x, "weight": _randn(_c, 3, *_k), "bias": _randn(6), "stride": (2,),
-         "groups": 2, "output_padding": (1,)},
-        [lambda x, w, b, f=_up: f(x, w, b, stride=2, output_padding=1, groups=2)],
-    )  # fmt: skip
-
-
-def _recurrent_call(name: str) -> Callable:
-    function = getattr(torch, name)
-
-    def call(x, *rest):
-        hx = list(rest[:2]) if name == "lstm" else rest[0]
-        return function(x, hx, list(rest[-4:]), True, 1, 0.0, False, False, True)
-
-    return call
-
-
-_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
-for _name, _g in _GATES.items():
-    _params = (_randn(4 * _g, 6), _randn(4 * _g, 4), _randn(4 * _g), _randn(4 * _g))
-    _state = torch.zeros(1, 3, 4)
-    _hx = (_state, _state) if _name == "lstm" else _state
-    LAYERS[_name] = (
-        {"input": M, "hx": _hx, "params": _params, "has_biases": True, "num_layers": 1,
-         "batch_first": True},
-        [_recurrent_call(_name)],
-    )  # fmt: skip
-
-WINDOWS: dict[str, Sample] = {
-    "interpolate": (
-        {"input": IMAGE, "scale": (2, 2), "mode": "bilinear"},
-        [lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")],
-    ),
-}
-for _n, _x in ((1, SIGNAL), (2, IMAGE), (3, VOLUME)):
-    _both = {"input": _x, "kernel_size": (3,), "padding": (1,), "ceil_mode": True}
-    _max, _avg = getattr(F, f"max_pool{_n}d"), getattr(F, f"avg_pool{_n}d")
-    WINDOWS[f"max_pool{_n}d"] = (
-        _both, [lambda x, f=_max: f(x, 3, padding=1, ceil_mode=True)],
-    )  # fmt: skip
-    WINDOWS[f"avg_pool{_n}d"] = (
-        {**_both, "count_include_pad": False},
-        [lambda x, f=_avg: f(x, 3, padding=1, ceil_mode=True, count_include_pad=False)],
-    )
-    for _kind in ("avg", "max"):
-        _f = getattr(F, f"adaptive_{_kind}_pool{_n}d")
-        WINDOWS[f"adaptive_{_kind}_pool{_n}d"] = (
-            {"input": _x, "output_size": (2,)}, [lambda x, f=_f: f(x, 2)],
-        )  # fmt: skip
 
 _LAST = {"dim": (-1,), "keepdim": True}
 ALONG: dict[str, Sample] = {
@@ -374,7 +244,7 @@ MOVES: dict[str, Sample] = {
         [lambda x: F.unfold(x, 2, padding=1, stride=2)],
     ),
     "fold": (
-        {"input": _randn(3, 8, 9), "output_size": (6,), "kernel_size": (2,), "dilation": (1,),
+        {"input": randn(3, 8, 9), "output_size": (6,), "kernel_size": (2,), "dilation": (1,),
          "padding": (0,), "stride": (2,)},
         [lambda x: F.fold(x, (6, 6), 2, stride=2)],
     ),
@@ -402,13 +272,13 @@ MOVES: dict[str, Sample] = {
         [lambda x, s: x.select_scatter(s, 1, 2)],
     ),
     "grid_sample": (
-        {"input": IMAGE, "grid": _randn(3, 4, 4, 2).tanh(), "interpolation_mode": 0,
+        {"input": IMAGE, "grid": randn(3, 4, 4, 2).tanh(), "interpolation_mode": 0,
          "padding_mode": 0, "align_corners": False},
         [lambda x, g: F.grid_sample(x, g, align_corners=False)],
     ),
     "one_hot": ({"input": WHOLE, "num_classes": 5}, [lambda x: F.one_hot(x, 5)]),
     "cdist": ({"x1": M, "x2": M.flip(1)}, [torch.cdist]),
-    "linalg_cross": ({"input": _randn(3, 3), "other": _randn(3, 3) + 1}, [torch.linalg.cross]),
+    "linalg_cross": ({"input": randn(3, 3), "other": randn(3, 3) + 1}, [torch.linalg.cross]),
 }  # fmt: skip
 
 SAMPLES: dict[str, Sample] = {**UNARY, **SHAPED, **BINARY, **LAYERS, **WINDOWS, **ALONG, **MOVES}
