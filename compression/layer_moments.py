@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ STEADY = 1e-4  # of the mean square of inputs: their least variance, where some 
 
 
 def moments_with(
-    product: Product,
-    outputs: Tensor,
+    pairs: Iterable[tuple[Product, Tensor]],
+    total: int,
     part: slice,
     centred: bool,
     examples: int,
@@ -27,24 +28,24 @@ def moments_with(
 
     Both are means over examples of sums over positions.
 
-    :param outputs: t - y, or t if there is a `weight`: shape (groups, n, units).
+    :param pairs: some input vectors after the other, and for each t - y, or t if there is a
+        `weight`: shape (groups, n, units).
+    :param total: how many input vectors there are in all.
     :param part: the columns of interest.
     :param centred: covariances, as a bias takes up the means.
-    :param examples: how many examples the n vectors are of.
+    :param examples: how many examples the vectors are of.
     :param weight: of y = weight x + a constant, shape (groups, units, columns). The moments of
         t - y then follow from those of t.
     :returns: shapes (groups, columns, columns) and (groups, units, columns), float32.
     """
-    total, count = outputs.shape[1], 0
     columns = part.stop - part.start
-    stride = _stride(total, columns)
-    second = torch.zeros(len(outputs), columns, columns, dtype=torch.float64)
+    second: Any = None
     sums: list[Any] = [0.0] * 3
-    origin = None  # near the means: float32 loses what is small beside them
-    for x in product.every(stride, total):
-        x = x[:, :, part]
-        r = outputs[:, count * stride :: stride][:, : x.shape[1]]
+    origin, count = None, 0  # near the means: float32 loses what is small beside them
+    for x, r in _picked(pairs, _stride(total, columns), part):
         count += x.shape[1]
+        if second is None:
+            second = torch.zeros(len(x), columns, columns, dtype=torch.float64)
         if centred:
             origin = (
                 (x.mean(1, keepdim=True), r.mean(1, keepdim=True)) if origin is None else origin
@@ -67,6 +68,21 @@ def moments_with(
         variance.add_(STEADY * square.mean(1, keepdim=True))
     positions = total / examples
     return (positions * second).float(), (positions * cross).float()
+
+
+def _picked(
+    pairs: Iterable[tuple[Product, Tensor]], stride: int, part: slice
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every which input vector of all, the columns of interest, and what belongs to it."""
+    seen = 0
+    for product, outputs in pairs:
+        total, skip = outputs.shape[1], -seen % stride
+        chosen, first = outputs[:, skip::stride], 0
+        for x in product.every(stride, total, skip):
+            if x.shape[1]:
+                yield x[:, :, part], chosen[:, first : first + x.shape[1]]
+            first += x.shape[1]
+        seen += total
 
 
 def _stride(total: int, columns: int) -> int:

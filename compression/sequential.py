@@ -13,50 +13,28 @@ the error of the shortcut.
 
 Weights that no single product uses (shared or recurrent ones, slices of a weight) are quantized
 before, under the moments of the original's inputs; those without moments under an identity matrix.
+The run itself is in side_by_side.py.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..common.examples import Inputs, count
-from ..graph import GraphNetwork, Node, Ref, parameters_of
-from ..graph.evaluate import computed, static_nodes
-from ..graph.ir import INPUT, PARAMETER
+from ..graph import GraphNetwork, parameters_of
 from ..graph.moments import InputMoments, input_moments, inputs_of
-from ..graph.products import Product, embedding
-from ..graph.table import OPERATORS
 from ..graph.uses import Uses
 from .archive import Quantised
-from .layer_moments import moments_with
-from .rate_distortion import step_for
+from .feature_maps import FeatureMaps
+from .layers_in_turn import layers_of
 from .rate_tensor import RateTensor
 from .scores import chunks
-from .sensitivity import BATCH, sensitivities, unit_axis
+from .sensitivity import BATCH, batch_of, sensitivities
+from .side_by_side import side_by_side
 from .uniform import bias
 
 VECTOR_BITS = 12  # of scales, and of biases that are not fitted
-FEWEST_BITS, MOST_BITS = 4, 16  # of biases that are
-_CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """An operator that multiplies a weight which nothing else uses.
-
-    :param weight: the name of the weight.
-    :param bias: the parameter node that is added to the outputs, if nothing else uses it.
-    :param shortcut: what the outputs are added to, if nothing else reads them.
-    """
-
-    weight: str
-    bias: Node | None
-    shortcut: Ref | None
 
 
 class Calibrated:
@@ -80,10 +58,11 @@ class Calibrated:
         seed: int = 0,
     ) -> None:
         self.network, self.weights, self.vectors = network, weights, vectors
-        self.inputs, self.examples = inputs_of(network, x)[0], count(x)
+        self.inputs = [inputs_of(network, part)[0] for part in chunks(x, batch_of(network, x))]
+        self.maps, self.examples = FeatureMaps(network, x), count(x)
         self.tensors = {name: t.detach() for name, t in parameters_of(network)}
         uses = Uses(network, weights)
-        self.layers = _layers(network, uses, set(vectors))
+        self.layers = layers_of(network, uses, set(vectors))
         own = {layer.weight for layer in self.layers.values()}
         others = [name for name in weights if name not in own]
         #: Of the weights that are quantized before all layers, the moments of their inputs.
@@ -108,7 +87,7 @@ class Calibrated:
         codes = round_vectors(self.tensors, self.vectors)
         codes |= under_moments(self.tensors, self.moments, self.importance, rate)
         codes |= without_inputs({name: self.tensors[name] for name in self.blind}, rate)
-        return _Streams(self, codes, rate).run()
+        return side_by_side(self, codes, rate)
 
 
 def round_vectors(tensors: dict[str, Tensor], names: list[str]) -> dict[str, Quantised]:
@@ -157,152 +136,3 @@ def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantis
         tensor.put(slice(None), tensor.matrix, ones, share, rate)
         codes[name] = tensor.quantised()
     return codes
-
-
-def _layers(network: GraphNetwork, uses: Uses, vectors: set[str]) -> dict[Node, Layer]:
-    """The operators whose weight can be fitted when the run comes to them."""
-    users, found = network.graph.users(), {}
-    static = static_nodes(network.graph)
-    for name, readers in uses.readers.items():
-        node = readers[0] if len(readers) == 1 else None
-        if node is None or node not in uses.nodes or node in static:
-            continue
-        refs = [ref for ref in node.refs() if ref.node.operator == PARAMETER]
-        if name not in {ref.node.name for ref in refs}:
-            continue  # it comes by way of another operator
-        row = OPERATORS[node.operator]
-        if row.results != 1 or row.products is embedding:
-            continue
-        added = node.arguments.get("bias")
-        own = isinstance(added, Ref) and added.node.name in vectors and len(users[added.node]) == 1
-        found[node] = Layer(name, added.node if own else None, _shortcut(node, users))
-    return found
-
-
-def _shortcut(node: Node, users: dict[Node, list[Node]]) -> Ref | None:
-    readers = users[node]
-    if len(readers) != 1 or readers[0].operator != "add":
-        return None
-    others = [ref for ref in readers[0].refs() if ref.node is not node]
-    return others[0] if len(others) == 1 else None
-
-
-class _Streams:
-    """The network as it is and as it is quantized so far, operator by operator.
-
-    :param codes: of the tensors that are quantized before.
-    """
-
-    def __init__(self, calibrated: Calibrated, codes: dict[str, Quantised], rate: float) -> None:
-        self._of, self._codes, self._rate = calibrated, dict(codes), rate
-        self._given: dict[Node, Any] = {}
-        self._small: dict[Node, Any] = {}
-        self._inputs = iter(calibrated.inputs)
-
-    @torch.no_grad()
-    def run(self) -> dict[str, Quantised]:
-        """All codes, those of the layers included."""
-        nodes = self._of.network.graph.nodes
-        last = {ref.node: i for i, node in enumerate(nodes) for ref in node.refs()}
-        end = max((i for i, node in enumerate(nodes) if node in self._of.layers), default=-1)
-        for i, node in enumerate(nodes[: end + 1]):
-            self._step(node)
-            for source in {ref.node for ref in node.refs()} | {node}:
-                if last.get(source, i) <= i:
-                    self._given.pop(source, None)
-                    self._small.pop(source, None)
-        return self._codes
-
-    def _step(self, node: Node) -> None:
-        if node.operator == INPUT:
-            self._given[node] = self._small[node] = next(self._inputs)
-        elif node.operator == PARAMETER:
-            given = self._given[node] = self._of.tensors[node.name]
-            coded = self._codes.get(node.name)
-            self._small[node] = given if coded is None else _tensor(coded, given)
-        else:
-            self._given[node] = computed(node, self._given, _CPU)
-            if node in self._of.layers:
-                self._fit(node, self._of.layers[node])
-            else:
-                self._small[node] = computed(node, self._small, _CPU)
-
-    def _fit(self, node: Node, layer: Layer) -> None:
-        """Quantize a layer, and leave what it then gives."""
-        target = self._target(node, layer)
-        weight = next(ref.node for ref in node.refs() if ref.node.name == layer.weight)
-        self._small[weight] = self._given[weight]
-        if layer.bias is not None:
-            self._small[layer.bias] = self._given[layer.bias]
-        product = self._product(node, weight)
-        tensor = RateTensor(self._given[weight], product.groups, product.transposed)
-        vectors = target.numel() / tensor.matrix.shape[:2].numel()
-        for part in tensor.slices():
-            moments = self._moments(node, layer, tensor, part, target)
-            tensor.follow(part, *moments, self._of.importance[layer.weight], self._rate, vectors)
-            self._small[weight] = tensor.value().to(target.dtype)
-        self._codes[layer.weight] = tensor.quantised()
-        output = self._small[node] = computed(node, self._small, _CPU)
-        if layer.bias is not None:
-            self._fit_bias(node, layer, target - output)
-
-    def _moments(
-        self, node: Node, layer: Layer, tensor: RateTensor, part: slice, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Of a layer's inputs, and with what its outputs lack: see `layer_moments`."""
-        weight = next(ref.node for ref in node.refs() if ref.node.name == layer.weight)
-        product, centred = self._product(node, weight), layer.bias is not None
-        if part.stop - part.start < tensor.matrix.shape[2] or not centred:
-            rest = product.outputs(target - computed(node, self._small, _CPU))
-            return moments_with(product, rest, part, centred, self._of.examples)
-        # The whole float weight is there: what it gives follows from the moments alone.
-        outputs = product.outputs(target)
-        return moments_with(product, outputs, part, True, self._of.examples, tensor.matrix)
-
-    def _fit_bias(self, node: Node, layer: Layer, rest: Tensor) -> None:
-        """Let a bias take up the mean of what its layer's outputs lack."""
-        axis = unit_axis(node) % rest.dim()
-        given = self._given[layer.bias]
-        mean = rest.mean([d for d in range(rest.dim()) if d != axis])
-        positions = rest.numel() / len(mean) / self._of.examples
-        values = (given + mean).double().numpy()
-        weigh = float(self._of.importance[layer.weight].mean()) * positions
-        bits = _bias_bits(float(abs(values).max()), weigh, self._rate)
-        self._codes[layer.bias.name] = coded = bias(values, bits)
-        new = self._small[layer.bias] = _tensor(coded, given)
-        sizes = [1] * axis + [-1] + [1] * (rest.dim() - 1 - axis)
-        self._small[node] += (new - given).view(sizes)
-
-    def _product(self, node: Node, weight: Node) -> Product:
-        def value(what: Any) -> Any:
-            if not isinstance(what, Ref):
-                return what
-            found = self._small[what.node]
-            return found[what.index] if isinstance(found, tuple | list) else found
-
-        products = OPERATORS[node.operator].products(node, value)
-        return next(product for product in products if product.weight.node is weight)
-
-    def _target(self, node: Node, layer: Layer) -> Tensor:
-        """What the layer's outputs are to follow."""
-        target, other = self._given[node], layer.shortcut
-        if other is None or other.node not in self._small or other.node not in self._given:
-            return target
-        given, small = self._given[other.node], self._small[other.node]
-        if not isinstance(given, Tensor) or given.shape != target.shape:
-            return target
-        return target + (given - small)
-
-
-def _tensor(coded: Quantised, like: Tensor) -> Tensor:
-    return torch.from_numpy(coded.values()).to(like.dtype)
-
-
-def _bias_bits(largest: float, weigh: float, rate: float) -> int:
-    """Bits of a bias, by the step that `rate_distortion.step_for` gives an input that is always 1.
-
-    :param weigh: s of the outputs, summed over an example's positions.
-    """
-    step = step_for(torch.ones(1, 1), torch.tensor([weigh]), rate)
-    bits = 1 + math.ceil(math.log2(max(largest / step, 1)))
-    return min(max(bits, FEWEST_BITS), MOST_BITS)

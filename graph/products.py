@@ -48,19 +48,20 @@ class Product:
     lookup: bool = False
     picked: Callable[[Tensor], Tensor] | None = None
 
-    def every(self, stride: int, total: int) -> Iterator[Tensor]:
-        """Every which input vector, the first one included, in blocks (groups, n, columns).
+    def every(self, stride: int, total: int, skip: int = 0) -> Iterator[Tensor]:
+        """Every which input vector, in blocks (groups, n, columns), of which some may be empty.
 
         :param stride: 1: all of them.
         :param total: how many vectors there are.
+        :param skip: the number of the first one; less than `stride`.
         """
         if stride > 1 and self.picked is not None:
-            for places in torch.arange(0, total, stride).split(MOST_PICKED):
+            for places in torch.arange(skip, total, stride).split(MOST_PICKED):
                 yield self.picked(places)
             return
         first = 0
         for block in self.blocks():
-            yield block[:, -first % stride :: stride]
+            yield block[:, (skip - first) % stride :: stride]
             first += block.shape[1]
 
 
