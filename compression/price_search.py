@@ -16,7 +16,8 @@ TRUSTED = 2  # trials on one side after which `slope` is not: all steps are of `
 
 
 def boundary(
-    excess: Callable[[float], float], start: float, slope: float, enough: float = 0.0
+    excess: Callable[[float], float], start: float, slope: float, enough: float = 0.0,
+    close: float = CLOSE,
 ) -> tuple[float | None, float | None]:
     """The highest price found within a limit, and the lowest found beyond it.
 
@@ -25,8 +26,9 @@ def boundary(
         the result is still a pair of prices that were tried.
     :param start: the first price to try.
     :param slope: about how much `excess` rises for a price higher by a factor e.
-    :param enough: the search ends at the first excess above 0 and up to `enough`, too.
-    :returns: the prices, at most `CLOSE` apart unless the first is good enough. None for the first
+    :param enough: the search ends at an excess that is no further from 0 than this, too.
+    :param close: ratio of the two prices below which it ends.
+    :returns: the prices, at most `close` apart unless one of them is good enough. None for the first
         if all prices down to about start / `FACTOR`^`MOST` are beyond the limit, for the second if
         none up to as much is.
     """
@@ -39,13 +41,13 @@ def boundary(
         found, trials = excess(math.exp(place)), trials + 1
         if found > 0:
             high = (place, found)
-            if found <= enough:
-                break
         else:
             low = (place, found)
+        if abs(found) <= enough and enough:
+            break
         if low is None or high is None:
             place += _move(found, slope if trials <= TRUSTED else 0.0)
-        elif high[0] - low[0] <= math.log(CLOSE):
+        elif high[0] - low[0] <= math.log(close):
             break
         else:
             place = _between(low, high)

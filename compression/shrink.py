@@ -26,7 +26,6 @@ from .judge import Judge, likelihood_of, split_off
 from .one_output import OneOutput
 from .price_search import boundary
 from .reference import check_tensors
-from .rounding import with_weights
 from .shrink_inputs import check_calibration, check_options, check_validation
 from .shrink_report import describe_shrunk
 from .shrink_work import Trial, Work
@@ -37,6 +36,7 @@ MAX_DROP = 0.5  # percentage points
 # price. The search needs no more than a guess.
 ERROR_SLOPE, SIZE_SLOPE = 1.5, 0.2
 NEAR_SIZE = 0.01  # of the size asked for: files that are smaller by less are good enough
+CLOSE_PRICES = 1.01  # ratio of prices at which the search for a size ends without such a file
 
 
 @gradients()
@@ -174,12 +174,13 @@ def _of_size(work: Work, target_bytes: int, start: float, say: Progress) -> Tria
 
     def excess(rate: float) -> float:
         trial = work.trial(rate)
-        size = len(work.encoded(with_weights(work.net, trial.codes), trial.codes)[0])
+        size = work.size(trial, target_bytes)
         say(f"price {rate:.3g} nats a bit: {size} bytes")
         ends[size <= target_bytes] = size, trial
-        return math.log((target_bytes + 0.5) / size)
+        aim = target_bytes * math.exp(-NEAR_SIZE / 2 if size <= target_bytes else -NEAR_SIZE)
+        return math.log(aim / size)
 
-    boundary(excess, start, SIZE_SLOPE, NEAR_SIZE)
+    boundary(excess, start, SIZE_SLOPE, NEAR_SIZE / 2, CLOSE_PRICES)
     if True in ends:
         return ends[True][1]
     raise ValueError(

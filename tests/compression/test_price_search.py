@@ -37,15 +37,22 @@ def test_it_needs_no_more_than_signs(edge):
     assert low <= edge < high <= 1.0001 * CLOSE * low
 
 
-def test_it_ends_where_a_price_is_good_enough():
+@pytest.mark.parametrize("edge", [0.98, 1.02])
+def test_it_ends_where_a_price_is_good_enough(edge):
     tried = []
 
     def excess(price):
         tried.append(price)
-        return math.log(price / 0.98)
+        return math.log(price / edge)
 
-    assert boundary(excess, 1.0, 1.0, enough=0.03) == (None, 1.0)
+    found = boundary(excess, 1.0, 1.0, enough=0.03)
     assert tried == [1.0]
+    assert found == ((None, 1.0) if edge < 1 else (1.0, None))
+
+
+def test_it_ends_as_close_as_it_is_told():
+    low, high = boundary(lambda price: math.log(price / 1.05), 1.0, 1.5, close=1.001)
+    assert low <= 1.05 < high <= 1.0011 * low
 
 
 def test_it_says_that_all_prices_are_within_or_beyond():

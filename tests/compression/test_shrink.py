@@ -76,7 +76,7 @@ def test_inputs_make_better_use_of_the_same_bytes(net, data):
     losses = []
     for given in (x, None):
         small = bitsback.shrink(net, given, validation=data[0][200:], target_bytes=target)
-        assert len(small.data) <= target
+        assert 0.97 * target < len(small.data) <= target
         with torch.no_grad():
             p, q = (n(data[0][200:]).log_softmax(1) for n in (net, small.network))
         losses.append(float((p.exp() * (p - q)).sum(1).mean()))
