@@ -11,7 +11,7 @@ from torch import Tensor
 from ..graph.moments import add_squares, mirror
 from ..graph.products import Product
 
-VECTORS = 40  # input vectors for each column that covariances are taken over, if there are as many
+VECTORS = 20  # input vectors for each column that covariances are taken over, if there are as many
 FEWEST = 8_192  # of them
 STEADY = 1e-4  # of the mean square of inputs: their least variance, where some are constant
 

@@ -38,7 +38,7 @@ def test_moments_are_covariances_if_a_bias_takes_up_the_means(centred):
 def test_of_many_vectors_an_odd_stride_keeps_enough(total, columns):
     stride = layer_moments._stride(total, columns)
     assert stride % 2 == 1
-    assert total // stride >= min(total, max(40 * columns, 8_192))
+    assert total // stride >= min(total, max(layer_moments.VECTORS * columns, layer_moments.FEWEST))
 
 
 def test_covariances_of_inputs_far_from_zero_are_those_of_inputs_near_it():
