@@ -1,4 +1,4 @@
-"""The picture of docs/shrink.md, bytes against error of a ResNet-20, from shrink_curve.py's file.
+"""The picture of docs/results/shrink.md, bytes against error of a ResNet-20, from shrink_curve.py's file.
 
 python benchmarks/draw_shrink_curve.py FILE.json FILE.svg
 """
