@@ -1,4 +1,4 @@
-"""The picture of docs/shrink.md, bytes against error of a ResNet-20, from shrink_curve.py's file.
+"""The picture for docs/results/shrink.md: bytes against error of a ResNet-20, by shrink_curve.py.
 
 python benchmarks/draw_shrink_curve.py FILE.json FILE.svg
 """

@@ -59,7 +59,7 @@ def units(widths: list[str]) -> int:
 
 
 def table(rows: list[dict]) -> str:
-    """The table of docs/tau0.md."""
+    """The table of docs/results/tau0.md."""
     heads = (
         "tau0", "ELBO", "NLL over q, nats", "ECE", "file's error, %", "test error, %",
         "file's NLL, nats", "kept units", "bits a weight", "bytes",

@@ -1,7 +1,8 @@
-"""A network that is trained already, made small by several methods: structured and unstructured.
+"""Compress a trained network by three methods, which prune single weights or whole units.
 
-The usual start: your own `nn.Module`, BatchNorm and all, trained as you train, and its data. Every
-method starts from it, and what comes back is a plain, smaller module.
+The script trains a convolutional network with BatchNorm, as you would train yours. Each method
+starts from this network and returns a plain, smaller `nn.Module`. `log-uniform` prunes weights,
+`normal-jeffreys` and `horseshoe` also give each unit a scale to be pruned by.
 """
 
 import bitsback

@@ -1,4 +1,4 @@
-"""A folder of images by class, and a convolutional network that is no Sequential.
+"""Compress a small residual network, with a folder of images for each class as the data.
 
 The script writes images/CLASS/NUMBER.png, trains, and compresses. The same from a shell, in its
 folder:

@@ -1,6 +1,7 @@
-"""A trained network made small by two hundred inputs without labels, and no training.
+"""Shrink a trained network with 200 inputs without labels, and no training.
 
-The script trains a network and keeps its weights. The same from a shell, in its folder:
+The script trains a network and keeps its weights. `shrink` does the rest. The same from a shell, in
+the script's folder:
 
     bitsback shrink --network digits-mlp --weights net.safetensors --data digits --max-drop 1
 """

@@ -1,6 +1,7 @@
-"""Signals and a one-dimensional convolutional network, from an npz file to ONNX.
+"""Compress a one-dimensional convolutional network for signals in an npz file.
 
-The script writes signals.npz, trains, and compresses. The same from a shell, in its folder:
+The script writes signals.npz, trains, and compresses. The same from a shell, in its folder, with an
+ONNX model at the end:
 
     bitsback compress --model signal_network.py:build --data signals.npz --method rate --epochs 20 \
         --pretrain-epochs 20 --effort 1 --out signals.bb

@@ -1,8 +1,8 @@
-"""A network that somebody else trained: their class, their checkpoint, torch Datasets.
+"""Compress a network that somebody else trained, from their class and their checkpoint.
 
-The script trains a small residual network as other people do and keeps it as they do, in a file
-with the epoch and with names of DataParallel; then it compresses what is in the file. The same from
-a shell, in its folder:
+The script first plays the other people: it trains a small residual network, and keeps it in a file
+with the epoch and with the names that DataParallel gives. Then it compresses what is in the file.
+The data are torch Datasets. The same from a shell, in the script's folder:
 
     bitsback compress --model somebody_elses_network.py:ResNet --weights theirs.pt \
         --data somebody_elses_network.py:datasets --epochs 10 --effort 1

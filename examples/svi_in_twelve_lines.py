@@ -1,6 +1,7 @@
-"""Sparse variational dropout with plain Pyro SVI: train a pair, compress, load.
+"""Sparse variational dropout by Pyro's SVI, in twelve lines: train a pair, compress, load.
 
-Everything between the two comments is what a Pyro user writes; the guide is one line of it.
+A pair is a model, which holds the prior, and a guide, which is the approximate posterior. Pyro
+trains both. The lines between the two comments are what a Pyro user writes.
 """
 
 import tempfile

@@ -1,8 +1,8 @@
 """One model, many approximate posteriors: swap the guide, compress, compare.
 
-Guides that begin with Auto, and NUTS, are Pyro's; the others are bitsback's. `posterior_of` makes
-of each what compression needs. docs/guides.md says how they differ. The network is small, so that
-NUTS is quick.
+Guides that begin with Auto, and NUTS, are Pyro's; the others are bitsback's. `posterior_of` turns
+each of them into the `Posterior` that compression reads. docs/guides.md says how they differ. The
+network is small, so that NUTS is quick.
 """
 
 import bitsback
@@ -71,7 +71,7 @@ def mean_field(model):
     return train(model, guide, bitsback.ELBO())
 
 
-def mean_field_honest(model):
+def mean_field_weights(model):
     guide = guides.MeanFieldNormal(model, init_scale=0.1, local_reparameterization=False)
     return train(model, guide, bitsback.ELBO())
 
@@ -160,7 +160,7 @@ def auto_normal_horseshoe(model):
 
 
 GAUSSIAN = (
-    mean_field, mean_field_honest, row_normal, auto_normal, auto_low_rank, auto_full, laplace,
+    mean_field, mean_field_weights, row_normal, auto_normal, auto_low_rank, auto_full, laplace,
     kronecker_laplace, swag, nuts, point, auto_delta,
 )  # fmt: skip
 HORSESHOE = (log_normal, log_normal_for_batch, gamma, auto_normal_horseshoe)

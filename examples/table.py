@@ -1,7 +1,8 @@
-"""A table and a perceptron: columns of numbers, and as the label a class or a number.
+"""Compress a perceptron for a table of numbers, with a class or a number as the label.
 
-The script writes wine.csv (the kind of a wine, as a word) and diabetes.csv (how far a disease has
-come, as a number), trains, and compresses. The same from a shell, in its folder:
+The script writes two tables. In wine.csv the label is the kind of a wine, as a word. In
+diabetes.csv it is the progress of a disease, as a number. Then it trains, and compresses. The same
+from a shell, in its folder:
 
     bitsback compress --model table.py:build --data wine.csv --target kind --method rate \
         --beta 0.05 --epochs 50 --effort 1
@@ -9,7 +10,7 @@ come, as a number), trains, and compresses. The same from a shell, in its folder
         --data diabetes.csv --target progress --likelihood normal --method rate \
         --beta 0.05 --epochs 50 --effort 1
 
-Few examples have labels of few bits, so that a bit of the weights has to be cheap (--beta).
+Few examples have few bits of labels, so a bit of the file must not count much: beta is small.
 """
 
 import csv

@@ -23,6 +23,7 @@ OF_SEVERAL = {
     "graph/test_random.py": "random graphs through all of graph/",
     "graph/test_rows.py": "rows of the table that files rely on",
     "guides/test_conjugate.py": "every guide against a model with a known posterior",
+    "guides/test_contract.py": "what every pair promises",
     "guides/test_gate_options.py": "options of the gates' model and guide together",
     "methods/test_bits_runs.py": "runs of bayesian-bits from end to end",
     "methods/test_names.py": "reads the sources of other folders",

@@ -7,7 +7,6 @@ linked are copied into the site.
 
 from __future__ import annotations
 
-import ast
 import posixpath
 import re
 import shutil
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # Pages whose text is elsewhere, by their place in the site.
 ELSEWHERE = {
     "index.md": "README.md",
     "project/CONTRIBUTING.md": "CONTRIBUTING.md",
     "project/CHANGELOG.md": "CHANGELOG.md",
 }
-FOLDERS = {"examples": "tutorials/index.md", "benchmarks/results": "results/files.md"}
+FOLDERS = {"examples": "tutorials/README.md", "benchmarks/results": "results/files.md"}
 LINK = re.compile(r"(\]\()([^)\s#]+)")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
 
@@ -34,15 +32,6 @@ CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
 def on_startup(command: str, dirty: bool) -> None:
     """The package as the API's pages read it; mkdocstrings looks for its folder on_config."""
     make_package(ROOT / "build" / "api" / "bitsback")
-
-
-def on_config(config: Any) -> Any:
-    """The tutorials in the navigation."""
-    tutorials = ["tutorials/index.md", *(f"tutorials/{path.stem}.md" for path in EXAMPLES)]
-    for section in config.nav:
-        if "Tutorials" in section:
-            section["Tutorials"] = tutorials
-    return config
 
 
 def make_package(folder: Path) -> None:
@@ -65,8 +54,6 @@ def make_package(folder: Path) -> None:
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are not in docs/."""
     pages = {place: (ROOT / path).read_text() for place, path in ELSEWHERE.items()}
-    pages |= {f"tutorials/{path.stem}.md": tutorial(path) for path in EXAMPLES}
-    pages["tutorials/index.md"] = index_of_tutorials()
     pages["results/files.md"] = index_of_results()
     for place, text in pages.items():
         _add(files, config, place, content=text)
@@ -87,8 +74,7 @@ def within_site(link: str, place: str, config: Any, files: Files) -> str:
 
     :raises FileNotFoundError: it leads to no file.
     """
-    generated = place.startswith("tutorials/") or place == "results/files.md"
-    if "://" in link or generated:
+    if "://" in link or place == "results/files.md":
         return link
     origin = ELSEWHERE.get(place, f"docs/{place}")
     target = posixpath.normpath(posixpath.join(posixpath.dirname(origin), link))
@@ -116,25 +102,6 @@ def _add(files: Files, config: Any, place: str, **content: str) -> None:
     from mkdocs.structure.files import File  # the tests do without it
 
     files.append(File.generated(config, place, **content))
-
-
-def tutorial(path: Path) -> str:
-    """An example as a page: its docstring, then its code."""
-    source = path.read_text()
-    docstring = ast.get_docstring(ast.parse(source)) or ""
-    title, _, rest = docstring.partition("\n")
-    code = source.split('"""', 2)[2].strip()
-    title = title.rstrip(".")
-    return f'# {title}\n\n{rest.strip()}\n\n```python title="{path.name}"\n{code}\n```\n'
-
-
-def index_of_tutorials() -> str:
-    """A list of the examples by their first lines."""
-    lines = ["# Tutorials", "", "Each is a script that runs as it stands.", ""]
-    for path in EXAMPLES:
-        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-        lines.append(f"- [{path.name}]({path.stem}.md): {first}")
-    return "\n".join(lines) + "\n"
 
 
 def index_of_results() -> str:

@@ -1,4 +1,4 @@
-"""The tables of docs/guides.md are those of the benchmark's file, and its rule is the code's."""
+"""The tables of docs/results/guides.md are those of the file, and its rule is the code's."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import pytest
 
 from ..project import ROOT
 
-PAGE = (ROOT / "docs" / "guides.md").read_text()
+PAGE = (ROOT / "docs" / "results" / "guides.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 FILE, WINE = (
     json.loads((RESULTS / f"mean-field-bits{data}.json").read_text()) for data in ("", "-wine")

@@ -9,7 +9,7 @@ from bitsback.guides import ELBO, BernoulliDropout
 from bitsback.guides.dropout import DroppedPoint, DroppedWeight
 from bitsback.models import Gaussian
 from pyro.distributions import Normal
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 from torch.distributions.kl import kl_divergence
 from torch.nn import functional as F
@@ -75,12 +75,9 @@ def test_convolutions_drop_channels(groups):
     assert single.shape == honest[0].shape
 
 
-def test_an_ordinary_draw_has_the_posteriors_moments():
+def test_moments_and_quantiles_in_closed_form():
     model, guide = make(p=0.6, first=0.1)
-    with torch.no_grad():
-        draws = [guide() for _ in range(4000)]
     for name, weight in guide.posterior().weights.items():
-        near(torch.stack([torch.clone(d[name]) for d in draws]), weight.loc, weight.stddev)
         p = 0.1 if name == "0.weight" else 0.6
         torch.testing.assert_close(weight.stddev, weight.loc.abs() * math.sqrt(p / (1 - p)))
         assert weight.inclusion.equal(torch.ones(()))
@@ -101,21 +98,6 @@ def test_kl_is_the_cross_entropy(p):
     kept, dropped = -prior.log_prob(loc / (1 - p)), -prior.log_prob(torch.zeros_like(loc))
     expected = (1 - p) * kept + p * dropped
     torch.testing.assert_close(kl_divergence(DroppedPoint(loc, p), prior), expected)
-
-
-def test_gradients_of_the_estimators_agree():
-    """Pyro's mean-field estimator with the same noise gives bitsback.ELBO's gradients."""
-    x, y = torch.randn(6, 4), torch.arange(6) % 2
-    gradients = []
-    for loss in (ELBO(), TraceMeanField_ELBO()):
-        torch.manual_seed(1)
-        net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
-        model, guide = make(net)
-        pyro.set_rng_seed(2)
-        loss.differentiable_loss(model, guide, x, y).backward()
-        gradients.append([p.grad for p in guide.parameters()])
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b)
 
 
 def test_trace_elbo_trains_it_too():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from bitsback.guides import ELBO, HardConcreteGates
 from bitsback.models import HardConcrete
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
@@ -21,30 +21,18 @@ X, Y = torch.linspace(-1, 1, 20 * 16).reshape(20, 1, 4, 4), torch.arange(20) % 3
 
 
 @pytest.mark.parametrize("gates", ["groups", "weights"])
-def test_posterior_moments_are_those_of_draws(gates):
-    """2,000 draws: standard errors below 0.011 of the largest base; 4.5 of them, 1 in 10^5 each."""
-    model = HardConcrete(net(), 20, gates=gates)
-    guide = HardConcreteGates(model, init_inclusion=0.7)
-    posterior = guide.posterior()
-    sums = {}
-    for _ in range(2_000):
-        draws = guide()
-        for name in posterior.weights:
-            gate, base = (torch.clone(draws[f"{name}.{part}"]) for part in ("gate", "base"))
-            shape = [1] * base.dim()
-            if gates == "groups":
-                shape[0 if base.dim() > 2 else 1] = -1
-                gate = gate.reshape(shape)
-            value = torch.stack([gate * base, (gate * base) ** 2, (gate > 0) + 0 * base])
-            sums[name] = sums.get(name, 0) + value / 2_000
-    for name, weight in posterior.weights.items():
-        mean, square, included = sums[name]
-        scale = model.initial_weights()[name].abs().max()
-        torch.testing.assert_close(weight.loc, mean, atol=0.05 * float(scale), rtol=0)
-        variance = (square - mean.square()).clamp(min=0)
-        torch.testing.assert_close(weight.stddev, variance.sqrt(), atol=0.05 * float(scale), rtol=0)
-        inclusion = weight.inclusion.expand_as(included)
-        torch.testing.assert_close(inclusion, included, atol=0.06, rtol=0)
+def test_inclusion_is_the_share_of_open_gates(gates):
+    """2,000 draws, to 4.5 standard errors."""
+    guide = HardConcreteGates(HardConcrete(net(), 20, gates=gates), init_inclusion=0.7)
+    draws = [guide() for _ in range(2_000)]
+    for name, weight in guide.posterior().weights.items():
+        opened = torch.stack([torch.clone(d[f"{name}.gate"]) > 0 for d in draws]).float().mean(0)
+        if gates == "groups":
+            shape = [1] * weight.loc.dim()
+            shape[0 if weight.loc.dim() > 2 else 1] = -1
+            opened = opened.reshape(shape).expand(weight.loc.shape)
+        inclusion = weight.inclusion.expand_as(opened)
+        torch.testing.assert_close(inclusion, opened, atol=0.05, rtol=0)
 
 
 def outputs_of(model, guide, x) -> torch.Tensor:
@@ -102,16 +90,6 @@ def test_trace_elbo_and_other_guides_are_refused():
     with pytest.raises(NotImplementedError, match="cannot be sampled"):
         auto = AutoNormal(model)
         SVI(model, auto, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO()).step(X, Y)
-
-
-def test_stock_and_own_bounds_agree():
-    model = HardConcrete(net(), 20, gates="weights", entropy=True)
-    guide = HardConcreteGates(model)
-    losses = []
-    for loss in (ELBO(), TraceMeanField_ELBO()):
-        pyro.set_rng_seed(1)
-        losses.append(loss.loss(model, guide, X, Y))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.parametrize(

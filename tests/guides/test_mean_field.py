@@ -35,7 +35,9 @@ def train(model, guide, steps=3):
 @pytest.mark.parametrize("kind", KINDS)
 def test_starts_at_the_networks_weights(kind):
     model = make()
-    posterior = kind(model).posterior()
+    guide = kind(model)
+    assert {k.partition(".")[0] for k in guide.state_dict()} <= {"loc", "log_scale"}
+    posterior = guide.posterior()
     assert posterior.weights.keys() == {"0.weight", "2.weight"}
     for name, weight in posterior.weights.items():
         assert weight.loc.equal(model.initial_weights()[name])
@@ -46,33 +48,6 @@ def test_initial_scale():
     torch.testing.assert_close(weight.stddev, torch.full((3, 4), 0.02))
     with pytest.raises(ValueError, match="init_scale must be positive; got 0"):
         MeanFieldNormal(make(), init_scale=0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_posterior_is_detached(kind):
-    """And a copy: more training does not change one taken before."""
-    model = make()
-    guide = kind(model)
-    before = guide.posterior()
-    kept = {name: w.loc.clone() for name, w in before.weights.items()}
-    train(model, guide)
-    for name, weight in before.weights.items():
-        tensors = [weight.loc, weight.stddev, weight.inclusion, weight.log_alpha]
-        assert not any(t.requires_grad for t in tensors if t is not None)
-        assert weight.loc.equal(kept[name])
-        assert not guide.posterior().weights[name].loc.equal(kept[name])
-
-
-@pytest.mark.parametrize("local", [True, False])
-def test_moments_against_samples(local):
-    """Within 5 standard errors, seeded; another seed fails with probability 1e-5."""
-    guide = spread(MeanFieldNormal(make(), init_scale=0.3, local_reparameterization=local))
-    with torch.no_grad():
-        draws = torch.stack([torch.clone(guide()["0.weight"]) for _ in range(2000)])
-    weight = guide.posterior().weights["0.weight"]
-    error = (draws.mean(0) - weight.loc).abs() / (weight.stddev / math.sqrt(2000))
-    assert error.max() < 5
-    assert ((draws.std(0) / weight.stddev - 1).abs() * math.sqrt(2 * 2000)).max() < 5
 
 
 def test_log_alpha_is_that_of_the_moments():
@@ -122,17 +97,6 @@ def test_guides_of_one_class_share_nothing(kind, setting):
     assert not any(v.equal(before[k]) for k, v in guide.state_dict().items())
     assert all(v.equal(others[k]) for k, v in still.state_dict().items())
     assert all(v.equal(before[k]) for k, v in other.state_dict().items())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_state_dict_round_trip(kind):
-    first, second = spread(kind(make())), kind(make())
-    assert {k.partition(".")[0] for k in first.state_dict()} <= {"loc", "log_scale"}
-    second.load_state_dict(first.state_dict())
-    ours, theirs = first.posterior(), second.posterior()
-    for name, weight in ours.weights.items():
-        assert weight.loc.equal(theirs.weights[name].loc)
-        assert weight.stddev.equal(theirs.weights[name].stddev)
 
 
 def test_one_guide_fits_both_priors():

@@ -12,7 +12,7 @@ from bitsback.guides.row_normal import LocalRowNormal
 from bitsback.models import Gaussian, LogUniform
 from bitsback.training import fit, noise_library
 from bitsback.training.options import Options
-from pyro.infer import SVI, Predictive, TraceMeanField_ELBO
+from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
@@ -147,15 +147,10 @@ def test_two_layers_may_not_share_an_unseen_draw():
         F.linear(F.linear(x, weight), weight)
 
 
-def test_moments_and_quantiles_against_draws():
+def test_quantiles_are_those_of_normal_marginals():
     guide = spread(RowNormal(Gaussian(NETS["conv"](), 20), init_scale=0.3))
-    draws = Predictive(guide, num_samples=1000)()
     levels = guide.quantiles([0.1586553, 0.5, 0.8413447])
     for name, weight in guide.posterior().weights.items():
-        found = draws[name].reshape(1000, *weight.loc.shape)
-        error = (found.mean(0) - weight.loc).abs() / (weight.stddev / math.sqrt(1000))
-        assert error.max() < 5
-        assert ((found.std(0) / weight.stddev - 1).abs() * math.sqrt(2 * 1000)).max() < 5
         alpha = (weight.stddev / weight.loc).square().log()
         torch.testing.assert_close(weight.log_alpha, alpha, rtol=1e-4, atol=1e-4)
         low, middle, high = levels[name]
