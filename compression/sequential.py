@@ -32,13 +32,13 @@ from ..graph.moments import InputMoments, input_moments, inputs_of
 from ..graph.products import Product, embedding
 from ..graph.table import OPERATORS
 from ..graph.uses import Uses
-from .archive import Quantised
+from .archive import Quantised, storable
 from .layer_moments import moments_with
 from .rate_distortion import step_for
 from .rate_tensor import RateTensor
 from .scores import chunks
 from .sensitivity import BATCH, sensitivities, unit_axis
-from .uniform import bias
+from .uniform import bias, rounded
 
 VECTOR_BITS = 12  # of scales, and of biases that are not fitted
 FEWEST_BITS, MOST_BITS = 4, 16  # of biases that are
@@ -145,11 +145,16 @@ def under_moments(
 def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantised]:
     """Weights under identity matrices, with a dead zone by rate-distortion.
 
+    A tensor of zeros and one other number, a causal mask say, keeps its numbers.
+
     :param rate: what a bit is worth in 1/2 of the relative squared error, the mean over all
         weights of the tensors, each relative to the mean square of its tensor.
     """
     total, codes = sum(t.numel() for t in tensors.values()), {}
     for name, weight in tensors.items():
+        if (step := _step_of_mask(weight)) is not None:
+            codes[name] = rounded(weight.double().numpy(), step)
+            continue
         tensor = RateTensor(weight)
         square = float(weight.double().square().mean()) or 1.0
         ones = torch.ones(tensor.matrix.shape[::2])
@@ -157,6 +162,15 @@ def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantis
         tensor.put(slice(None), tensor.matrix, ones, share, rate)
         codes[name] = tensor.quantised()
     return codes
+
+
+def _step_of_mask(weight: Tensor) -> float | None:
+    """The size of the one number beside 0 that a tensor holds, if a step can have it."""
+    size = float(weight.abs().max())
+    if size < 2.0**-100 or float(storable(size)) != size:
+        return None
+    other = weight[weight != 0]
+    return size if bool((other == other[0]).all()) else None
 
 
 def _layers(network: GraphNetwork, uses: Uses, vectors: set[str]) -> dict[Node, Layer]:
@@ -239,6 +253,12 @@ class _Streams:
         vectors = target.numel() / tensor.matrix.shape[:2].numel()
         for part in tensor.slices():
             moments = self._moments(node, layer, tensor, part, target)
+            if not all(found.isfinite().all() for found in moments):
+                raise ValueError(
+                    f"the layer of {layer.weight!r} is given NaN or infinity once parameters "
+                    "before it are quantized; keep constants that the network divides by as "
+                    "buffers (register_buffer), which files hold as floats"
+                )
             tensor.follow(part, *moments, self._of.importance[layer.weight], self._rate, vectors)
             self._small[weight] = tensor.value().to(target.dtype)
         self._codes[layer.weight] = tensor.quantised()

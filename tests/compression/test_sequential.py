@@ -230,3 +230,13 @@ def test_covariances_of_inputs_far_from_zero_are_those_of_inputs_near_it():
     far = far - (far - near).diagonal(dim1=1, dim2=2).mean() * torch.eye(12)  # STEADY
     torch.testing.assert_close(far, near, atol=1e-2, rtol=0)
     torch.testing.assert_close(cross_far, cross, atol=1e-2, rtol=0)
+
+
+def test_masks_keep_their_numbers():
+    mask = torch.tril(torch.ones(9, 9))
+    tensors = {"mask": mask, "far": (mask - 1) * 2.0**30, "zero": 0 * mask, "table": mask + 0.5}
+    codes = without_inputs(tensors, 1.0)
+    values = {name: torch.from_numpy(code.values()) for name, code in codes.items()}
+    for name in ("mask", "far", "zero"):
+        assert torch.equal(values[name], tensors[name])
+    assert not torch.equal(values["table"], tensors["table"])
