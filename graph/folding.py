@@ -222,7 +222,7 @@ class _Folder:
         """Whether the standard deviations of its channels have very different sizes."""
         var = self._tensors[norm.arguments["running_var"].node.name].detach().double()
         stddev = (var + norm.arguments["eps"]).sqrt()
-        return bool(stddev.max() > _WIDE * stddev.min())
+        return not var.is_meta and bool(stddev.max() > _WIDE * stddev.min())
 
     def _into_before(self, node: Node, scale: Tensor, shift: Tensor) -> None:
         weight = self._tensors[node.arguments["weight"].node.name].detach()
