@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..common.examples import Inputs, count, passed, tensors
+from ..common.examples import Inputs, count, passed
 from ..common.modes import gradients
 from ..graph import Untraceable, trace
+from ..graph.examples import tensors_in
 from ..graph.moments import InputMoments, input_moments
 from .archive import Quantised
 from .scores import chunks
@@ -88,7 +89,7 @@ class Hooked:
             calls: list[tuple[nn.Module, tuple, Tensor]] = []
             with self._seen(calls):
                 result = passed(net, part)
-            results = [r for r in tensors(result) if r.requires_grad]
+            results = [r for r in tensors_in(result) if r.requires_grad]
             slopes = [drawn(r, likelihood, axis, generator) for r in results]
             wanted = [output for *_, output in calls]
             found = torch.autograd.grad(results, wanted, slopes, allow_unused=True)
@@ -105,6 +106,8 @@ class Hooked:
 
         def after(layer: nn.Module, given: tuple, output: Any) -> Any:
             first = output[0] if isinstance(output, tuple) else output
+            if not given or not all(isinstance(t, Tensor) for t in (given[0], first)):
+                return None  # packed sequences, or inputs by name: the weights are `blind`
             first = first if first.requires_grad else first.requires_grad_()
             given = tuple(g.detach() if isinstance(g, Tensor) else g for g in given)
             calls.append((layer, given, first))

@@ -1,10 +1,11 @@
 """The outputs of any network as one tensor."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
+
+from ..graph.examples import tensors_in
 
 
 class OneOutput(nn.Module):
@@ -22,7 +23,12 @@ class OneOutput(nn.Module):
         output = self.net(*args, **kwargs)
         if isinstance(output, Tensor):
             return output
-        parts = list(_tensors(output))
+        parts = list(tensors_in(output))
+        if not parts:
+            raise ValueError(
+                f"the network returns no tensors but a {type(output).__name__}: wrap it in a "
+                "module that returns tensors"
+            )
         return torch.cat([_rows(part, parts[0].shape[:1]) for part in parts], 1)
 
 
@@ -37,12 +43,3 @@ def _rows(part: Tensor, batch: Size) -> Tensor:
             f"{tuple(batch)} examples: give every output an axis of examples, or leave it out"
         )
     return part.movedim(part.shape.index(batch[0]), 0).reshape(batch[0], -1)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        value = tuple(value.values())
-    for part in value if isinstance(value, tuple | list) else ():
-        yield from _tensors(part)

@@ -16,7 +16,10 @@ TRUSTED = 2  # trials on one side after which `slope` is not: all steps are of `
 
 
 def boundary(
-    excess: Callable[[float], float], start: float, slope: float, enough: float = 0.0,
+    excess: Callable[[float], float],
+    start: float,
+    slope: float,
+    enough: float = 0.0,
     close: float = CLOSE,
 ) -> tuple[float | None, float | None]:
     """The highest price found within a limit, and the lowest found beyond it.
@@ -28,9 +31,9 @@ def boundary(
     :param slope: about how much `excess` rises for a price higher by a factor e.
     :param enough: the search ends at an excess that is no further from 0 than this, too.
     :param close: ratio of the two prices below which it ends.
-    :returns: the prices, at most `close` apart unless one of them is good enough. None for the first
-        if all prices down to about start / `FACTOR`^`MOST` are beyond the limit, for the second if
-        none up to as much is.
+    :returns: the prices, at most `close` apart unless one of them is good enough. None for the
+        first if all prices down to about start / `FACTOR`^`MOST` are beyond the limit, for the
+        second if none up to as much is.
     """
     low: tuple[float, float] | None = None  # logarithm of a price, and its excess
     high: tuple[float, float] | None = None

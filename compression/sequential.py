@@ -25,14 +25,14 @@ from ..common.examples import Inputs, count
 from ..graph import GraphNetwork, parameters_of
 from ..graph.moments import InputMoments, input_moments, inputs_of
 from ..graph.uses import Uses
-from .archive import Quantised
+from .archive import Quantised, storable
 from .feature_maps import FeatureMaps
 from .layers_in_turn import layers_of
 from .rate_tensor import RateTensor
 from .scores import chunks
 from .sensitivity import BATCH, batch_of, sensitivities
 from .side_by_side import side_by_side
-from .uniform import bias
+from .uniform import bias, rounded
 
 VECTOR_BITS = 12  # of scales, and of biases that are not fitted
 
@@ -124,11 +124,16 @@ def under_moments(
 def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantised]:
     """Weights under identity matrices, with a dead zone by rate-distortion.
 
+    A tensor of zeros and one other number, a causal mask say, keeps its numbers.
+
     :param rate: what a bit is worth in 1/2 of the relative squared error, the mean over all
         weights of the tensors, each relative to the mean square of its tensor.
     """
     total, codes = sum(t.numel() for t in tensors.values()), {}
     for name, weight in tensors.items():
+        if (step := _step_of_mask(weight)) is not None:
+            codes[name] = rounded(weight.double().numpy(), step)
+            continue
         tensor = RateTensor(weight)
         square = float(weight.double().square().mean()) or 1.0
         ones = torch.ones(tensor.matrix.shape[::2])
@@ -136,3 +141,12 @@ def without_inputs(tensors: dict[str, Tensor], rate: float) -> dict[str, Quantis
         tensor.put(slice(None), tensor.matrix, ones, share, rate)
         codes[name] = tensor.quantised()
     return codes
+
+
+def _step_of_mask(weight: Tensor) -> float | None:
+    """The size of the one number beside 0 that a tensor holds, if a step can have it."""
+    size = float(weight.abs().max())
+    if size < 2.0**-100 or float(storable(size)) != size:
+        return None
+    other = weight[weight != 0]
+    return size if bool((other == other[0]).all()) else None

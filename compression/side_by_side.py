@@ -123,6 +123,12 @@ class _SideBySide:
         vectors = sum(part.given[node].numel() for part in self._parts) // units
         for columns in tensor.slices():
             moments = self._moments(node, layer, tensor, columns, vectors)
+            if not all(found.isfinite().all() for found in moments):
+                raise ValueError(
+                    f"the layer of {layer.weight!r} is given NaN or infinity once parameters "
+                    "before it are quantized; keep constants that the network divides by as "
+                    "buffers (register_buffer), which files hold as floats"
+                )
             importance = self._of.importance[layer.weight]
             tensor.follow(columns, *moments, importance, self._rate, vectors)
             self._small[weight] = tensor.value().to(self._given[weight].dtype)

@@ -53,9 +53,6 @@ def _einsum(axes: Axes, node: Node) -> None:
 
 def _attention(axes: Axes, node: Node) -> None:
     query, key, value = (axes.of(node.arguments[name]) for name in ("query", "key", "value"))
-    mask = node.arguments["attn_mask"]
-    if mask is not None:
-        axes.freeze_all(mask)
     _tie_inner(axes, node)
     for axis in (query[-2], key[-2], value[-2]):
         axes.freeze(axis)
@@ -65,6 +62,10 @@ def _attention(axes: Axes, node: Node) -> None:
         heads = [*batch, _shared_heads(axes, query[-3], shared[-1])]
     else:
         heads = axes.broadcast([query[:-2], key[:-2], value[:-2]])
+    if node.arguments["attn_mask"] is not None:
+        axes.freeze_all(node.arguments["attn_mask"])
+        # A mask of its own for each head keeps all heads.
+        heads = axes.broadcast([heads, axes.of(node.arguments["attn_mask"])[:-2]])
     axes.put(node, [*heads, query[-2], value[-1]])
 
 

@@ -92,6 +92,10 @@ def _recurrent(self: Converter, exported: Any, arguments: dict) -> None:
         raise Untraceable(f"{place_of(exported)} drops at random in eval mode")
     if "batch_sizes" in arguments:
         raise Untraceable(f"{place_of(exported)}: packed sequences are not in the table")
+    each = 4 if arguments["has_biases"] else 2
+    directions = 2 if arguments["bidirectional"] else 1
+    if len(arguments["params"]) != each * directions * arguments["num_layers"]:
+        raise Untraceable(f"{place_of(exported)}: proj_size is not in the table")
     if not split_recurrent(self, exported, arguments):
         self.emit(exported, OPERATORS[stem_of(exported)], arguments)
 

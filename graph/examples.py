@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -35,9 +36,11 @@ def batch_of(inputs: Any) -> int:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dictionaries, in order."""
+    """The tensors in nested tuples, lists, dictionaries and dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value
+    if dataclasses.is_dataclass(value) and not isinstance(value, dict):
+        value = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
     for part in value.values() if isinstance(value, dict) else ():
         yield from tensors_in(part)
     for part in value if isinstance(value, tuple | list) else ():

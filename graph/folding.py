@@ -7,6 +7,10 @@
 3. A BatchNorm in front of an unpadded convolution or a dense layer, and read by nothing else,
    becomes part of that.
 4. Any other BatchNorm becomes an `affine` operator: two vectors in the place of four.
+
+A BatchNorm that puts features of very different sizes on one scale is left out of rule 3. On the
+one step of a layer's weight, the columns of the largest features would become 0. Its two vectors
+are buffers, which files store as floats.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from .table import OPERATORS
 
 _BEHIND = ("linear", *(f"conv{n}d" for n in (1, 2, 3)), *(f"conv_transpose{n}d" for n in (1, 2, 3)))
 _AHEAD = ("linear", *(f"conv{n}d" for n in (1, 2, 3)))
+_WIDE = 256.0  # times the smallest standard deviation of a BatchNorm's channels
 _LARGER = 1.5  # a value of so many times its parameters' size is better computed each time
 
 
@@ -143,6 +148,8 @@ class _Folder:
         if self._takes_behind(source, norm, users):
             self._into_before(source.node, scale, shift)
             self._drop(norm)
+        elif self._is_wide(norm):
+            self._as_affine(norm, scale, shift, trains=False)
         elif len(after) == 1 and self._takes_ahead(after[0], norm, users):
             self._into_after(after[0], scale, shift)
             self._drop(norm)
@@ -211,6 +218,12 @@ class _Folder:
         scale = value("weight", 1.0) * (var + norm.arguments["eps"]).rsqrt()
         return scale, value("bias", 0.0) - mean * scale
 
+    def _is_wide(self, norm: Node) -> bool:
+        """Whether the standard deviations of its channels have very different sizes."""
+        var = self._tensors[norm.arguments["running_var"].node.name].detach().double()
+        stddev = (var + norm.arguments["eps"]).sqrt()
+        return not var.is_meta and bool(stddev.max() > _WIDE * stddev.min())
+
     def _into_before(self, node: Node, scale: Tensor, shift: Tensor) -> None:
         weight = self._tensors[node.arguments["weight"].node.name].detach()
         factor, ones = scale, [1] * (weight.dim() - 2)
@@ -247,29 +260,32 @@ class _Folder:
         trains = self._tensors.get(name, like).requires_grad
         self._tensors[name] = nn.Parameter(value.to(like.dtype), trains)
 
-    def _as_affine(self, norm: Node, scale: Tensor, shift: Tensor) -> None:
-        """Rule 4; a BatchNorm that is used twice becomes one pair of vectors."""
+    def _as_affine(self, norm: Node, scale: Tensor, shift: Tensor, trains: bool = True) -> None:
+        """Rule 4; a BatchNorm that is used twice becomes one pair of vectors.
+
+        :param trains: whether these are parameters. Else they are buffers.
+        """
         key = tuple(norm.arguments[name] for name in ("weight", "bias", "running_mean"))
         key = (*key, norm.arguments["running_var"], norm.arguments["eps"])
         if key not in self._affines:
             self._affines[key] = {
-                "weight": self._vector(norm, "weight", scale),
-                "bias": self._vector(norm, "bias", shift),
+                "weight": self._vector(norm, "weight", scale, trains),
+                "bias": self._vector(norm, "bias", shift, trains),
             }
         norm.operator = "affine"
         norm.arguments = {"input": norm.arguments["input"], **self._affines[key]}
 
-    def _vector(self, norm: Node, which: str, value: Tensor) -> Ref:
-        """A parameter in the place of a norm's weight or bias."""
+    def _vector(self, norm: Node, which: str, value: Tensor, trains: bool) -> Ref:
+        """A parameter or buffer in the place of a norm's weight or bias."""
         mean, old = norm.arguments["running_mean"], norm.arguments[which]
         path = mean.node.name.rpartition(".")[0]
         name = f"{path}.{which}".lstrip(".") if old is None else old.node.name
         while name in self._tensors and not self._is_only_norms(old):
             name, old = name + "_", None
         like = self._tensors[mean.node.name]
-        trained = norm.arguments[which]
-        trains = True if trained is None else self._tensors[trained.node.name].requires_grad
-        self._tensors[name] = nn.Parameter(value.to(like.dtype), trains)
+        value, trained = value.to(like.dtype), norm.arguments[which]
+        free = True if trained is None else self._tensors[trained.node.name].requires_grad
+        self._tensors[name] = nn.Parameter(value, free) if trains else value
         created = Node(PARAMETER, name=name)
         self._graph.nodes.insert(self._first_place(norm), created)
         return Ref(created)

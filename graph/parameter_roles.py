@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .ir import Node, Ref
 from .network import GraphNetwork, parameters_of
@@ -19,8 +19,10 @@ def roles(network: GraphNetwork) -> dict[str, str]:
 
     WEIGHT: a matrix or kernel of finite floating-point numbers (at least two axes larger than 1, or
     the weight of a contraction): it gets a prior and is pruned and quantized. VECTOR: any other
-    finite floating-point tensor, a bias or the scale of a norm, say: quantized only. MASK: the
-    choice of a `pick`. RAW: integers, flags and what is not finite: stored bit by bit.
+    finite floating-point parameter, a bias or the scale of a norm, say: quantized only. MASK: the
+    choice of a `pick`. RAW: integers, flags, what is not finite, and vectors that are buffers:
+    stored bit by bit. A network divides by such buffers, the standard deviations of features of
+    very different sizes, say: the smallest would become 0 on a common grid.
     """
     contracted, picked = set(), set()
     for node in network.graph.operators:
@@ -75,4 +77,6 @@ def _role(tensor: Tensor, contracted: bool, picked: bool) -> str:
     if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
         return RAW
     wide = sum(size > 1 for size in tensor.shape) > 1
-    return WEIGHT if wide or (contracted and tensor.dim() > 1) else VECTOR
+    if wide or (contracted and tensor.dim() > 1):
+        return WEIGHT
+    return VECTOR if isinstance(tensor, nn.Parameter) else RAW

@@ -44,13 +44,19 @@ def posterior_of(source: Any, model: nn.Module, *args: Any, num_samples: int = 2
     :returns: moments in closed form for this project's guides and for autoguides with normal
         marginals, else from draws.
     :raises ValueError: for draws under an improper prior, whose posterior need not exist; for a
-        weight without draws, of its own or of a site that makes it, or draws of another shape.
+        weight without draws, of its own or of a site that makes it, or draws of another shape; for
+        a `model` that is none of `bitsback.models`.
 
     >>> guide = pyro.infer.autoguide.AutoNormal(model)  # trained with Trace_ELBO
     >>> result = bitsback.compress(
     ...     model.trained(), bitsback.posterior_of(guide, model), validation=(x_val, y_val)
     ... )
     """
+    if not hasattr(model, "proper"):
+        raise ValueError(
+            "posterior_of takes the guide first, then its model of bitsback.models; got a "
+            f"{type(model).__name__} for the model"
+        )
     if hasattr(source, "posterior"):
         return _of(model, source.posterior(*args))
     if not model.proper:

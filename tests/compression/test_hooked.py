@@ -94,3 +94,20 @@ def test_a_network_that_leaves_torch_is_rounded_weight_by_weight():
             return torch.from_numpy(super().forward(x).numpy())
 
     assert hooked(Leaves(4, 3).eval(), torch.randn(20, 4)).blind == ["weight"]
+
+
+def test_layers_of_packed_sequences_and_of_inputs_by_name_are_blind():
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.head = nn.GRU(2, 3, batch_first=True), nn.Linear(3, 2)
+            self.last = nn.Linear(2, 2)
+
+        def forward(self, x):
+            lengths = torch.full((len(x),), x.shape[1])
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+            return self.last(self.head(input=self.gru(packed)[1][0]))
+
+    found = hooked(Packed().eval(), torch.randn(20, 5, 2))
+    assert found.moments.keys() == {"last.weight"}
+    assert {"gru.weight_ih_l0", "gru.weight_hh_l0", "head.weight"} == set(found.blind)

@@ -1,5 +1,7 @@
 """The outputs of a network as one tensor, one row for each example."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from bitsback.compression.one_output import OneOutput
@@ -41,3 +43,15 @@ def test_states_of_an_lstm_have_their_batch_on_axis_1():
 def test_an_output_without_an_axis_of_examples_is_refused(other):
     with pytest.raises(ValueError, match=r"beside one of .* examples: give every output an axis"):
         OneOutput(Gives((torch.randn(5, 2), other)))(None)
+
+
+def test_a_dataclass_is_its_fields_and_no_tensors_are_refused():
+    @dataclass
+    class Answer:
+        logits: torch.Tensor
+        hidden: torch.Tensor
+
+    a, b = torch.randn(5, 2), torch.randn(5, 3)
+    assert torch.equal(OneOutput(Gives(Answer(a, b)))(None), torch.cat([a, b], 1))
+    with pytest.raises(ValueError, match="returns no tensors but a NoneType: wrap it"):
+        OneOutput(Gives(None))(None)

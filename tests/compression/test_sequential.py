@@ -70,3 +70,13 @@ def test_vectors_are_rounded_to_their_bits():
     coded = round_vectors({"b": vector}, ["b"])["b"]
     assert abs(coded.codes).max() < 2**11
     assert torch.allclose(torch.from_numpy(coded.values()).float(), vector, atol=coded.grid.step)
+
+
+def test_masks_keep_their_numbers():
+    mask = torch.tril(torch.ones(9, 9))
+    tensors = {"mask": mask, "far": (mask - 1) * 2.0**30, "zero": 0 * mask, "table": mask + 0.5}
+    codes = without_inputs(tensors, 1.0)
+    values = {name: torch.from_numpy(code.values()) for name, code in codes.items()}
+    for name in ("mask", "far", "zero"):
+        assert torch.equal(values[name], tensors[name])
+    assert not torch.equal(values["table"], tensors["table"])

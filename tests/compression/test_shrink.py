@@ -353,3 +353,40 @@ def test_a_drop_that_cannot_be_met_names_the_nearest(data):
     net.bias.zero_()
     with pytest.raises(ValueError, match="no file is within max_drop=0: the finest found has a"):
         bitsback.shrink(net, data[0][:50], validation=data[0][50:], max_drop=0.0)
+
+
+class _Standardized(nn.Module):
+    def __init__(self, mean: Tensor, stddev: Tensor, net: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("stddev", stddev)
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((x - self.mean) / self.stddev)
+
+
+@pytest.mark.parametrize("way", ["buffers", "BatchNorm"])
+def test_features_of_very_different_sizes(net, data, way):
+    """On one step, the smallest standard deviations would be 0, and outputs infinite."""
+    sizes = torch.logspace(-4, 4, 12)
+    x, y = data[0] * sizes, data[1]
+    if way == "buffers":
+        whole: nn.Module = _Standardized(torch.zeros(12), sizes, net)
+    else:
+        norm = nn.BatchNorm1d(12, eps=0.0)
+        norm.running_var.copy_(sizes.square())
+        whole = nn.Sequential(norm, *net).eval()
+    small = bitsback.shrink(whole, x[:200], validation=(x[200:], y[200:]))
+    assert small.report["judged"]["within_max_drop"]
+    assert len(small.data) < 900
+
+
+def test_a_layer_that_is_given_infinity_says_why(net, data):
+    """A standard deviation that is a parameter goes on one step with all others."""
+    sizes = torch.logspace(-4, 4, 12)
+    whole = _Standardized(torch.zeros(12), sizes, net)
+    del whole.stddev
+    whole.stddev = nn.Parameter(sizes, requires_grad=False)
+    with pytest.raises(ValueError, match=r"'net\.0\.weight'.*NaN or infinity.*register_buffer"):
+        bitsback.shrink(whole, data[0][:200] * sizes)

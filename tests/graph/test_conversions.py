@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bitsback.graph import trace
+from bitsback.graph import Untraceable, trace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -217,3 +217,9 @@ def test_modules(name):
 def test_addmm_of_a_layer():
     check(V, [lambda x, m: torch.addmm(m.bias, x, m.weight.t()), lambda x, m: x @ m.weight.T],
           nn.Linear(6, 3))  # fmt: skip
+
+
+def test_an_lstm_of_projected_states_is_refused():
+    net = nn.LSTM(3, 4, num_layers=2, proj_size=2, batch_first=True)
+    with pytest.raises(Untraceable, match="proj_size is not in the table"):
+        trace(net, torch.randn(2, 5, 3))

@@ -236,3 +236,20 @@ def test_a_folded_weight_is_the_product_rounded():
     expected = (net[0].weight.double() * scale[:, None]).float()
     folded = trace(net, torch.randn(3, 50)).state_dict()["0.weight"]
     assert torch.equal(folded, expected)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_features_of_very_different_sizes_keep_a_scale_each(readers):
+    """On one step with the others, the weights of the largest feature would be 0."""
+    net = Lambda(
+        lambda m, x: m.a(m.norm(x)) + (m.b(m.norm(x).tanh()) if readers == 2 else 0),
+        norm=norm(3, nn.BatchNorm1d), a=nn.Linear(3, 4), b=nn.Linear(3, 4),
+    ).eval()  # fmt: skip
+    net.norm.running_var.copy_(torch.tensor([1e-6, 1.0, 1e6]))
+    x = torch.randn(5, 3) * net.norm.running_var.sqrt()
+    folded = trace(net, x)
+    assert torch.equal(folded.state_dict()["a.weight"], net.a.weight)
+    buffers = dict(folded.named_buffers())
+    assert {"norm.weight", "norm.bias"} <= buffers.keys()
+    with torch.no_grad():
+        assert_same(net(x), folded(x))

@@ -36,6 +36,18 @@ def test_a_mask_may_hide_everything():
     assert reduced(net, torch.randn(3, 4, 5), mask)[0]["v.weight"] == (3, 5)
 
 
+def test_a_mask_of_its_own_for_each_head_keeps_all_heads():
+    """A padding mask of `nn.MultiheadAttention` is one: it is copied for each head."""
+    net = Net(
+        lambda m, x, mask: m.out(m.mha(x, x, x, key_padding_mask=mask, need_weights=False)[0]),
+        mha=nn.MultiheadAttention(6, 3, batch_first=True), out=nn.Linear(6, 2),
+    )  # fmt: skip
+    with torch.no_grad():
+        net.mha.out_proj.weight[:, 2:4] = 0  # nobody reads the second head
+    mask = torch.tensor([[False, False, False, True]] * 3)
+    assert reduced(net, torch.randn(3, 4, 6), mask)[0]["mha.in_proj_weight"] == (18, 6)
+
+
 def test_embedding_and_tied_head():
     class Tied(nn.Module):
         def __init__(self) -> None:

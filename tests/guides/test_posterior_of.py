@@ -178,3 +178,9 @@ def test_a_guide_of_another_model_is_refused():
     other = MeanFieldNormal(Gaussian(nn.Sequential(nn.Linear(4, 2)), 6))
     with pytest.raises(ValueError, match=r"another model: '2\.weight'.*0\.weight, 2\.weight"):
         posterior_of(other, make())
+
+
+def test_the_model_first_is_refused():
+    model = make()
+    with pytest.raises(ValueError, match=r"the guide first, then its model .*; got a AutoDelta"):
+        posterior_of(model, AutoDelta(model))

@@ -197,7 +197,7 @@ class Projected(nn.Module):
 @pytest.mark.parametrize(
     ("net", "shape", "match"),
     [
-        (Projected(), (5, 4), r"layer 'rnn': operator lstm projects its hidden state"),
+        (Projected(), (5, 4), r"module 'rnn': proj_size is not in the table"),
         (nn.Sequential(nn.Conv2d(1, 1, 1), nn.AdaptiveAvgPool2d(2)), (1, 5, 5),
          r"layer '1': operator adaptive_avg_pool2d pools \(5, 5\) to \(2, 2\)"),
         (nn.Sequential(nn.Conv2d(1, 1, 1), nn.AvgPool2d(2, ceil_mode=True)), None,
