@@ -86,6 +86,8 @@ def place_of(target: str, config: Any, files: Files) -> str:
     homes = {path: place for place, path in ELSEWHERE.items()} | FOLDERS
     if target in homes:
         return homes[target]
+    if target.startswith("benchmarks/results/") and (ROOT / target).is_dir():
+        return "results/files.md"
     if target.startswith("examples/") and target.endswith(".py"):
         return f"tutorials/{Path(target).stem}.md"
     if target.startswith("docs/"):
@@ -106,6 +108,7 @@ def _add(files: Files, config: Any, place: str, **content: str) -> None:
 
 def index_of_results() -> str:
     """A list of the results files."""
-    names = sorted(path.name for path in (ROOT / "benchmarks" / "results").glob("*.json"))
+    folder = ROOT / "benchmarks" / "results"
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*.json"))
     listed = "\n".join(f"- `{name}`" for name in names)
     return f"# Results files\n\nThe folder `benchmarks/results` of the repository.\n\n{listed}\n"

@@ -23,6 +23,7 @@ class Site:
         ("c-decoder.md", "../examples/decode.c", "files/examples/decode.c"),
         ("results/rate.md", "../../benchmarks/results/digits.json",
          "../files/benchmarks/results/digits.json"),
+        ("results/digits.md", "../../benchmarks/results/runs/digits", "files.md"),
         ("tutorials/README.md", "table.md", "table.md"),
         ("own.md", "https://pyro.ai", "https://pyro.ai"),
     ],
