@@ -1,15 +1,8 @@
 """Function matching: a compressed network trained to predict as the one it was made from.
 
-The free tensors of the compressed network descend on
-
-    E_x KL(p(y | x, reference) || p(y | x, compressed)),
-
-which needs inputs and no labels. The inputs are convex mixtures of pairs of training inputs: the
-reference answers anywhere, and a network that must follow it between the examples too cannot grow
-more sure than it by learning the examples' labels by heart, which is what descent on the labels'
-own likelihood does (validation NLL rises while training NLL falls). Sources: Hinton, Vinyals and
-Dean 2015 (distillation); Beyer et al. 2022, Knowledge distillation: a good teacher is patient and
-consistent (mixtures).
+The free tensors of the compressed network descend on the divergence of its predictions from the
+original's, over mixtures of training inputs (mixtures.py). Descent on the labels' own likelihood
+would learn the examples by heart: validation NLL rises while training NLL falls.
 """
 
 from collections.abc import Callable
@@ -18,16 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ..common.examples import Inputs, count, each, passed, take
-from ..common.labels import classes_last
+from ..common.examples import Inputs, passed, take
 from ..graph.depth import rate_for
+from .mixtures import Mixtures
 from .scores import chunks
 
 POOL = 100_000  # mixtures, drawn once
 LARGEST = 2**25  # numbers of the reference's output on them that are kept
-MIXED = 0.5  # the largest share of the second input of a pair
 BATCH = 128
 LONGEST = 1_500  # updates that anybody asks for
 CHECKED = 2_048  # mixtures by which a descent is judged
@@ -38,8 +29,7 @@ class Matching:
     """A pool of inputs and what the reference says of them.
 
     :param reference: the network to follow, in eval mode on the CPU; not changed.
-    :param inputs: training inputs of n examples, on the CPU, as `common.examples.arguments`
-        gives them. Only floating-point tensors are mixed; others are those of the first of a pair.
+    :param inputs: training inputs: see `Mixtures`.
     :param likelihood: see `scores`.
     :param labels: the shape of labels, `(n, ...)`, which says where the outputs' classes are.
     :param share: of the updates asked for, how many are made.
@@ -50,18 +40,17 @@ class Matching:
         share: float = 1.0,
     ):  # fmt: skip
         self._share = share
-        self._inputs, self._likelihood, self._labels = inputs, likelihood, labels
+        self._mixtures = Mixtures(reference, inputs, likelihood, labels)
         with torch.no_grad():
             outputs = passed(reference, take(inputs, slice(1))).numel()
         size = max(min(POOL, self._updates(LONGEST) * BATCH, LARGEST // max(outputs, 1)), BATCH)
-        generator = torch.Generator().manual_seed(0)
-        self._pairs = torch.randint(count(inputs), (2, size), generator=generator)
-        self._shares = MIXED * torch.rand(size, generator=generator)
-        with torch.no_grad():
-            parts = [
-                passed(reference, self._mixtures(chosen)) for chosen in chunks(torch.arange(size))
-            ]
-        self._targets = self._means(torch.cat(parts))
+        self._pool = self._mixtures.draw(size, torch.Generator().manual_seed(0))
+        self._targets = torch.cat(
+            [self._mixtures.targets(self._inputs(part)) for part in chunks(torch.arange(size))]
+        )
+
+    def _inputs(self, chosen: Tensor) -> Inputs:
+        return self._mixtures.of(self._pool.take(chosen))
 
     def _updates(self, steps: int) -> int:
         return max(1, round(self._share * steps))
@@ -103,60 +92,25 @@ class Matching:
         order = torch.empty(0, dtype=torch.int64)
         for step in range(steps):
             if len(order) < BATCH:
-                order = torch.cat([order, torch.randperm(len(self._shares), generator=generator)])
+                order = torch.cat([order, torch.randperm(len(self._pool), generator=generator)])
             chosen, order = order[:BATCH], order[BATCH:]
             optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-            call = partial(_call, net, tensors())
-            output = passed(call, self._mixtures(chosen))
+            loss = self._loss(net, tensors(), chosen)
             optimizer.zero_grad()
-            self._loss(output, self._targets[chosen]).backward()
+            loss.backward()
             optimizer.step()
+
+    def _loss(self, net: nn.Module, tensors: dict[str, Tensor], chosen: Tensor) -> Tensor:
+        output = passed(partial(with_tensors, net, tensors), self._inputs(chosen))
+        return self._mixtures.loss(output, self._targets[chosen])
 
     @torch.no_grad()
     def _distance(self, net: nn.Module, tensors: dict[str, Tensor]) -> float:
         """The loss on the first of the pool."""
-        parts = chunks(torch.arange(min(len(self._shares), CHECKED)))
-        total = 0.0
-        for chosen in parts:
-            output = passed(partial(_call, net, tensors), self._mixtures(chosen))
-            total += float(self._loss(output, self._targets[chosen])) * len(chosen)
-        return total
-
-    def _mixtures(self, chosen: Tensor) -> Inputs:
-        one, other = (self._pairs[i][chosen] for i in (0, 1))
-
-        def mixed(tensor: Tensor) -> Tensor:
-            first = tensor[one]
-            if not first.is_floating_point():
-                return first
-            share = self._shares[chosen].to(first.dtype).view(-1, *[1] * (first.dim() - 1))
-            return torch.lerp(first, tensor[other], share)
-
-        return each(self._inputs, mixed)
-
-    def _means(self, output: Tensor) -> Tensor:
-        """What the likelihood's distribution expects of the labels, from the network's output."""
-        if self._likelihood == "categorical":
-            return self._rows(output).softmax(-1)
-        return output.sigmoid() if self._likelihood == "bernoulli" else output
-
-    def _rows(self, output: Tensor) -> Tensor:
-        """Logits of shape `(examples, labels of each, classes)`."""
-        output = classes_last(output, torch.Size((len(output), *self._labels[1:])))
-        return output.reshape(len(output), -1, output.shape[-1])
-
-    def _loss(self, output: Tensor, means: Tensor) -> Tensor:
-        """The divergence, up to a constant, in nats an example."""
-        if self._likelihood == "categorical":
-            rows = self._rows(output)
-            loss = -(means * rows.log_softmax(-1)).sum()
-        elif self._likelihood == "bernoulli":
-            loss = functional.binary_cross_entropy_with_logits(output, means, reduction="sum")
-        else:
-            loss = 0.5 * (output - means).square().sum()
-        return loss / len(output)
+        parts = chunks(torch.arange(min(len(self._pool), CHECKED)))
+        return sum(float(self._loss(net, tensors, part)) * len(part) for part in parts)
 
 
-def _call(net: nn.Module, tensors: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+def with_tensors(net: nn.Module, tensors: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
     """The network's output with other tensors in the places of its own."""
     return torch.func.functional_call(net, tensors, args, kwargs)

@@ -74,7 +74,7 @@ def fit(codes: Tensor, geometry: Geometry) -> Prices:
     places = _places(there, geometry)
     log_odds = _fitted(there.float(), places)
     other, zero = softplus(-log_odds) / NATS_PER_BIT, softplus(log_odds) / NATS_PER_BIT
-    return Prices(zero, other, _magnitudes(codes[there]))
+    return Prices(zero, other, magnitudes(codes[there]))
 
 
 def _places(there: Tensor, geometry: Geometry) -> list[tuple[Tensor, Tensor, float]]:
@@ -139,7 +139,7 @@ def _summed(numbers: Tensor, places: Tensor, size: int) -> Tensor:
     return torch.zeros(size).index_add_(0, places.reshape(-1), numbers.reshape(-1))
 
 
-def _magnitudes(codes: Tensor) -> Tensor:
+def magnitudes(codes: Tensor) -> Tensor:
     """Bits of each magnitude and its sign, by counts plus 1/2, signs together."""
     size = codes.abs().clamp(max=MAGNITUDES).long()
     counts = torch.bincount(size, minlength=MAGNITUDES + 1)[1:].float() + 0.5

@@ -12,6 +12,7 @@ from ..graph import GraphNetwork
 from .archive import Archive, Quantised
 from .codec import coder_for
 from .describe import describe
+from .end_to_end import EndToEnd
 from .file import decode, encode, network
 from .hooked import Hooked
 from .judge import Judge
@@ -67,6 +68,7 @@ class Work:
     judge: Judge | None
     coder: str | None = None
     calibrated: Calibrated | Hooked | None = field(init=False, default=None)
+    end_to_end: EndToEnd | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         specs = describe(self.net, weights=_matrices(self.net)).tensors()
@@ -83,6 +85,8 @@ class Work:
             kind = Calibrated if isinstance(self.net, GraphNetwork) else Hooked
             found = self.weights, self.vectors, self.likelihood, self.axis, self.seed
             self.calibrated = kind(self.net, self.x, *found)
+        if isinstance(self.calibrated, Calibrated):
+            self.end_to_end = EndToEnd(self.net, self.x, *found[:4])
 
     def first_rate(self) -> float:
         """The price to begin with: see `rate_distortion.step_for`, summed over all weights."""
@@ -92,7 +96,10 @@ class Work:
     def trial(self, rate: float) -> Trial:
         """The integers at a price, not judged yet."""
         if self.calibrated is not None:
-            return Trial(rate, self.calibrated.quantised(rate))
+            codes = self.calibrated.quantised(rate)
+            if self.end_to_end is not None:
+                codes = self.end_to_end.descended(codes)
+            return Trial(rate, codes)
         state = self.net.state_dict()
         codes = round_vectors(state, self.vectors)
         codes |= without_inputs({name: state[name] for name in self.weights}, rate)
