@@ -1,10 +1,12 @@
 """Candidates of a search: which are worth finishing, and which finished one is the smallest."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from ..common.durations import duration
 from .archive import Archive
 from .describe import describe
 from .file import encode
@@ -80,7 +82,7 @@ class _Finished:
 
 
 def smallest(
-    trial: Trial, found: list[Candidate], label: str | None, coder: str | None
+    trial: Trial, found: list[Candidate], label: str | None, coder: str | None, say: Progress
 ) -> tuple[bytes, Archive, Candidate, nn.Module]:
     """The candidate whose file is smallest, biases and all; one within the margins if any is.
 
@@ -89,23 +91,28 @@ def smallest(
     """
     ladder = _ladder(found, trial.may_fit) or [min(found, key=lambda c: c.rise.nll)]
     matched = trial.matching is not None
-    best = _bisected(trial, ladder, matched, label, coder)
+    best = _bisected(trial, ladder, matched, label, coder, say)
     plain = _ladder(found, trial.fits)
     if matched and plain and not best.fits:
-        best = min(best, _bisected(trial, plain, False, label, coder), key=lambda f: f.merit)
+        best = min(best, _bisected(trial, plain, False, label, coder, say), key=lambda f: f.merit)
     return best.data, best.archive, best.candidate, best.net
 
 
 def _bisected(
-    trial: Trial, ladder: list[Candidate], retrain: bool, label: str | None, coder: str | None
-) -> _Finished:
+    trial: Trial, ladder: list[Candidate], retrain: bool, label: str | None, coder: str | None,
+    say: Progress,
+) -> _Finished:  # fmt: skip
     """The best of a ladder, by bisection: finishing takes seconds, and the rise falls with size."""
     best, first, last = None, 0, len(ladder) - 1
+    began, rounds = time.monotonic(), 0
     while first <= last:
         middle = (first + last) // 2
         candidate = ladder[middle]
         small, codes, rise, fits = trial.finish(candidate.pruned, candidate.setting, retrain)
         first, last = (first, middle - 1) if fits else (middle + 1, last)
+        rounds, more = rounds + 1, (last - first + 1).bit_length()
+        left = duration((time.monotonic() - began) / rounds * more)
+        say(f"about {candidate.bits / 8:.0f} bytes finished, NLL {rise.nll:+.4f}; {left} left")
         if best is not None and not fits and best.merit <= (1, rise.nll):
             continue
         archive = _archive(small, codes, label, trial)

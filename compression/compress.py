@@ -179,7 +179,7 @@ def compress(
         row for kind in kinds for row in settings_for(kind, clusters, exact, matched, effort)
     ]
     found = tried(trial, prunings, settings, say)
-    data, archive, chosen, small = smallest(trial, found, label, coder)
+    data, archive, chosen, small = smallest(trial, found, label, coder, say)
     if (coder or coder_for(archive)) == "small":  # the others gain nothing, or take too long
         data, archive = shortest_order(data, archive, small, trial.agree)
     say(f"{len(data)} bytes")

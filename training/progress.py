@@ -4,6 +4,8 @@ import time
 
 from rich.console import Console
 
+from ..common.durations import duration
+
 
 class StatusLine:
     """A line that is written over in place, and nothing at all where there is no terminal.
@@ -57,11 +59,5 @@ class ProgressLine(StatusLine):
         self._shown = now
         done = step - self._first
         left = (now - self._began) / done * (self.total - step) if done else None
-        eta = "" if left is None else f" · {_duration(left)} left"
+        eta = "" if left is None else f" · {duration(left)} left"
         self.say(f"{100 * step / self.total:3.0f} %{eta} · {text}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

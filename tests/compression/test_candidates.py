@@ -19,7 +19,7 @@ class Search:
     """
 
     def __init__(self, finished, monkeypatch, matching=None):
-        self.finished, self.matching, self.log = finished, matching, []
+        self.finished, self.matching, self.log, self.said = finished, matching, [], []
         monkeypatch.setattr(candidates, "_archive", lambda small, codes, label, trial: small)
         monkeypatch.setattr(candidates, "encode", lambda archive, coder: b"x" * archive)
 
@@ -47,7 +47,7 @@ class Search:
                 return trial.finish(pruned, setting, retrain)
 
         made = Trial(fits=self.fits, may_fit=self.may_fit, matching=self.matching)
-        data, _, taken, _ = smallest(made, given, None, "small")
+        data, _, taken, _ = smallest(made, given, None, "small", self.said.append)
         return len(data), taken.bits
 
 
@@ -108,3 +108,16 @@ def test_where_retraining_is_within_the_margins_it_stays(monkeypatch):
     found = [candidate(200, 0.02), candidate(300, 0.009)]
     search = Search({(200, True): (25, 0.002)}, monkeypatch, matching="inputs")
     assert search.run(found) == (25, 200) and search.log == [(200, True)]
+
+
+def test_how_long_it_takes_is_estimated(monkeypatch):
+    """By the mean of the candidates so far, and the most that bisection can still take."""
+    now = iter([0.0, 90.0, 130.0])
+    monkeypatch.setattr(candidates.time, "monotonic", lambda: next(now))
+    finished = {(bits, False): (bits // 8, 0.009) for bits in (100, 200, 300, 400)}
+    search = Search(finished, monkeypatch)
+    search.run([candidate(bits, 0.01 - bits / 1e6) for bits in (100, 200, 300, 400)])
+    assert search.said == [
+        "about 25 bytes finished, NLL +0.0090; 1:30 left",
+        "about 12 bytes finished, NLL +0.0090; 0:00 left",
+    ]
