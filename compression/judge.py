@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..common.examples import Inputs, count, passed, take
 from ..common.labels import check_labels
 from .class_axis import ClassesLast, class_axis
+from .expected_rise import LARGEST, ExpectedRise, JudgedRise, Recorded
 from .one_output import OneOutput
 from .scores import Rise, Scores, check_data, chunks, least_rise, rise, scores, spread_of
 
@@ -38,6 +39,7 @@ class Judge:
     max_drop: float
     labelled: bool = field(init=False)
     reference: Scores = field(init=False)
+    expected: ExpectedRise | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.labelled = self.y is not None
@@ -53,31 +55,41 @@ class Judge:
             check_labels(self.y, self.likelihood, output[:2], "validation")
             check_data(self.x, self.y, self.likelihood)
         self.spread = spread_of(self.y, self.likelihood)
-        self.reference = self._scores(self.net, slice(None))
+        self.reference, _ = self._scores(self.net, slice(None))
+        if self.likelihood == "categorical" and self.labelled and output.numel() <= LARGEST:
+            self.expected = ExpectedRise(output.movedim(self.axis, -1), self.y)
 
-    def _scores(self, net: nn.Module, part: slice) -> Scores:
+    def _scores(self, net: nn.Module, part: slice) -> tuple[Scores, Tensor | None]:
+        """Of some examples, with the rise to expect of each."""
         one = ClassesLast(net, self.axis) if self.axis != -1 else OneOutput(net)
         x, y = take(self.x, part), self.y[part]
-        return scores(one, x, y, self.likelihood, self.spread, SIZE)
+        if self.expected is None:
+            return scores(one, x, y, self.likelihood, self.spread, SIZE), None
+        recorded = Recorded(one)
+        found = scores(recorded, x, y, self.likelihood, self.spread, SIZE)
+        return found, self.expected.of(recorded.predicted(), part)
 
-    def rise(self, net: nn.Module) -> Rise:
+    def rise(self, net: nn.Module) -> JudgedRise:
         """A network's rise in error and NLL over the original, paired."""
-        return rise(self._scores(net, slice(None)), self.reference)
+        found, expected = self._scores(net, slice(None))
+        return _judged(found, self.reference, [expected])
 
-    def glance(self, net: nn.Module) -> Rise:
+    def glance(self, net: nn.Module) -> JudgedRise:
         """As `rise`, but of the first of every few examples if they show that it cannot fit.
 
         What fits has been judged on all examples.
         """
         parts = max(math.ceil(len(self.y) / GLANCE), 1)
         seen = before = None
+        expected: list[Tensor | None] = []
         for first in range(parts):
             part = slice(first, None, parts)
-            new, old = self._scores(net, part), self.reference.take(part)
+            (new, one), old = self._scores(net, part), self.reference.take(part)
             seen, before = (new, old) if seen is None else (seen.join(new), before.join(old))
-            found = rise(seen, before)
-            one = least_rise(self.y[: len(seen.error)], self.likelihood)
-            if not found.error - SURE * max(found.error_stderr, one) <= self.allowed:
+            expected.append(one)
+            found = _judged(seen, before, expected)
+            least = least_rise(self.y[: len(seen.error)], self.likelihood)
+            if not found.error - SURE * max(found.error_stderr, least) <= self.allowed:
                 break
         return found
 
@@ -90,7 +102,7 @@ class Judge:
         """Whether a rise in error is allowed: never where outputs are NaN, which argmax hides."""
         return math.isfinite(found.nll) and found.error <= self.allowed + 1e-9
 
-    def excess(self, found: Rise) -> float:
+    def excess(self, found: JudgedRise) -> float:
         """How far a rise in error is beyond what is allowed: log of their ratio; <= 0 if it fits.
 
         A rise of less than half its standard error counts for as much. Infinite where there is no
@@ -121,6 +133,11 @@ class Judge:
             "allowed_drop": self.allowed,
             "within_max_drop": self.fits(found),
         }
+
+
+def _judged(new: Scores, old: Scores, expected: list[Tensor | None]) -> JudgedRise:
+    mean = None if expected[0] is None else float(torch.cat(expected).mean())
+    return JudgedRise(*vars(rise(new, old)).values(), expected=mean)
 
 
 @torch.no_grad()

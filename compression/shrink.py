@@ -20,7 +20,7 @@ from .class_axis import class_axis
 from .codec import check_coder
 from .compress import Compressed
 from .describe import describe
-from .errors import DropExceeded
+from .expected_price import price_by_expectation
 from .file import decode
 from .judge import Judge, likelihood_of, split_off
 from .one_output import OneOutput
@@ -30,6 +30,7 @@ from .shrink_inputs import check_calibration, check_options, check_validation
 from .shrink_report import describe_shrunk
 from .shrink_work import Trial, Work
 from .traced import as_graph
+from .within_drop import in_points, within_drop
 
 MAX_DROP = 0.5  # percentage points
 # About how much the logarithms of the rise in error, and of 1 / the size, rise with that of the
@@ -147,22 +148,19 @@ def _chosen(work: Work, target_bytes: int | None, say: Progress) -> Trial:
         return work.trial(start)
     if target_bytes is not None:
         return _of_size(work, target_bytes, start, say)
-    ends: dict[bool, Trial] = {}  # the last trial on either side of the boundary
+    trials: dict[float, Trial] = {}
 
-    def excess(rate: float) -> float:
-        trial = work.judged(work.trial(rate))
-        say(f"price {rate:.3g} nats a bit: error {trial.rise.error:+.2f} points")
-        ends[work.judge.fits(trial.rise)] = trial
-        return work.judge.excess(trial.rise)
+    def judged(rate: float) -> Trial:
+        if rate not in trials:
+            trials[rate] = found = work.judged(work.trial(rate))
+            say(f"price {rate:.3g} nats a bit: error {in_points(found.rise)}")
+        return trials[rate]
 
-    boundary(excess, start, ERROR_SLOPE)
-    if True in ends:
-        return ends[True]
-    rise = ends[False].rise
-    raise DropExceeded(
-        f"no file is within max_drop={work.judge.max_drop:g}: the finest found has a rise in "
-        f"error of {rise.error:.2f} ± {rise.error_stderr:.2f} points; allow as much"
-    )
+    if work.judge.expected is not None and work.judge.allowed > 0:
+        price = price_by_expectation(judged, trials, work.judge.allowed, start)
+    else:
+        price, _ = boundary(lambda rate: work.judge.excess(judged(rate).rise), start, ERROR_SLOPE)
+    return within_drop(work.judge, trials, judged, price or min(trials))
 
 
 def _of_size(work: Work, target_bytes: int, start: float, say: Progress) -> Trial:

@@ -13,13 +13,13 @@ from .archive import Archive, Quantised
 from .codec import coder_for
 from .describe import describe
 from .end_to_end import EndToEnd
+from .expected_rise import JudgedRise
 from .file import decode, encode, network
 from .hooked import Hooked
 from .judge import Judge
 from .quantise import select
 from .reduce import reduce
 from .rounding import biases_of, with_weights
-from .scores import Rise
 from .sequential import Calibrated, round_vectors, without_inputs
 from .sort_units import shortest_order
 from .traced import EXAMPLES, agree
@@ -36,7 +36,7 @@ class Trial:
 
     rate: float
     codes: dict[str, Quantised]
-    rise: Rise | None = None
+    rise: JudgedRise | None = None
 
 
 def _matrices(net: nn.Module) -> list[str]:
@@ -130,7 +130,7 @@ class Work:
             return size
         return len(self._in_order(*(self._reduced(net, trial) or (net, trial.codes)))[0])
 
-    def finish(self, trial: Trial, own: nn.Module) -> tuple[bytes, nn.Module, Rise | None]:
+    def finish(self, trial: Trial, own: nn.Module) -> tuple[bytes, nn.Module, JudgedRise | None]:
         """The file of a trial without its dead units, the network in it, and its rise in error.
 
         Dead units stay where the file without them is not within what a judged trial is within.
@@ -148,7 +148,9 @@ class Work:
         data, archive = self.encoded(net, trial.codes)
         return self._judged(data, own if archive.architecture.root is None else None)
 
-    def _judged(self, data: bytes, own: nn.Module | None) -> tuple[bytes, nn.Module, Rise | None]:
+    def _judged(
+        self, data: bytes, own: nn.Module | None
+    ) -> tuple[bytes, nn.Module, JudgedRise | None]:
         decoded = network(decode(data), own)
         return data, decoded, self.judge and self.judge.rise(decoded)
 

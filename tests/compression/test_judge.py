@@ -39,6 +39,18 @@ def test_the_rise_is_in_wrong_labels_where_there_are_labels():
     assert (report["examples"], report["within_max_drop"]) == (5, True)
 
 
+def test_the_rise_to_expect():
+    """Where labels are: one of five that changes from p = a to p = b raises by (a - b) / 5."""
+    answers = [0, 1, 2, 0, 1]
+    judge = Judge(logits(*answers), X, torch.tensor([0, 1, 2, 0, 0]), "categorical", 20.0)
+    found = judge.rise(logits(0, 1, 0, 0, 1))
+    p = torch.tensor([3.0 / judge.expected.temperature, 0, 0]).softmax(0)
+    assert found.expected == pytest.approx(20 * float(p[0] - p[1]), rel=1e-5)
+    glance = judge.glance(logits(0, 1, 0, 0, 1))
+    assert glance.expected == pytest.approx(found.expected)
+    assert Judge(logits(*answers), X, None, "categorical", 20.0).expected is None
+
+
 def test_without_labels_it_is_disagreement():
     judge = Judge(logits(0, 1, 2, 0, 1), X, None, "categorical", 30.0)
     found = judge.rise(logits(0, 1, 0, 1, 1))
