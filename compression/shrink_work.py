@@ -86,7 +86,8 @@ class Work:
             found = self.weights, self.vectors, self.likelihood, self.axis, self.seed
             self.calibrated = kind(self.net, self.x, *found)
         if isinstance(self.calibrated, Calibrated):
-            self.end_to_end = EndToEnd(self.net, self.x, *found[:4])
+            free = [name for name in self.weights if name not in self.calibrated.blind]
+            self.end_to_end = EndToEnd(self.net, self.x, free, *found[1:4])
 
     def first_rate(self) -> float:
         """The price to begin with: see `rate_distortion.step_for`, summed over all weights."""

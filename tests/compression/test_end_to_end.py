@@ -124,6 +124,27 @@ def test_a_network_that_computes_much_has_no_updates(digits, monkeypatch):
     assert found.descended(codes) is codes
 
 
+def test_tensors_that_nothing_multiplies_keep_their_numbers(digits, monkeypatch):
+    """A mask, say: another number in it would be another network."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = copy.deepcopy(digits[0])
+            self.mask = nn.Parameter(torch.ones(64, 10).tril(), requires_grad=False)
+
+        def forward(self, x):
+            return self.net(x) + (x[:, :, None] * self.mask).sum(1)
+
+    monkeypatch.setattr(end_to_end, "UPDATES", 300)
+    x = digits[1]
+    work = Work(trace(Masked().eval(), x[:2]), x, "categorical", -1, 0, None, None)
+    before = work.calibrated.quantised(RATE)
+    after = work.end_to_end.descended(before)
+    assert after is not before
+    assert np.array_equal(after["mask"].codes, before["mask"].codes)
+
+
 def test_a_small_network_has_no_updates(digits, monkeypatch):
     monkeypatch.setattr(end_to_end, "FEWEST_WEIGHTS", 64 * 300 + 300 * 10 + 1)
     assert setting(digits)[0].updates == 0
