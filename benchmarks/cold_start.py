@@ -3,7 +3,8 @@
     python benchmarks/cold_start.py --runs 9 --json FILE
 
 Each case is a fresh process that finds the bytecode of its modules on disk, as in an installed
-package. Cases take turns, so that a machine that gets busier meets all of them. `cpu` is user and system time, `wall` the time on the clock; medians, and the least.
+package. Cases take turns, so that a machine that gets busier meets all of them. `cpu` is user and
+system time, `wall` the time on the clock; medians, and the least.
 The files: a LeNet-5 of about 1 kB in the short form, and a traced residual network, both made here.
 """
 
