@@ -139,7 +139,7 @@ class Residual(nn.Module):
 
 
 def sparse(architecture, density: float) -> Archive:
-    """Random integers, a share of which is not zero; weights -3..3 of a codebook, biases coarse."""
+    """Random integers, a share of which is not zero; weights -3..3 of a codebook, biases coarse, raw tensors of ones."""
     rng = np.random.default_rng(0)
     magnitudes = storable(np.array([0.05, 0.1, 0.2], np.float32))
     tensors = {}
@@ -150,6 +150,8 @@ def sparse(architecture, density: float) -> Archive:
             tensors[spec.name] = Quantised(codes, Codebook(-magnitudes, magnitudes))
         elif spec.role == "bias":
             tensors[spec.name] = Quantised(codes, Uniform(0.0625))
+        elif spec.role == "raw":
+            tensors[spec.name] = np.ones(spec.shape, spec.dtype)
         else:
             tensors[spec.name] = np.arange(spec.shape[0]) % 2 == 0
     return Archive(architecture, tensors)
