@@ -1,13 +1,13 @@
 """The decoder in C: its size, the memory that it takes, and from which file size on it is faster.
 
-    python benchmarks/c_decoder.py --runs 5 --json FILE
+    python benchmarks/c_decoder.py --runs 5 [--sizes] --json FILE
 
 `code` has the bytes of machine code at each optimization, and the largest frame on the stack.
 `memory` has, for a LeNet-5 of about 1 kB and a ResNet-20 with a tenth of its weights, the bytes of
 the file, of the decoded tensors (4 a number), and of the decoder's own memory. `decode` has the CPU
 seconds of a fresh process that decodes one dense matrix, a tenth of it nonzero, by the number of
 its weights: in plain Python, by numba with its cache filled, in C with the library built, and in C
-where it has to be built first.
+where it has to be built first. `--sizes` leaves `decode` out.
 """
 
 import argparse
@@ -46,6 +46,7 @@ MOST_IN_PYTHON = 1024  # the side beyond which plain Python takes too long to wa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="of each case")
+    parser.add_argument("--sizes", action="store_true", help="code and memory only")
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,8 +58,9 @@ def main() -> None:
                 "lenet-5": memory_of(work, small_lenet()),
                 "resnet-20": memory_of(work, small_resnet()),
             },
-            "decode": decode_seconds(work, options.runs),
         }
+        if not options.sizes:
+            result["decode"] = decode_seconds(work, options.runs)
     print(json.dumps(result, indent=1))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")

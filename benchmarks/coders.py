@@ -9,6 +9,7 @@ weights, those named or all. For each network and coder: bytes, and user CPU sec
 
 - small, fast, huffman: whole files of this project with the weights alone, a grid for each tensor.
   huffman, in plain Python, up to 300,000 weights.
+- small_without_predictions: a file of the versions before 15.
 - order_0: n times the entropy of each tensor's n integers; rows_by_columns: the cross-entropy of
   "nonzero" under a logistic model of its row and its column, fitted to these, plus the entropy of
   the nonzero integers. Tables are not counted in either: no file can have these sizes.
@@ -31,7 +32,9 @@ import numpy as np
 from bitsback.compression.architecture import Architecture
 from bitsback.compression.archive import Archive, Quantised, Uniform
 from bitsback.compression.codec import CODERS, decode, encode
+from bitsback.compression.context import Model
 from bitsback.compression.nodes import TensorSpec
+from bitsback.compression.range_coder import Stream
 from coder_networks import MADE, made_up, of_file, square
 from record import made_by
 from user_seconds import timed
@@ -57,6 +60,17 @@ def ours(archive: Archive, coder: str) -> dict:
     again, decoding = timed(lambda: decode(data))
     assert all(again.tensors[name] == tensor for name, tensor in archive.tensors.items())
     return {"bytes": len(data), "encode_seconds": encoding, "decode_seconds": decoding}
+
+
+def without_predictions(archive: Archive) -> int:
+    """Bytes of a file of the profile `small` as the versions before 15 have it."""
+    streams = {}
+    for predicts in (False, True):
+        model = Model(Stream(), predicts=predicts)
+        for tensor in archive.tensors.values():
+            model.tensor(tensor.codes.shape, "weight", tensor)
+        streams[predicts] = len(model.finish())
+    return len(encode(archive, "small")) - streams[True] + streams[False]
 
 
 def entropy(values: np.ndarray) -> float:
@@ -103,6 +117,7 @@ def compare(tensors: list[np.ndarray], python: str | None) -> dict:
         "nonzero": int(sum(np.count_nonzero(t) for t in tensors)),
         "order_0_bytes": sum(map(entropy, tensors)),
         "rows_by_columns_bytes": sum(map(rows_by_columns, tensors)),
+        "small_without_predictions_bytes": without_predictions(archive),
         "coders": {coder: ours(archive, coder) for coder in coders},
     }
     if python:
@@ -151,7 +166,7 @@ def print_table(name: str, found: dict) -> None:
     """One line for each coder."""
     weights = found["weights"]
     print(f"{name}: {weights:,} weights, {found['nonzero']:,} nonzero")
-    for bound in ("order_0", "rows_by_columns"):
+    for bound in ("order_0", "rows_by_columns", "small_without_predictions"):
         print(f"  {bound:16}{found[bound + '_bytes']:14,.0f} bytes")
     for coder, row in found["coders"].items():
         rates = (weights / max(row[f"{way}_seconds"], 1e-9) / 1e6 for way in ("encode", "decode"))

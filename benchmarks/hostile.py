@@ -146,10 +146,10 @@ def hostile(seed: int, number: int, files: Files) -> tuple[str, bytes]:
         shapes = described(chance, sane=chance.random() < 0.3).to_bytes(1)
     except (ValueError, OverflowError):
         shapes = file.shapes
-    version = 1 + chance.choice([0, 0, codec.SORTED, codec.FAST])
+    version = 1 + chance.choice([0, 0, codec.SORTED, codec.FAST, codec.PREDICTED])
     coder = chance.randrange(2) if version == 1 else 0
     body = stream(chance)
-    if version > codec.FAST and chance.random() < 0.8:  # a part of it is the range coder's
+    if version == 1 + codec.FAST and chance.random() < 0.8:  # a part of it is the range coder's
         cut = chance.randint(0, min(len(body), 127))
         body = bytes([cut]) + body
     return "described", File(version, coder, shapes, body).data()

@@ -21,6 +21,7 @@ from bitsback.compression.huffman import BitStream, Published
 from bitsback.compression.nodes import TensorSpec
 from bitsback.compression.range_coder import Stream
 
+RANGE, HUFFMAN, PREDICTING = range(3)  # numbers of the coders in C
 EACH = 30  # cases made of one stream that a writer made
 SIZES = (1, 1, 2, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 25, 40)
 KERNELS = ((3, 3), (5, 5), (1, 1), (2, 3), (3,), (4,), (2, 2, 2))
@@ -31,6 +32,7 @@ Result = tuple[list, list[int]]  # the tensors, and of each weight in how many g
 class Case:
     """A stream and what a decoder is told of it.
 
+    :param coder: its number in C: 0 the range coder, 1 Huffman, 2 the range coder with predictions.
     :param kind: what was done to it.
     """
 
@@ -57,14 +59,14 @@ def cases(seed: int, first: int = 0) -> Iterator[Case]:
 def reference(case: Case, compiled: bool | None = False) -> Result | None:
     """What the Python decoder makes of a case; None if it refuses the stream."""
     try:
-        if case.coder:
+        if case.coder == HUFFMAN:
             stream = BitStream(case.stream)
             model = Published(stream)
         else:
             stream = Stream(case.stream, compiled)
             groups = () if case.is_sorted else None
-            model = LendingModel(case.tensors, stream, lambda part: None, groups)
-        if case.coder and case.is_sorted:
+            model = _range_model(case.tensors, stream, groups, case.coder)
+        if case.coder == HUFFMAN and case.is_sorted:
             return None
         found = [code(model, tensor.spec) for tensor in case.tensors]
         stream.check_end()
@@ -72,6 +74,10 @@ def reference(case: Case, compiled: bool | None = False) -> Result | None:
         return None
     weights = [tensor for tensor in case.tensors if tensor.spec.role == "weight"]
     return found, list(model.groups) if case.is_sorted else [0] * len(weights)
+
+
+def _range_model(tensors, stream: Stream, groups, coder: int) -> LendingModel:
+    return LendingModel(tensors, stream, lambda part: None, groups, coder == PREDICTING)
 
 
 def code(model, spec: TensorSpec, tensor=None):
@@ -97,8 +103,8 @@ def same(one: Result | None, other: Result | None) -> bool:
 
 def written(random: Random) -> Case:
     """A stream as a writer makes it."""
-    coder = int(random.random() < 0.15)
-    is_sorted = not coder and random.random() < 0.4
+    coder = random.choices((RANGE, HUFFMAN, PREDICTING), (30, 15, 55))[0]
+    is_sorted = coder != HUFFMAN and random.random() < 0.4
     tensors, values, groups = [], [], []
     for _ in range(random.choice((1, 1, 2, 3, 4, 6))):
         tensor, value = _tensor(random, tensors, values, coder)
@@ -108,12 +114,12 @@ def written(random: Random) -> Case:
                 groups[-1], value = _sorted(random, tensor, value)
         tensors.append(tensor)
         values.append(value)
-    stream = BitStream() if coder else Stream(compiled=False)
-    if coder:
+    stream = BitStream() if coder == HUFFMAN else Stream(compiled=False)
+    if coder == HUFFMAN:
         model = Published(stream)
     else:
         given = groups if is_sorted else None
-        model = LendingModel(tensors, stream, lambda part: None, given)
+        model = _range_model(tensors, stream, given, coder)
     for tensor, value in zip(tensors, values, strict=True):
         code(model, tensor.spec, value)
     return Case(tuple(tensors), model.finish(), coder, is_sorted, "as written")
@@ -134,9 +140,9 @@ def _tensor(random: Random, before: list[Coded], values: list, coder: int):
         return Coded(spec), data[:size]
     tensor = Coded(spec)
     if role == "weight":
-        swapped = not coder and len(shape) > 1 and random.random() < 0.1
+        swapped = coder != HUFFMAN and len(shape) > 1 and random.random() < 0.1
         tensor = _lent(random, Coded(spec, swapped), before)
-    return tensor, _quantised(random, rng, shape, bool(coder))
+    return tensor, _quantised(random, rng, shape, coder == HUFFMAN)
 
 
 def _shape(random: Random, role: str, before: list[Coded], values: list) -> tuple[int, ...]:
@@ -168,12 +174,17 @@ def _quantised(random: Random, rng: np.random.Generator, shape: tuple, published
     density = random.choice((0.0, 0.02, 0.1, 0.4, 0.9, 1.0))
     codes = rng.integers(-levels if random.random() < 0.8 else 0, levels + 1, shape, dtype=np.int32)
     codes *= rng.random(shape) < density
+    if random.random() < 0.3:
+        codes = (
+            np.abs(codes) if random.random() < 0.5 else np.sort(codes, axis=-1) if shape else codes
+        )
+    bits = random.choice((7, 7, 3, 0))
     if levels <= 30 and random.random() < 0.4:
-        sides = [np.unique(storable(rng.random(levels + 1) + 0.01)) for _ in range(2)]
+        sides = [np.unique(storable(rng.random(levels + 1) + 0.01, bits)) for _ in range(2)]
         negative, positive = (side[: random.choice((levels, len(side)))] for side in sides)
         codes = np.clip(codes, -len(negative), len(positive))
         return Quantised(codes, Codebook(-negative[: len(negative)], positive))
-    step = float(storable(2.0 ** random.uniform(-20, 4)))
+    step = float(storable(2.0 ** random.uniform(-20, 4), bits))
     if not published and levels <= 7 and len(shape) > 1 and shape[0] and random.random() < 0.4:
         shifts = rng.integers(0, random.choice((2, 13)), shape[0])
         shifts[random.randrange(shape[0])] = 0
@@ -241,16 +252,17 @@ def _table(case: Case, random: Random) -> Case:
         shape[random.randrange(len(shape))] = random.choice((0, 1, 2, 3, 7, 50))
     swapped = len(shape) > 1 and old.spec.role == "weight" and random.random() < 0.3
     spec = replace(old.spec, shape=tuple(shape))
-    tensors[place] = replace(old, spec=spec, swapped=swapped and not case.coder)
+    tensors[place] = replace(old, spec=spec, swapped=swapped and case.coder != HUFFMAN)
     return replace(case, tensors=tuple(tensors))
 
 
 def _coder(case: Case, random: Random) -> Case:
     if random.random() < 0.5:
         return replace(case, is_sorted=not case.is_sorted)
-    if any(tensor.swapped for tensor in case.tensors):
+    coder = (case.coder + random.choice((1, 2))) % 3
+    if coder == HUFFMAN and any(tensor.swapped for tensor in case.tensors):
         return case
-    return replace(case, coder=1 - case.coder, is_sorted=False)
+    return replace(case, coder=coder, is_sorted=False)
 
 
 _CHANGES = (_bits, _bits, _bytes, _parts, _noise, _table, _table, _coder)

@@ -19,19 +19,33 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 1 << 16  # values on either side of zero that a grid may have
 STRIP = 1 << 20  # codes made into values at a time
+MANTISSA = 7  # bits of a grid's values behind the leading one
 MAX_SHIFT = 12  # of a unit's step; 2^12 steps of the finest unit are enough for any other
 
 
-def storable(values: np.ndarray | float) -> np.ndarray:
+def storable(values: np.ndarray | float, bits: int = MANTISSA) -> np.ndarray:
     """Round to the nearest value that a grid may hold: a bfloat16, here in float32, any shape.
 
-    A file stores grid values in the upper 16 bits of a float32, so that 8 significant bits remain
-    (relative error at most 2^-9) and the decoded weights are bit-identical everywhere. Values
-    too large for a bfloat16 become infinite and too small ones 0 or subnormal; grids refuse those.
+    :param bits: behind the leading one, 0..7. A grid whose values have few of them takes fewer
+        bytes in a file.
+
+    A file stores grid values in the upper 16 bits of a float32, so that at most 8 significant bits
+    remain (a relative error of at most 2^-(bits + 1)) and the decoded weights are bit-identical
+    everywhere. Values too large for a bfloat16 become infinite and too small ones 0 or subnormal;
+    grids refuse those.
     """
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16  # to nearest, ties to even
+    dropped = 23 - bits
+    found = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
+    half = (1 << dropped - 1) - 1 + ((found >> dropped) & 1)  # to nearest, ties to even
+    rounded = found + half >> dropped << dropped
     return rounded.astype(np.uint32).view(np.float32).reshape(np.shape(values))
+
+
+def mantissa_bits(values: np.ndarray | float) -> int:
+    """How many bits behind the leading one bfloat16 numbers have at most, 0..7; any shape."""
+    patterns = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).reshape(-1) >> 16
+    used = int(np.bitwise_or.reduce(patterns, initial=1 << MANTISSA))
+    return MANTISSA + 1 - (used & -used).bit_length()
 
 
 def _positive_storable(values: np.ndarray, what: str) -> None:
@@ -81,6 +95,10 @@ class Uniform:
         """The lowest and the highest code allowed: float32 holds the product of each exactly."""
         return -MAX_LEVELS, MAX_LEVELS
 
+    def bits(self) -> int:
+        """How many bits behind the leading one the step has, 0..7."""
+        return mantissa_bits(self.step)
+
     def multiples(self, codes: np.ndarray) -> np.ndarray:
         """Codes as multiples of `step` itself, int64, same shape."""
         if not self.shifts:
@@ -126,6 +144,10 @@ class Codebook:
     def rows(self, rows: slice) -> Codebook:
         """The grid of some of the units: the same."""
         return self
+
+    def bits(self) -> int:
+        """How many bits behind the leading one its values have, 0..7."""
+        return max(mantissa_bits(self.positive), mantissa_bits(self.negative))
 
     def bounds(self) -> tuple[int, int]:
         """The lowest and the highest code."""

@@ -39,7 +39,7 @@ def decode_stream(
     Raw tensors are their bytes, uint8, shape (n,).
 
     :param tensors: those in the stream, in its order.
-    :param coder: 0 the range coder, 1 Huffman.
+    :param coder: 0 the range coder, 1 Huffman, 2 the range coder with predictions.
     :param decisions: about how many there are in the stream.
     :returns: None if there is no library, or if the stream is damaged.
     """

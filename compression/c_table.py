@@ -35,7 +35,7 @@ def c_header(data: bytes) -> str:
         raise ValueError("the decoder in C cannot be built here: install a C compiler, as cc")
     call = Call(tensors)
     stream = opened.body[plain_size(opened.architecture) :]
-    if call.run(found, stream, NUMBERED.index(opened.coder), opened.is_sorted) != OK:
+    if call.run(found, stream, opened.in_c, opened.is_sorted) != OK:
         decode(data)  # says what is wrong
         raise ValueError("the decoder in C does not read this file")
     decoder = (FOLDER / "bitsback.h").read_text()

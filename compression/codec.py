@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from .architecture import Architecture, TensorSpec
 
 MAGIC = b"\x9cbb"
-VERSION = 14  # the newest; a file has the first version that has all that is in it
+VERSION = 23  # the newest; a file has the first version that has all that is in it
 GRAPHS = 4  # the version whose architectures are graphs
 SORTED = 5  # between versions 1 to 4 and 6 to 9, in which the rows of weights may be sorted
 FAST = 10  # between versions 1 to 4 and 11 to 14, whose weights are in the profile `fast`
+PREDICTED = 14  # between versions 1 to 9 and 15 to 23, in which weights are predicted
 PACKED = 5  # the version of packed checkpoints, which are no networks: see the folder `packed`
 PACKED_FAST = PACKED + SORTED  # in which matrices may be in the profile `fast`
 PACKED_VERSIONS = (bytes([PACKED]), bytes([PACKED_FAST]))
@@ -41,6 +42,7 @@ CODERS = {
     "fast": (TwoStreams, FastModel),
 }
 NUMBERED = ("small", "huffman")  # in a file, in this order; "fast" is said by the version
+PREDICTING = 2  # the number of "small" with predictions in the decoder in C
 FAST_FROM = 1 << 20  # weights of a network from which a writer takes "fast" if it is not told
 CODED_RAW = 1 << 16  # bytes of a raw tensor up to which it goes through the coder
 CHECKSUM = 4  # bytes
@@ -61,7 +63,14 @@ def encode(archive: Archive, coder: str | None = None) -> bytes:
     stream_class, model_class = CODERS[coder]
     if archive.sorted and coder != "small":
         raise ValueError(f"the coder {coder!r} has no sorted rows; use 'small'")
-    model = _model(archive.architecture, model_class, stream_class(), groups=_groups(archive))
+    predicts = coder == "small"
+    model = _model(
+        archive.architecture,
+        model_class,
+        stream_class(),
+        groups=_groups(archive),
+        predicts=predicts,
+    )
     plain = []
     for spec in archive.architecture.tensors():
         tensor = archive.tensors[spec.name]
@@ -72,7 +81,8 @@ def encode(archive: Archive, coder: str | None = None) -> bytes:
     body = b"".join(plain) + model.finish()
     fast = coder == "fast"
     number = len(architecture) * len(NUMBERED) + (0 if fast else NUMBERED.index(coder))
-    version = archive.architecture.version() + (SORTED if archive.sorted else FAST if fast else 0)
+    version = archive.architecture.version() + (SORTED if archive.sorted else 0)
+    version += PREDICTED if predicts else FAST if fast else 0
     data = MAGIC + bytes([version]) + varint(number) + architecture + body
     _admit(archive.architecture, fast, len(data) + CHECKSUM)
     return data + zlib.crc32(data).to_bytes(CHECKSUM, "little")
@@ -111,7 +121,7 @@ Charge = Callable[[str, str, float], None]  # is told a tensor, a part of it and
 def read_archive(data: bytes, charge: Charge | None = None) -> tuple[Archive, dict]:
     """The archive, and what the header says."""
     opened = open_file(data)
-    architecture, coder, is_sorted, body = opened[1:]
+    architecture, coder, body = opened.architecture, opened.coder, opened.body
     tensors, specs = {}, architecture.tensors()
     for spec in filter(_is_plain, specs):
         size = prod(spec.shape) * np.dtype(spec.dtype).itemsize
@@ -121,7 +131,7 @@ def read_archive(data: bytes, charge: Charge | None = None) -> tuple[Archive, di
         if charge is not None:
             charge(spec.name, "raw", 8.0 * size)
         body = body[size:]
-    streamed, groups = _decode_stream(coder, body, architecture, charge, is_sorted)
+    streamed, groups = _decode_stream(opened, body, charge)
     tensors |= streamed
     architecture.check(tensors)
     return Archive(architecture, tensors, groups), {"coder": coder, "shapes": len(opened.shapes)}
@@ -131,6 +141,8 @@ class Opened(NamedTuple):
     """The parts of a file whose checksum is right.
 
     :param shapes: the bytes of the architecture.
+    :param is_sorted: whether the rows of weights may be sorted.
+    :param predicts: whether weights are predicted; see `context.Model`.
     :param body: the plain tensors and the stream.
     """
 
@@ -138,7 +150,13 @@ class Opened(NamedTuple):
     architecture: Architecture
     coder: str
     is_sorted: bool
+    predicts: bool
     body: memoryview
+
+    @property
+    def in_c(self) -> int:
+        """The number of the coder in `c/bitsback.h`, which does not read the profile `fast`."""
+        return PREDICTING if self.predicts else NUMBERED.index(self.coder)
 
 
 def open_file(data: bytes) -> Opened:
@@ -157,17 +175,17 @@ def open_file(data: bytes) -> Opened:
     if length > min(MAX_ARCHITECTURE, len(body) - place):
         raise CorruptFile("the architecture in the file is longer than the file")
     shapes = bytes(body[place : place + length])
-    version, is_sorted, fast = _versions(body[len(MAGIC)])
+    version, is_sorted, fast, predicts = _versions(body[len(MAGIC)])
     architecture = _architecture(shapes, version)
     try:
         _admit(architecture, fast, len(data))
     except ValueError:
         raise CorruptFile("the file declares more weights than its bytes can hold") from None
     coder = NUMBERED[which]
-    if (is_sorted or fast) and coder != "small":
-        raise CorruptFile(f"the coder {coder!r} in the file has no sorted rows and no fast profile")
+    if (is_sorted or fast or predicts) and coder != "small":
+        raise CorruptFile(f"the coder {coder!r} is not in files of this version")
     coder = "fast" if fast else coder
-    return Opened(shapes, architecture, coder, is_sorted, body[place + length :])
+    return Opened(shapes, architecture, coder, is_sorted, predicts, body[place + length :])
 
 
 def _groups(archive: Archive) -> list[int] | None:
@@ -181,11 +199,14 @@ def _sortable(architecture: Architecture) -> list[str]:
     return [spec.name for spec in architecture.tensors() if spec.role == "weight"]
 
 
-def _versions(number: int) -> tuple[int, bool, bool]:
-    """The version of the architecture, whether rows may be sorted, and whether it is "fast"."""
+def _versions(number: int) -> tuple[int, bool, bool, bool]:
+    """The version of the architecture; whether rows may be sorted, "fast", with predictions."""
+    predicts = number > PREDICTED
+    number -= PREDICTED if predicts else 0
     if number > FAST:
-        return number - FAST, False, True
-    return (number - SORTED, True, False) if number > SORTED else (number, False, False)
+        return number - FAST, False, True, False
+    is_sorted = number > SORTED
+    return number - (SORTED if is_sorted else 0), is_sorted, False, predicts
 
 
 def _architecture(data: bytes, version: int) -> Architecture:
@@ -199,16 +220,13 @@ def _architecture(data: bytes, version: int) -> Architecture:
 
 
 def _decode_stream(
-    coder: str,
-    data: memoryview,
-    architecture: Architecture,
-    charge: Charge | None,
-    is_sorted: bool,
+    opened: Opened, data: memoryview, charge: Charge | None
 ) -> tuple[dict[str, Quantised | np.ndarray], dict[str, int]]:
     """The tensors of a stream, and the number of groups of those whose rows are sorted."""
-    if charge is None and (found := _decode_in_c(coder, data, architecture, is_sorted)):
+    if charge is None and (found := _decode_in_c(opened, data)):
         return found
-    stream_class, model_class = CODERS[coder]
+    architecture = opened.architecture
+    stream_class, model_class = CODERS[opened.coder]
     stream = stream_class(data)
     name, before = "", 0.0
 
@@ -218,14 +236,15 @@ def _decode_stream(
             charge(name, part, stream.bits() - before)
             before = stream.bits()
 
-    model = _model(architecture, model_class, stream, spent, () if is_sorted else None)
+    groups = () if opened.is_sorted else None
+    model = _model(architecture, model_class, stream, spent, groups, opened.predicts)
     tensors = {}
     for spec in architecture.tensors():
         name = spec.name
         if not _is_plain(spec):
             tensors[name] = _code(model, spec)
     stream.check_end()
-    return tensors, _counted(architecture, model.groups if is_sorted else [])
+    return tensors, _counted(architecture, model.groups if opened.is_sorted else [])
 
 
 def _counted(architecture: Architecture, groups: list[int]) -> dict[str, int]:
@@ -234,18 +253,19 @@ def _counted(architecture: Architecture, groups: list[int]) -> dict[str, int]:
 
 
 def _decode_in_c(
-    coder: str, data: memoryview, architecture: Architecture, is_sorted: bool
+    opened: Opened, data: memoryview
 ) -> tuple[dict[str, Quantised | np.ndarray], dict[str, int]] | None:
     """What `_decode_stream` returns, from the decoder in C; None where that is of no use."""
+    architecture = opened.architecture
     specs = [spec for spec in architecture.tensors() if not _is_plain(spec)]
     decisions = sum(map(_decisions, specs))
-    if coder not in NUMBERED or decisions < USED_FROM:
+    if opened.coder not in NUMBERED or decisions < USED_FROM:
         return None
     from .c_decoder import decode_stream
     from .coded import coded_tensors
 
-    coded, which = coded_tensors(architecture, specs), NUMBERED.index(coder)
-    found = decode_stream(coded, data, which, is_sorted, decisions)
+    coded = coded_tensors(architecture, specs)
+    found = decode_stream(coded, data, opened.in_c, opened.is_sorted, decisions)
     if found is None:
         return None
     tensors = {
@@ -261,6 +281,7 @@ def _model(
     stream: Stream | BitStream | TwoStreams,
     charge: Callable[[str], None] = lambda part: None,
     groups: Iterable[int] | None = None,
+    predicts: bool = False,
 ) -> Model | Published:
     """What codes the tensors: of a graph it knows which tensors lend each other their units."""
     if model_class is not Model:
@@ -270,8 +291,8 @@ def _model(
         from .graph_lenders import LendingModel
 
         coded = coded_tensors(architecture, architecture.tensors())
-        return LendingModel(coded, stream, charge, groups)
-    return Model(stream, charge, groups)
+        return LendingModel(coded, stream, charge, groups, predicts)
+    return Model(stream, charge, groups, predicts)
 
 
 def _verified(data: bytes) -> memoryview:
@@ -294,7 +315,7 @@ def verify_version(version: int) -> None:
         raise UnsupportedVersion(
             f"the file has format version {version}, this bitsback reads up to {VERSION}: update it"
         )
-    if version < 1:
+    if version < 1 or version == PREDICTED + PACKED:
         raise CorruptFile(f"there is no format version {version}")
 
 

@@ -18,7 +18,16 @@ from .archive import Quantised
 from .errors import CorruptFile
 from .geometry import Geometry, flat_geometry, kernel_geometry
 from .grids import GridCoder
-from .kernels import CROWD_STATES, FAR_STATES, LEAVES, LIKE_STATES, NEAR_STATES, SIGN_STATES
+from .kernels import (
+    CROWD_STATES,
+    FAR_STATES,
+    LEAVES,
+    LIKE_STATES,
+    NEAR_STATES,
+    NEIGHBOURS,
+    PREDICTED_STATES,
+    SIGN_STATES,
+)
 from .range_coder import SQUASH, Stream
 from .sorted_rows_coder import SortedRowsCoder
 
@@ -29,8 +38,15 @@ STIFFNESS = {"all": 0.8, "near": 1.2, "far": 3.5, "row": 5, "col": 7, "group": 1
 NEAR, FAR = 0.7, 0.1  # log odds that each nonzero neighbour adds, to begin with
 WEIGHTS = (1.5, 0.8, 0.5, 0.012)  # of the columns around, the degree, the rows before; their rate
 VALUE_STIFFNESS = {"all": 1, "sign": 0.35, "leaf": 1, "side": 6, "like": 4, "crowd": 6, "row": 20}
+PREDICTED_STIFFNESS = 3
 SIGN_NEAR, SIGN_FAR = 1.8, 0.3  # log odds of +, for the signs of the neighbours, to begin with
 OCTET_STIFFNESS = 0.3
+# Of the prediction, to begin with: the weights of the neighbours (of those left, above, above left,
+# above right, the 8 beyond and the one in the group before), and the sum of their squares; then the
+# slope of the sign's log odds, and its information.
+PREDICTION = (0.25, 0.25, -0.05, *[0.0] * 9, 0.1)
+ENERGY = 20 * NEIGHBOURS
+SLOPE, SLOPE_STIFFNESS = 3, 3
 
 
 def _fixed(value: float, bits: int) -> int:
@@ -66,6 +82,8 @@ class Model:
     :param groups: for a stream in which rows of weights may be sorted, being written: of each
         weight tensor in how many groups they are, 0 if they are not. Empty for one being read.
         None: in this stream none are.
+    :param predicts: as in versions from 15 on: weights with neighbours are predicted, and grids say
+        how many bits their values have.
     """
 
     def __init__(
@@ -73,12 +91,14 @@ class Model:
         stream: Stream,
         charge: Callable[[str], None] = lambda part: None,
         groups: Iterable[int] | None = None,
+        predicts: bool = False,
     ) -> None:
         self._stream = stream
+        self._predicts = predicts
         self._charge = charge
         self._units: np.ndarray = np.zeros(0, dtype=np.int32)  # weights of each unit of the
         self._kept: np.ndarray | None = None  # layer before; the choice made after it
-        self._grids = GridCoder(stream)
+        self._grids = GridCoder(stream, predicts)
         self._sorted_rows = None if groups is None else SortedRowsCoder(stream, self._grids, groups)
 
     def finish(self) -> bytes:
@@ -225,17 +245,27 @@ class Model:
             "all": 1, "sign": SIGN_STATES, "leaf": LEAVES, "side": 2 * LEAVES,
             "like": LIKE_STATES * LEAVES, "crowd": CROWD_STATES * LEAVES, "row": 1,
         }  # fmt: skip
-        theta, seen = _statistics(counts, VALUE_STIFFNESS)
+        predicts = self._predicts and geometry.spatial
+        counts["predicted"] = PREDICTED_STATES * LEAVES * predicts
+        theta, seen = _statistics(counts, VALUE_STIFFNESS | {"predicted": PREDICTED_STIFFNESS})
         theta[1 : 1 + SIGN_STATES] = [
             _fixed(SIGN_NEAR, 24) * (k // 5 - 2) + _fixed(SIGN_FAR, 24) * (k % 5 - 2)
             for k in range(SIGN_STATES)
         ]
         self._stream.run(
             kernels.values, 18 * count, codes, _line(geometry), rows, geometry.columns,
-            int(geometry.spatial), negative, positive, geometry.around.reshape(-1), theta, seen,
-            [0] * 4, [0] * 4, SQUASH,
+            int(geometry.spatial), int(predicts), negative, positive, geometry.around.reshape(-1),
+            theta, seen, [0] * 5, [0] * 5, _prediction(max(negative, positive)), [0] * NEIGHBOURS,
+            SQUASH,
         )  # fmt: skip
         return codes
+
+
+def _prediction(levels: int) -> list[int]:
+    """What `kernels.values` predicts with, to begin with; the mean magnitude is levels / 4."""
+    weights = [_fixed(weight, 24) for weight in PREDICTION]
+    slope = [_fixed(SLOPE, 24), _fixed(SLOPE_STIFFNESS, 16)]
+    return [*weights, _fixed(ENERGY, 16), levels << 14, 0, *slope]
 
 
 def _line(geometry: Geometry) -> np.ndarray:

@@ -15,7 +15,7 @@ from .graph_limits import DTYPES, MAX_NODES
 from .graph_names import check_names
 from .graph_parts import Described, Entry, coding_order, ordered
 from .graph_short import as_chain
-from .graph_symbols import Symbols
+from .graph_symbols import State, Symbols
 from .nodes import DTYPES as STORED
 from .range_coder import Stream
 from .short_form import short_form
@@ -39,7 +39,7 @@ def describe_graph(
 
 
 def make_primer(networks: list[tuple[GraphNetwork, str | None]]) -> bytes:
-    """The bytes from which `_primed` learns these networks with their labels."""
+    """The bytes from which `learn` knows these networks with their labels."""
     stream = Stream()
     symbols = Symbols(stream)
     for network, label in networks:
@@ -47,6 +47,14 @@ def make_primer(networks: list[tuple[GraphNetwork, str | None]]) -> bytes:
         code(symbols, _described(network, label))
     symbols.flag(False, ["primer"])
     return stream.finish()
+
+
+def learn(primer: bytes) -> State:
+    """The statistics that graph sections begin with: those after the networks of a primer."""
+    symbols = Symbols(Stream(primer), None, len(primer))
+    while symbols.flag(False, ["primer"]):
+        code(symbols, None)
+    return symbols.state()
 
 
 def _described(network: GraphNetwork, label: str | None) -> Described:

@@ -2,7 +2,7 @@
 
 As bytes it is one arithmetic-coded stream: the graph (`graph_section`), the names of its parameters
 (`graph_names`), the lenders (`graph_lenders`), further names of tied parameters, and the label. The
-stream's statistics begin with those of a few common networks (`graph_primer`). Torch is imported
+stream's statistics begin with those of a few common networks (`graph_primed`). Torch is imported
 only where a network is built.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ from .graph_lenders import borrows, code_lenders
 from .graph_limits import MAX_NAME, MAX_NODES
 from .graph_names import Names, check_names
 from .graph_parts import Described, Entry
-from .graph_primer import PRIMER
+from .graph_primed import after_primer
 from .graph_section import GraphCoder
 from .graph_symbols import Symbols
 from .nodes import TensorSpec
@@ -128,7 +127,7 @@ def write(
     :param spent: is told the bits of each part: graph, names, lenders, label.
     """
     stream = Stream()
-    symbols = Symbols(stream, _primed() if primed else None)
+    symbols = Symbols(stream, after_primer() if primed else None)
     found = code(symbols, described, spent and _meter(stream, spent))
     data = stream.finish()
     symbols.check_size(len(data))
@@ -139,7 +138,7 @@ def read(data: bytes, primed: bool = True) -> Described:
     """The description in bytes."""
     stream = Stream(data)
     with _without_collection():
-        found = code(Symbols(stream, _primed() if primed else None, len(data)), None)
+        found = code(Symbols(stream, after_primer() if primed else None, len(data)), None)
     stream.check_end()
     return found
 
@@ -209,14 +208,3 @@ def _code_names(symbols: Symbols, source: Described | None, found: Described) ->
             raise ValueError(f"{alias!r} is said twice to be the same as another")
         found.graph.aliases[alias] = own[at]
     check_names([*own, *found.graph.aliases])
-
-
-@cache
-def _primed() -> Symbols:
-    """Symbols that know a few common networks."""
-    stream = Stream(PRIMER)
-    symbols = Symbols(stream, None, len(PRIMER))
-    while symbols.flag(False, ["primer"]):
-        code(symbols, None)
-    symbols.forget()
-    return symbols

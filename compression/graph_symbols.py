@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 from ..graph.operators import MAX_INT
 from .errors import CorruptFile
@@ -28,27 +29,45 @@ _SPECIALS = (math.inf, -math.inf, math.nan)
 Contexts = Sequence[Hashable]
 
 
+class State(NamedTuple):
+    """What `Symbols` have learned.
+
+    :param contexts: pairs (level, context), in the order in which they were met.
+    :param places: for each statistic `NODES` x the place of its context + its node.
+    :param theta: log odds of the statistics, 24 fractional bits.
+    :param seen: their information, 16 fractional bits.
+    :param words: all words so far.
+    """
+
+    contexts: tuple[Hashable, ...]
+    places: list[int]
+    theta: list[int]
+    seen: list[int]
+    words: list[str]
+
+
 class Symbols:
     """Codes symbols through one stream.
 
     :param stream: written or read.
-    :param after: symbols of a primer, whose statistics these begin with (see `forget`).
+    :param after: the statistics to begin with; None: there are none.
     :param size: bytes of the stream being read.
     """
 
-    def __init__(self, stream: Stream, after: Symbols | None = None, size: int = 0) -> None:
+    def __init__(self, stream: Stream, after: State | None = None, size: int = 0) -> None:
+        after = after or State((), [], [], [], [])
         self._stream = stream
         self.decoding = stream.decoding
-        self._contexts: dict[Hashable, int] = dict(after._contexts) if after else {}
-        self._places: dict[int, int] = dict(after._places) if after else {}
-        self._theta = list(after._theta) if after else []
-        self._seen = list(after._seen) if after else []
-        self.words: list[str] = list(after.words) if after else []
+        self._contexts = {key: n * NODES for n, key in enumerate(after.contexts)}
+        self._places = {place: n for n, place in enumerate(after.places)}
+        self._theta, self._seen = list(after.theta), list(after.seen)
+        self.words = list(after.words)
         self._count, self._most = 0, _budget(size) if stream.decoding else 1 << 62
 
-    def forget(self) -> None:
-        """Lower the information of all statistics to what a primer may bring at most."""
-        self._seen = [min(n, REMEMBERED) for n in self._seen]
+    def state(self) -> State:
+        """What has been learned so far. Information is lowered to what may come from a primer."""
+        seen = [min(n, REMEMBERED) for n in self._seen]
+        return State(tuple(self._contexts), list(self._places), self._theta, seen, self.words)
 
     def _open(self, contexts: Contexts) -> list[int]:
         """The numbers of contexts, from which those of their statistics follow."""

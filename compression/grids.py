@@ -2,14 +2,16 @@
 
 Grid values are bfloat16 numbers, the upper halves of positive float32 ones, whose bit patterns
 rise with the values. So a side of a codebook is its smallest value, as a change from the last
-grid's, and the rises from each value to the next: integers, by adaptive Exp-Golomb codes.
+grid's, and the rises from each value to the next: integers, by adaptive Exp-Golomb codes. From
+version 15 on a grid says first how many bits behind the leading one its values have, at most 7, and
+all these integers count units of the last of them.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .archive import MAX_LEVELS, MAX_SHIFT, Codebook, Quantised, Uniform
+from .archive import MANTISSA, MAX_LEVELS, MAX_SHIFT, Codebook, Quantised, Uniform
 from .errors import CorruptFile
 from .range_coder import Stream
 
@@ -21,10 +23,15 @@ PREFIX = 32  # statistics of lengths; then those of the highest bit of each leng
 
 
 class GridCoder:
-    """Codes grids, each given those before, and gives them back; see `context.Model`."""
+    """Codes grids, each given those before, and gives them back; see `context.Model`.
 
-    def __init__(self, stream: Stream) -> None:
+    :param trims: whether a grid says how many bits its values have.
+    """
+
+    def __init__(self, stream: Stream, trims: bool = False) -> None:
         self._stream = stream
+        self._trims = trims
+        self._unit = 0  # of patterns: how many of their lowest bits are 0 in this grid
         self._numbers: dict[str, tuple[list[int], list[int]]] = {}
         self._pattern = FIRST_PATTERN
 
@@ -34,6 +41,9 @@ class GridCoder:
         """The grid of a tensor of so many units, and the lowest and the highest code in use."""
         grid = tensor.grid if tensor is not None else None
         kind = self.number("kind", _kind(grid) if grid is not None else 0, SHIFTED)
+        if self._trims:
+            bits = grid.bits() if grid is not None else 0
+            self._unit = MANTISSA - self.number("bits", bits, MANTISSA)
         if kind == CODEBOOK:
             sides = (grid.positive, -grid.negative) if grid is not None else (None, None)
             positive, negative = (self._side(side) for side in sides)
@@ -63,7 +73,8 @@ class GridCoder:
         out: list[int] = []
         for k in range(count):
             if out:
-                out.append(out[-1] + 1 + self.number("rise", known[k] - known[k - 1] - 1))
+                rise = known[k] - known[k - 1] >> self._unit
+                out.append(out[-1] + (1 + self.number("rise", rise - 1) << self._unit))
             else:
                 out.append(self._first(known[0]))
         if out and out[-1] >= END_PATTERN:
@@ -72,9 +83,11 @@ class GridCoder:
 
     def _first(self, pattern: int) -> int:
         """The bfloat16 pattern of a step or of a side's smallest magnitude, near the last such."""
-        change = pattern - self._pattern
+        before = self._pattern >> self._unit
+        change = (pattern >> self._unit) - before
         folded = self.number("first", 2 * change if change >= 0 else -2 * change - 1)
-        self._pattern += folded // 2 if folded % 2 == 0 else -(folded + 1) // 2
+        before += folded // 2 if folded % 2 == 0 else -(folded + 1) // 2
+        self._pattern = before << self._unit
         if not 0 < self._pattern < END_PATTERN:
             raise CorruptFile("a grid in the file has a value that is not finite and positive")
         return self._pattern

@@ -30,6 +30,14 @@ NODES = 128  # nodes of the magnitude tree that have statistics of their own
 LEAVES = NODES + 32  # the nodes beyond share one for each depth
 LIKE_STATES = 5  # of the magnitudes around
 CROWD_STATES = 6  # of the number of nonzero neighbours
+PREDICTED_STATES = 11  # of the weight that its neighbours predict, in the direction of its sign
+NEIGHBOURS = 13  # of the prediction: 4 near ones, 8 far ones, the same place in the group before
+# `linear` holds the weights of these neighbours; then the sum of their squares, the mean magnitude
+# and 2^24 / (that + 1/2); then the slope of the sign's log odds in the prediction, and what it has
+# seen.
+ENERGY, MEAN, INVERSE, SLOPE, SLOPE_SEEN = range(NEIGHBOURS, NEIGHBOURS + 5)
+NEARBY = 2 << 16  # of a neighbour, in mean magnitudes, 16 fractional bits
+DISTANT = 5 << 16  # of a weight that is to be predicted
 LIMIT = 4 << 24  # of a learned weight, so that no product leaves 63 bits
 LENT = 64 << 24  # of what rows lend: with a weight beyond 1 it would grow from row to row
 
@@ -245,24 +253,68 @@ def surroundings(line, here, around, levels):
     return signs, like, min(crowd, CROWD_STATES - 1)
 
 
+def predicted(line, here, around, linear, nearby):
+    """What the known neighbours predict of a weight, in mean magnitudes, 24 fractional bits.
+
+    nearby[k] becomes neighbour k in the same unit, 16 fractional bits.
+    """
+    linear[INVERSE] = (1 << 40) // (linear[MEAN] + 32768)
+    total = 0
+    for k in range(NEIGHBOURS):
+        code = line[around[here + (k if k < 4 else k + 4)]]
+        nearby[k] = 0
+        if code != 0:
+            nearby[k] = min(max(code * linear[INVERSE] >> 8, -NEARBY), NEARBY)
+            total += linear[k] * nearby[k]
+    return min(max(total >> 16, -LIMIT), LIMIT)
+
+
+def follow(code, prediction, linear, nearby):
+    """Move the weights of the neighbours towards a code that is known now: least mean squares."""
+    found = min(max(code * linear[INVERSE] >> 8, -DISTANT), DISTANT)
+    for k in range(NEIGHBOURS):
+        linear[ENERGY] += nearby[k] * nearby[k] >> 16
+    rate = ((found << 8) - prediction << 16) * NEIGHBOURS // linear[ENERGY]
+    for k in range(NEIGHBOURS):
+        if nearby[k] != 0:
+            weight = linear[k] + (rate * nearby[k] >> 16)
+            linear[k] = min(max(weight, -LIMIT), LIMIT)
+    linear[MEAN] += ((abs(code) << 16) - linear[MEAN]) >> 7
+
+
+def steeper(outcome, prediction, linear):
+    """Move the slope of the sign's log odds after a sign; `outcome` is that of `learned_bit`."""
+    error = outcome >> 1
+    probability = ((outcome & 1) << 16) - error
+    information = probability * (65536 - probability) >> 16
+    feature = prediction >> 8
+    linear[SLOPE_SEEN] += information * (feature * feature >> 16) >> 16
+    slope = linear[SLOPE] + (error * feature << 8) // linear[SLOPE_SEEN]
+    linear[SLOPE] = min(max(slope, -2 * LIMIT), 2 * LIMIT)
+
+
 def values(
-    rc, buf, codes, line, rows, cols, spatial, negative, positive, around, theta, seen, active,
-    leaves, squash,
+    rc, buf, codes, line, rows, cols, spatial, predicts, negative, positive, around, theta, seen,
+    active, leaves, linear, nearby, squash,
 ):  # fmt: skip
     """Code the nonzero entries of codes, rows x cols. When decoding, those not yet known are 1.
 
     A sign, given its row and the signs around it; then the rank 1..n of the magnitude among the n
-    of that sign, given the magnitudes and the number of the entries around.
+    of that sign, given the magnitudes and the number of the entries around. If the model `predicts`
+    (only where the matrix is `spatial`), the sign is given its row and the prediction, and the
+    magnitude the prediction, too.
     """
     first_leaf = 1 + SIGN_STATES
     first_side = first_leaf + LEAVES
     first_like = first_side + 2 * LEAVES
     first_crowd = first_like + LIKE_STATES * LEAVES
     the_row = first_crowd + CROWD_STATES * LEAVES
+    first_predicted = the_row + 1
     row_stiffness = seen[the_row]
     levels = max(negative, positive)
-    signs = like = crowd = 0
+    signs = like = crowd = prediction = 0
     leaves[0] = first_leaf
+    count = 2 + 2 * spatial + predicts
     for row in range(rows):
         start = row * cols
         theta[the_row] = 0
@@ -275,26 +327,39 @@ def values(
                 continue
             if spatial:
                 signs, like, crowd = surroundings(line, col * AROUND, around, levels)
+            if predicts:
+                prediction = predicted(line, col * AROUND, around, linear, nearby)
             sign = 1 if code > 0 else 0
             if negative > 0 and positive > 0:
                 active[0] = 0
                 active[1] = the_row
                 active[2] = 1 + signs
-                sign = learned_bit(rc, buf, sign, theta, seen, active, 2 + spatial, 0, squash) & 1
+                outcome = learned_bit(
+                    rc, buf, sign, theta, seen, active, 2 + spatial - predicts,
+                    linear[SLOPE] * prediction >> 24, squash,
+                )  # fmt: skip
+                sign = outcome & 1
+                if predicts:
+                    steeper(outcome, prediction, linear)
             else:
                 sign = 1 if positive > 0 else 0
             leaves[1] = first_side + sign * LEAVES
             leaves[2] = first_like + like * LEAVES
             leaves[3] = first_crowd + crowd * LEAVES
+            if predicts:
+                ahead = 3 * (prediction if sign else -prediction) + (7 << 23) >> 24
+                ahead = min(max(ahead, 0), PREDICTED_STATES - 1)
+                leaves[4] = first_predicted + ahead * LEAVES
             highest = positive if sign else negative
-            code = rank(
-                rc, buf, code, 2 + 2 * spatial, highest, leaves, theta, seen, active, squash
-            )
+            code = rank(rc, buf, code, count, highest, leaves, theta, seen, active, squash)
             if rc[STATUS]:
                 return
-            codes[start + col] = code if sign else -code
+            code = code if sign else -code
+            codes[start + col] = code
             if spatial:
-                line[col] = code if sign else -code
+                line[col] = code
+            if predicts:
+                follow(code, prediction, linear, nearby)
 
 
 def octets(rc, buf, data, stride, theta, seen, active, squash):
@@ -312,4 +377,6 @@ def octets(rc, buf, data, stride, theta, seen, active, squash):
 
 
 # Called by those that loop.
-SHARED = (bit, learned_bit, learned, smoothed, copy_row, rank, surroundings)
+SHARED = (
+    bit, learned_bit, learned, smoothed, copy_row, rank, surroundings, predicted, follow, steeper,
+)  # fmt: skip

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .archive import Codebook, Quantised, Uniform, storable
+from .archive import MANTISSA, Codebook, Quantised, Uniform, storable
 from .uniform import rule_step
 from .weights import Weights, taken
 
@@ -190,9 +190,12 @@ def _density(kept: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
     return np.broadcast_to(dense[..., None], ones.shape).reshape(kept.shape)
 
 
-def on_table(symbols: np.ndarray, table: np.ndarray) -> Quantised:
-    """Symbols into a table of values as codes into a codebook; unused and equal values merged."""
-    rounded = storable(table)
+def on_table(symbols: np.ndarray, table: np.ndarray, bits: int = MANTISSA) -> Quantised:
+    """Symbols into a table of values as codes into a codebook; unused and equal values merged.
+
+    :param bits: of the values behind the leading one, to which they are rounded; see `storable`.
+    """
+    rounded = storable(table, bits)
     rounded[np.abs(rounded) < 2.0**-126] = 0.0  # too small to store
     used = np.unique(rounded[np.unique(symbols)])
     positive = used[used > 0]

@@ -1,4 +1,4 @@
-"""Biases on grids as coarse as a search's margins let them be."""
+"""Biases and codebooks on values as coarse as a search's margins let them be."""
 
 import copy
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .archive import Quantised
+from .archive import MANTISSA, Codebook, Quantised
 from .describe import describe
+from .quantise import on_table, table_of
 from .scores import Rise
 from .uniform import bias
 
@@ -72,6 +73,34 @@ def _rounded(
 
 def _no_worse(found: Rise, than: Rise) -> bool:
     return found.nll <= than.nll and found.error <= than.error
+
+
+def round_codebooks(
+    trial: "Trial", net: nn.Module, codes: dict[str, Quantised], found: Rise
+) -> Rounded:
+    """The network with codebook values of the fewest bits that the margins allow.
+
+    The file holds each value, so that a network of few weights spends much of it on them. All
+    codebooks have the same number of bits behind the leading one, or fewer. Where the network is
+    not within the margins as it is, nothing changes.
+
+    :param codes: its quantised weights by name; those on a uniform grid stay as they are.
+    :param found: its rise.
+    :returns: the network, all of its quantised weights, and its rise.
+    """
+    for bits in range(MANTISSA if trial.fits(found) else 0):
+        coarser = {
+            name: on_table(*table_of(tensor), bits)
+            for name, tensor in codes.items()
+            if isinstance(tensor.grid, Codebook) and tensor.grid.bits() > bits
+        }
+        if not coarser:
+            break
+        rounded = with_weights(net, coarser)
+        rise = trial.rise(rounded)
+        if trial.fits(rise):
+            return rounded, codes | coarser, rise
+    return net, codes, found
 
 
 def with_weights(net: nn.Module, codes: dict[str, Quantised]) -> nn.Module:

@@ -23,7 +23,7 @@ from .quantise import estimated_bits, on_table, select, shared
 from .reduce import Places, reduce
 from .refine import refine_codebooks
 from .retraining import retrained, share_of
-from .rounding import biases_of, round_biases, with_weights
+from .rounding import biases_of, round_biases, round_codebooks, with_weights
 from .scores import (
     Rise,
     Scores,
@@ -289,4 +289,8 @@ class Trial:
             codes, biases = refine_codebooks(net, codes, biases, self.matching, share)
             net = with_weights(net, codes)
         net, coded, found = round_biases(self, net, biases)
+        if setting.kind == "codebook":
+            free = {name: tensor for name, tensor in codes.items() if name not in self.own}
+            net, free, found = round_codebooks(self, net, free, found)
+            codes |= free
         return net, codes | coded, found, self.fits(found)

@@ -15,7 +15,7 @@ extern "C" {
 enum { BB_OK, BB_CORRUPT, BB_MEMORY, BB_VERSION, BB_OTHER_NETWORK };
 enum { BB_WEIGHT, BB_BIAS, BB_RAW, BB_MASK };      /* roles of tensors */
 enum { BB_UNIFORM, BB_CODEBOOK, BB_SHIFTED };      /* kinds of grids */
-enum { BB_RANGE, BB_HUFFMAN };                     /* coders; the next one has number 2 */
+enum { BB_RANGE, BB_HUFFMAN, BB_PREDICTING };      /* coders; the last is BB_RANGE from version 15 */
 enum { BB_LENT_BY_LAST = -1, BB_CODED_RAW = 65536 }; /* raw bytes up to which the coder has them */
 
 /* What is known of a tensor before the file is read. Python makes a table of them for a network. */
@@ -466,7 +466,7 @@ static void bb_sorted(bb_range *r, int32_t *codes, uint32_t rows, uint32_t colum
 /* ---- Where columns lie --------------------------------------------------------------------- */
 
 enum { BB_AROUND = 17, BB_MOST_COLUMNS = 1 << 18, BB_NEAR = 10, BB_FAR = 5, BB_SIGNS = 25,
-       BB_NODES = 128, BB_LEAVES = BB_NODES + 32, BB_LIKE = 5, BB_CROWD = 6 };
+       BB_NODES = 128, BB_LEAVES = BB_NODES + 32, BB_LIKE = 5, BB_CROWD = 6, BB_STATES = 11 };
 
 typedef struct {
     uint32_t groups, taps, columns, width;
@@ -641,22 +641,77 @@ static void bb_surroundings(const int32_t *line, const uint32_t *around, int64_t
     state[2] = (uint32_t)(crowd < BB_CROWD ? crowd : BB_CROWD - 1);
 }
 
+/* A weight is predicted from its known neighbours, in units of the mean magnitude. */
+enum { BB_NEIGHBOURS = 13, BB_NEARBY = 2 << 16, BB_DISTANT = 5 << 16, BB_LIMIT = 4 << 24 };
+
+typedef struct {
+    int64_t weight[BB_NEIGHBOURS], nearby[BB_NEIGHBOURS]; /* 24 and 16 fractional bits */
+    int64_t energy, mean, inverse, slope, slope_seen, prediction;
+} bb_linear;
+
+static void bb_linear_of(bb_linear *p, int64_t levels) {
+    memset(p, 0, sizeof *p);
+    p->weight[0] = p->weight[1] = 1 << 22;
+    p->weight[2] = -838861;
+    p->weight[12] = 1677722;
+    p->energy = (int64_t)20 * BB_NEIGHBOURS * 65536;
+    p->mean = levels << 14;
+    p->slope = 3 << 24;
+    p->slope_seen = 3 << 16;
+}
+
+static void bb_predict(bb_linear *p, const int32_t *line, const uint32_t *around) {
+    int64_t total = 0;
+    p->inverse = ((int64_t)1 << 40) / (p->mean + 32768);
+    for (int k = 0; k < BB_NEIGHBOURS; k++) {
+        int64_t code = line[around[k < 4 ? k : k + 4]];
+        p->nearby[k] = bb_clip(bb_shr(code * p->inverse, 8), -BB_NEARBY, BB_NEARBY);
+        total += p->weight[k] * p->nearby[k];
+    }
+    p->prediction = bb_clip(bb_shr(total, 16), -BB_LIMIT, BB_LIMIT);
+}
+
+/* Learn from a weight that is known now. */
+static void bb_follow(bb_linear *p, int64_t code) {
+    int64_t found = bb_clip(bb_shr(code * p->inverse, 8), -BB_DISTANT, BB_DISTANT), rate;
+    for (int k = 0; k < BB_NEIGHBOURS; k++) p->energy += p->nearby[k] * p->nearby[k] >> 16;
+    rate = bb_div((found * 256 - p->prediction) * 65536 * BB_NEIGHBOURS, p->energy);
+    for (int k = 0; k < BB_NEIGHBOURS; k++)
+        p->weight[k] = bb_clip(p->weight[k] + bb_shr(rate * p->nearby[k], 16), -BB_LIMIT, BB_LIMIT);
+    p->mean += bb_shr((code < 0 ? -code : code) * 65536 - p->mean, 7);
+}
+
+/* Learn from a sign; `outcome` is that of bb_learned. */
+static void bb_steeper(bb_linear *p, int64_t outcome) {
+    int64_t error = bb_shr(outcome, 1), chance = (outcome & 1) * 65536 - error;
+    int64_t feature = bb_shr(p->prediction, 8), slope;
+    p->slope_seen += (chance * (65536 - chance) >> 16) * (feature * feature >> 16) >> 16;
+    slope = p->slope + bb_div(error * feature * 256, p->slope_seen);
+    p->slope = bb_clip(slope, -2 * BB_LIMIT, 2 * BB_LIMIT);
+}
+
 /* The nonzero entries of a matrix, which are 1 before. */
 static void bb_values(bb_range *r, int32_t *codes, uint32_t rows, const bb_geometry *g,
-                      uint32_t negative, uint32_t positive, bb_memory *m) {
+                      uint32_t negative, uint32_t positive, int predicts, bb_memory *m) {
     enum { LEAF = 1 + BB_SIGNS, SIDE = LEAF + BB_LEAVES, ALIKE = SIDE + 2 * BB_LEAVES,
-           CROWDED = ALIKE + BB_LIKE * BB_LEAVES, ROW = CROWDED + BB_CROWD * BB_LEAVES };
-    int64_t *theta = (int64_t *)bb_take(m, ROW + 1, 8, &r->status);
-    int64_t *seen = (int64_t *)bb_take(m, ROW + 1, 8, &r->status);
+           CROWDED = ALIKE + BB_LIKE * BB_LEAVES, ROW = CROWDED + BB_CROWD * BB_LEAVES,
+           PREDICTED = ROW + 1 };
+    size_t size = PREDICTED + (predicts ? BB_STATES * BB_LEAVES : 0);
+    int64_t *theta = (int64_t *)bb_take(m, size, 8, &r->status);
+    int64_t *seen = (int64_t *)bb_take(m, size, 8, &r->status);
     int32_t *line = (int32_t *)bb_take(m, g->spatial ? g->columns + 1 : 0, 4, &r->status);
-    uint32_t active[4], state[3] = {0, 0, 0}, leaves[4];
+    uint32_t active[5], state[3] = {0, 0, 0}, leaves[5] = {0}, levels;
+    bb_linear linear;
     if (r->status) return;
+    levels = negative > positive ? negative : positive;
+    bb_linear_of(&linear, levels);
     bb_fill(seen, 1, 65536);
     bb_fill(seen + 1, BB_SIGNS, 22938);
     bb_fill(seen + LEAF, BB_LEAVES, 65536);
     bb_fill(seen + SIDE, 2 * BB_LEAVES, 393216);
     bb_fill(seen + ALIKE, BB_LIKE * BB_LEAVES, 262144);
     bb_fill(seen + CROWDED, BB_CROWD * BB_LEAVES, 393216);
+    bb_fill(seen + PREDICTED, size - PREDICTED, 196608);
     for (int k = 0; k < BB_SIGNS; k++)
         theta[1 + k] = (int64_t)30198989 * (k / 5 - 2) + 5033165 * (k % 5 - 2);
     for (uint32_t row = 0; row < rows; row++) {
@@ -668,22 +723,29 @@ static void bb_values(bb_range *r, int32_t *codes, uint32_t rows, const bb_geome
             uint32_t sign = positive > 0, low = 1, high, node = 1, depth = 0;
             if (!here[c]) continue;
             if (g->spatial)
-                bb_surroundings(line, g->around + (size_t)c * BB_AROUND,
-                                negative > positive ? negative : positive, state);
+                bb_surroundings(line, g->around + (size_t)c * BB_AROUND, levels, state);
+            if (predicts) bb_predict(&linear, line, g->around + (size_t)c * BB_AROUND);
             if (negative && positive) {
+                int64_t extra = bb_shr(linear.slope * linear.prediction, 24), outcome;
                 active[0] = 0;
                 active[1] = ROW;
                 active[2] = 1 + state[0];
-                sign = (uint32_t)bb_learned(r, theta, seen, active, 2 + g->spatial, 0) & 1;
+                outcome = bb_learned(r, theta, seen, active, 2 + g->spatial - predicts, extra);
+                sign = (uint32_t)outcome & 1;
+                if (predicts) bb_steeper(&linear, outcome);
             }
             leaves[0] = LEAF;
             leaves[1] = SIDE + sign * BB_LEAVES;
             leaves[2] = ALIKE + state[1] * BB_LEAVES;
             leaves[3] = CROWDED + state[2] * BB_LEAVES;
+            if (predicts) {
+                int64_t ahead = 3 * (sign ? linear.prediction : -linear.prediction) + (7 << 23);
+                leaves[4] = PREDICTED + (uint32_t)bb_clip(bb_shr(ahead, 24), 0, BB_STATES - 1) * BB_LEAVES;
+            }
             high = sign ? positive : negative;
             while (low < high) {
                 uint32_t middle = (low + high) >> 1, leaf = node < BB_NODES ? node : BB_NODES + depth;
-                int count = 2 + 2 * g->spatial, above;
+                int count = 2 + 2 * g->spatial + predicts, above;
                 for (int k = 0; k < count; k++) active[k] = leaves[k] + leaf;
                 above = (int)(bb_learned(r, theta, seen, active, count, 0) & 1);
                 if (above) low = middle + 1;
@@ -694,6 +756,7 @@ static void bb_values(bb_range *r, int32_t *codes, uint32_t rows, const bb_geome
             if (r->status) return;
             here[c] = sign ? (int32_t)low : -(int32_t)low;
             if (g->spatial) line[c] = here[c];
+            if (predicts) bb_follow(&linear, here[c]);
         }
     }
 }
@@ -715,7 +778,7 @@ static void bb_octets(bb_range *r, uint8_t *data, size_t count, uint32_t stride,
 
 /* ---- Grids ---------------------------------------------------------------------------------- */
 
-enum { BB_KIND, BB_FIRST, BB_SHIFT, BB_EXTENT, BB_LEVELS, BB_RISE, BB_SORTED, BB_NUMBERS };
+enum { BB_KIND, BB_FIRST, BB_SHIFT, BB_EXTENT, BB_LEVELS, BB_RISE, BB_SORTED, BB_MANTISSA, BB_NUMBERS };
 enum { BB_PREFIX = 32, BB_MOST_LEVELS = 65536, BB_LOWEST = 0x80, BB_END = 0x7F80 };
 
 typedef struct {
@@ -723,6 +786,7 @@ typedef struct {
     bb_memory *memory;
     int64_t (*theta)[2 * BB_PREFIX], (*seen)[2 * BB_PREFIX]; /* of each kind of numbers */
     int64_t pattern;                                          /* of the last grid */
+    int predicts, unit; /* whether weights are predicted; how many low bits of patterns are 0 */
     int32_t *units; /* weights of each unit of the layer before */
     uint32_t unit_count;
     const uint8_t *kept; /* the choice made behind that layer */
@@ -756,8 +820,8 @@ static uint32_t bb_number(bb_model *d, int kind, uint32_t limit) {
 }
 
 static uint16_t bb_first(bb_model *d) { /* a pattern near that of the last grid */
-    int64_t folded = bb_number(d, BB_FIRST, BB_MOST_LEVELS);
-    d->pattern += folded % 2 ? -(folded + 1) / 2 : folded / 2;
+    int64_t folded = bb_number(d, BB_FIRST, BB_MOST_LEVELS), unit = (int64_t)1 << d->unit;
+    d->pattern = ((d->pattern >> d->unit) + (folded % 2 ? -(folded + 1) / 2 : folded / 2)) * unit;
     if (d->pattern < BB_LOWEST || d->pattern >= BB_END) d->range.status = BB_CORRUPT;
     return (uint16_t)d->pattern;
 }
@@ -768,7 +832,8 @@ static const uint16_t *bb_side(bb_model *d, uint32_t *count) {
     *count = bb_number(d, BB_LEVELS, BB_MOST_LEVELS);
     side = (uint16_t *)bb_take(d->memory, *count, 2, &d->range.status);
     for (uint32_t i = 0; i < *count && !d->range.status; i++) {
-        value = i ? value + 1 + bb_number(d, BB_RISE, BB_MOST_LEVELS) : bb_first(d);
+        if (i) value += (1 + (int64_t)bb_number(d, BB_RISE, BB_MOST_LEVELS)) << d->unit;
+        else value = bb_first(d);
         if (value >= BB_END) d->range.status = BB_CORRUPT;
         side[i] = (uint16_t)value;
     }
@@ -779,6 +844,7 @@ static const uint16_t *bb_side(bb_model *d, uint32_t *count) {
 static void bb_grid_of(bb_model *d, bb_grid *grid, uint32_t units, int axes, uint32_t bounds[2]) {
     int *status = &d->range.status;
     grid->kind = (uint8_t)bb_number(d, BB_KIND, BB_SHIFTED);
+    if (d->predicts) d->unit = 7 - (int)bb_number(d, BB_MANTISSA, 7);
     if (grid->kind == BB_CODEBOOK) {
         grid->positive = bb_side(d, &grid->positives);
         grid->negative = bb_side(d, &grid->negatives);
@@ -890,7 +956,8 @@ static void bb_matrix(bb_model *d, const bb_tensor *t, int32_t *codes, const uin
     for (size_t i = 0; !*status && i < count; i++) some += codes[i] != 0;
     if (some && !*status) {
         if (!bounds[0] && !bounds[1]) *status = BB_CORRUPT;
-        else bb_values(&d->range, codes, rows, &g, bounds[0], bounds[1], d->memory);
+        else bb_values(&d->range, codes, rows, &g, bounds[0], bounds[1], d->predicts && g.spatial,
+                       d->memory);
     }
     bb_release(d->memory, mark);
     if (size && !*status) bb_sorted(&d->range, codes, rows, g.columns, size, d->memory);
@@ -944,8 +1011,8 @@ static int bb_is_plain(const bb_tensor *t) { /* whether it stands before the str
 }
 
 static int bb_range_stream(const bb_tensor *tensors, uint32_t count, const uint8_t *stream,
-                           size_t size, int sorted, void *const *data, bb_grid *grids,
-                           bb_memory *m) {
+                           size_t size, int sorted, int predicts, void *const *data,
+                           bb_grid *grids, bb_memory *m) {
     bb_model d = {0};
     bb_range *r = &d.range;
     size_t weights = 0, most = 22800 * size, other = ((size_t)1 << 22) + 4096 * size;
@@ -965,6 +1032,7 @@ static int bb_range_stream(const bb_tensor *tensors, uint32_t count, const uint8
     r->front_at = r->room;
     d.memory = m;
     d.pattern = 0x3D80;
+    d.predicts = predicts;
     d.theta = (int64_t(*)[2 * BB_PREFIX])bb_take(m, BB_NUMBERS, sizeof *d.theta, &r->status);
     d.seen = (int64_t(*)[2 * BB_PREFIX])bb_take(m, BB_NUMBERS, sizeof *d.seen, &r->status);
     d.lent = (int32_t **)bb_take(m, weights, sizeof *d.lent, &r->status);
@@ -1159,8 +1227,9 @@ int bb_decode_stream(const bb_tensor *tensors, uint32_t count, const uint8_t *st
     memory->most = 0;
     bb_release(memory, 0);
     memset(grids, 0, count * sizeof *grids);
-    if (coder == BB_RANGE)
-        status = bb_range_stream(tensors, count, stream, size, sorted, data, grids, memory);
+    if (coder == BB_RANGE || coder == BB_PREDICTING)
+        status = bb_range_stream(tensors, count, stream, size, sorted, coder == BB_PREDICTING, data,
+                                 grids, memory);
     else if (coder == BB_HUFFMAN && !sorted)
         status = bb_huffman_stream(tensors, count, stream, size, data, grids, memory);
     BB_SHOW(memory->bytes, memory->size);
@@ -1171,18 +1240,25 @@ int bb_decode(const bb_network *network, const uint8_t *file, size_t size, void 
               bb_grid *grids, bb_memory *memory) {
     uint32_t number = 0, version, crc;
     size_t at = 4, length;
+    int coder;
     if (size < 9 || memcmp(file, "\x9c" "bb", 3)) return BB_CORRUPT;
     size -= 4;
     crc = bb_crc(file, size);
     for (int i = 0; i < 4; i++)
         if (file[size + (size_t)i] != (crc >> 8 * i & 255)) return BB_CORRUPT;
     version = file[3];
+    coder = version > 14 ? BB_PREDICTING : BB_RANGE;
+    if (coder == BB_PREDICTING) version -= 14;
     if (version < 1 || version > 9 || version == 5) return BB_VERSION; /* newer profiles: here */
     for (int k = 0; k < 4; k++) {
         if (at >= size) return BB_CORRUPT;
         number |= (uint32_t)(file[at] & 127) << 7 * k;
         if (file[at++] < 128) break;
         if (k == 3) return BB_CORRUPT;
+    }
+    if (number & 1) {
+        if (coder == BB_PREDICTING) return BB_CORRUPT;
+        coder = BB_HUFFMAN;
     }
     length = number / 2;
     if (length > size - at) return BB_CORRUPT;
@@ -1196,8 +1272,8 @@ int bb_decode(const bb_network *network, const uint8_t *file, size_t size, void 
         memcpy(data[i], file + at, bytes);
         at += bytes;
     }
-    return bb_decode_stream(network->tensors, network->count, file + at, size - at,
-                            (int)(number & 1), version > 5, data, grids, memory);
+    return bb_decode_stream(network->tensors, network->count, file + at, size - at, coder,
+                            version > 5, data, grids, memory);
 }
 
 void bb_floats(const bb_tensor *t, const bb_grid *grid, const int32_t *integers, float *values) {

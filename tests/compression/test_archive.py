@@ -31,6 +31,13 @@ def test_storable_is_the_nearest_bfloat16(value):
     assert storable(rounded) == rounded
 
 
+@given(st.floats(2.0**-100, 2.0**100, width=32), st.integers(0, 7))
+def test_storable_keeps_so_many_bits(value, bits):
+    rounded = storable(value, bits)
+    assert abs(float(rounded) - value) <= 2.0 ** -(bits + 1) * value
+    assert int(rounded.view(np.uint32)) & (1 << 23 - bits) - 1 == 0
+
+
 def test_storable_rounds_ties_to_even():
     ties = np.array([1 + 2**-8, 1 + 3 * 2**-8], dtype=np.float32)
     assert storable(ties).tolist() == [1.0, 1 + 4 * 2**-8]

@@ -106,7 +106,23 @@ def test_a_fast_file_has_no_other_coder(number):
     data = bytearray(file.encode(archive(dense_net()), "fast"))
     place = len(codec.MAGIC) + 1
     data[place] |= number & 1
-    with pytest.raises(CorruptFile, match="'huffman' in the file has no"):
+    with pytest.raises(CorruptFile, match="'huffman' is not in files of this version"):
+        file.decode(repaired(bytes(data)))
+
+
+def test_a_file_with_predictions_has_no_other_coder():
+    data = bytearray(file.encode(archive(dense_net())))
+    assert data[len(codec.MAGIC)] == 1 + codec.PREDICTED
+    data[len(codec.MAGIC) + 1] |= 1
+    with pytest.raises(CorruptFile, match="'huffman' is not in files of this version"):
+        file.decode(repaired(bytes(data)))
+
+
+@pytest.mark.parametrize("number", [0, codec.PACKED + codec.PREDICTED])
+def test_versions_that_do_not_exist(number):
+    data = bytearray(file.encode(archive(dense_net())))
+    data[len(codec.MAGIC)] = number
+    with pytest.raises(CorruptFile, match=f"no format version {number}"):
         file.decode(repaired(bytes(data)))
 
 

@@ -23,18 +23,20 @@ SHAPES = st.sampled_from(
 )  # fmt: skip
 
 
-def write(tensors: list[Quantised], compiled: bool | None = False) -> bytes:
+def write(tensors: list[Quantised], compiled: bool | None = False, predicts: bool = False) -> bytes:
     """Weights one after the other in one stream."""
     stream = Stream(compiled=compiled)
-    model = Model(stream)
+    model = Model(stream, predicts=predicts)
     for tensor in tensors:
         model.tensor(tensor.codes.shape, "weight", tensor)
     return stream.finish()
 
 
-def read(data: bytes, shapes: list[tuple], compiled: bool | None = False) -> list[Quantised]:
+def read(
+    data: bytes, shapes: list[tuple], compiled: bool | None = False, predicts: bool = False
+) -> list[Quantised]:
     stream = Stream(data, compiled=compiled)
-    model = Model(stream)
+    model = Model(stream, predicts=predicts)
     tensors = [model.tensor(shape, "weight") for shape in shapes]
     stream.check_end()
     return tensors
@@ -42,7 +44,8 @@ def read(data: bytes, shapes: list[tuple], compiled: bool | None = False) -> lis
 
 def check(tensors: list[Quantised], compiled: bool | None = False) -> None:
     shapes = [tensor.codes.shape for tensor in tensors]
-    assert read(write(tensors, compiled), shapes, compiled) == tensors
+    for predicts in (False, True):
+        assert read(write(tensors, compiled, predicts), shapes, compiled, predicts) == tensors
 
 
 @st.composite
@@ -89,7 +92,8 @@ def test_one_symbol_costs_next_to_nothing(code):
     assert len(write([tensor])) < 60
 
 
-def test_python_and_numba_write_the_same_bytes():
+@pytest.mark.parametrize("predicts", [False, True])
+def test_python_and_numba_write_the_same_bytes(predicts):
     """Every kernel, both ways: image columns, kernels, feature maps, masks, raw bytes."""
     pytest.importorskip("numba")
     kept = noise(49, 5) % 4 > 0
@@ -98,7 +102,7 @@ def test_python_and_numba_write_the_same_bytes():
 
     def run(data: bytes | None, compiled: bool) -> tuple[bytes | None, list]:
         stream = Stream(data, compiled=compiled)
-        model = Model(stream)
+        model = Model(stream, predicts=predicts)
         given = tensors if data is None else [None] * len(tensors)
         out = [model.mask(49, kept if data is None else None)]
         out += [model.tensor(s, "weight", t) for s, t in zip(shapes, given, strict=True)]
@@ -115,6 +119,54 @@ def test_python_and_numba_write_the_same_bytes():
         assert np.array_equal(out[0], kept)
         assert out[1:-1] == tensors
         assert out[-1] == bytes(40)
+
+
+def smooth_kernels(shape: tuple[int, ...], scale: float) -> np.ndarray:
+    """Integers of kernels whose neighbours are alike: each is most of the one to its left."""
+    values = (noise(shape[0] * shape[1] * shape[2] * shape[3], 3).reshape(shape) / 32768) - 1
+    for x in range(1, shape[3]):
+        values[..., x] = 0.8 * values[..., x - 1] + 0.6 * values[..., x]
+    return np.rint(scale * values).astype(np.int32)
+
+
+def test_predictions_shorten_smooth_kernels():
+    codes = smooth_kernels((16, 16, 5, 5), 4)
+    tensor = Quantised(codes, Uniform(1.0))
+    before, after = (len(write([tensor], None, predicts)) for predicts in (False, True))
+    assert after < 0.93 * before
+
+
+def test_predictions_change_nothing_without_neighbours():
+    """Of a dense layer behind no image, but for the bits of its grid."""
+    tensor = Quantised(sparse((20, 7), 40, 7, 1), Uniform(1.0))
+    assert abs(len(write([tensor], predicts=True)) - len(write([tensor]))) <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 300, MAX_LEVELS / 4])
+def test_predictions_stay_within_63_bits(scale):
+    """Weights of every size, and signs that go against what was learned so far."""
+    pytest.importorskip("numba")
+    codes = smooth_kernels((12, 9, 3, 3), scale)
+    codes[6:] *= 1 - 2 * (np.arange(9) % 2).reshape(3, 3)
+    codes[8] = np.sign(codes[8]) * MAX_LEVELS
+    tensor = Quantised(codes, Uniform(1.0))
+    plain = write([tensor], False, True)
+    assert write([tensor], True, True) == plain
+    for compiled in (False, True):
+        assert read(plain, [codes.shape], compiled, True) == [tensor]
+
+
+def test_values_of_few_bits_take_fewer_bytes():
+    """A grid says how many bits its values have."""
+    rng = np.random.default_rng(0)
+    values = np.unique(np.exp(rng.normal(size=40)))
+    sizes = []
+    for bits in (7, 4, 1):
+        grid = Codebook(np.zeros(0, np.float32), np.unique(storable(values, bits)))
+        tensor = Quantised(np.zeros((1, 1), np.int32), grid)
+        check([tensor])
+        sizes.append(len(write([tensor], predicts=True)))
+    assert sizes[1] < sizes[0] - 10 and sizes[2] < sizes[1] - 5
 
 
 @pytest.mark.parametrize(("dense", "empty"), [(40, 120), (20, 60), (10, 110)])

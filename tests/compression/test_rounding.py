@@ -1,9 +1,17 @@
-"""Biases as coarse as the margins let them be, whatever else misses them."""
+"""Biases and codebooks as coarse as the margins let them be, whatever else misses them."""
 
+import numpy as np
 import pytest
 import torch
+from bitsback.compression.archive import Codebook, Quantised, Uniform, mantissa_bits, storable
 from bitsback.compression.reference import reference_of
-from bitsback.compression.rounding import BIAS_BITS, biases_of, round_biases, with_weights
+from bitsback.compression.rounding import (
+    BIAS_BITS,
+    biases_of,
+    round_biases,
+    round_codebooks,
+    with_weights,
+)
 from bitsback.compression.scores import Rise
 from bitsback.compression.uniform import bias
 from bitsback.posterior import Posterior, WeightPosterior
@@ -106,3 +114,51 @@ def test_a_network_without_biases():
     trial = trial_of(0.02)
     found, coded, rise = round_biases(trial, trial.net, {})
     assert coded == {} and rise == trial.rise(found)
+
+
+class Needing:
+    """A trial whose margins ask for so many bits behind the leading one of a first weight."""
+
+    def __init__(self, bits):
+        self.needed = bits
+
+    def fits(self, rise):
+        return rise.nll <= 0
+
+    def rise(self, net):
+        return Rise(self.needed - mantissa_bits(net[0].weight.numpy()), 0, 0, 0)
+
+
+def on_codebooks() -> tuple[nn.Module, dict[str, Quantised]]:
+    """A network, and its weights: the first two on values of 7 bits, the last on a step."""
+    torch.manual_seed(0)
+    layers = (nn.Linear(6, 40, False), nn.Linear(40, 9, False), nn.Linear(9, 3, False))
+    net = nn.Sequential(*layers).requires_grad_(False)
+    codes = {}
+    for name, weight in net.state_dict().items():
+        side = storable(np.quantile(abs(weight.numpy()), (0.1, 0.4, 0.7, 0.95)))
+        found = abs(abs(weight.numpy())[..., None] - side).argmin(-1) + 1
+        codes[name] = Quantised(found * np.sign(weight.numpy()).astype(int), Codebook(-side, side))
+    codes["2.weight"] = Quantised(codes["2.weight"].codes, Uniform(0.0390625))
+    return with_weights(net, codes), codes
+
+
+@pytest.mark.parametrize("bits", [0, 2, 6])
+def test_codebooks_have_as_few_bits_as_the_margins_let_them(bits):
+    net, codes = on_codebooks()
+    trial = Needing(bits)
+    found, coded, rise = round_codebooks(trial, net, codes, trial.rise(net))
+    assert rise == trial.rise(found) and coded["2.weight"] == codes["2.weight"]
+    assert coded["0.weight"].grid.bits() == bits >= coded["1.weight"].grid.bits()
+    for name, before in codes.items():
+        values = found.state_dict()[name].numpy()
+        assert np.array_equal(values, coded[name].values())
+        if name != "2.weight":
+            assert np.array_equal(values, storable(before.values(), bits))
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_codebooks_that_the_margins_leave_no_bit_stay(bits):
+    net, codes = on_codebooks()
+    rise = Needing(bits).rise(net)
+    assert round_codebooks(Needing(bits), net, codes, rise) == (net, codes, rise)

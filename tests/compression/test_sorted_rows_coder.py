@@ -44,7 +44,7 @@ def same(one: Archive, other: Archive) -> bool:
 def test_what_comes_back_is_what_was_written(groups):
     first = sample((20, 40, 16, 3), groups)
     data = encode(first)
-    assert data[3] == first.architecture.version() + codec.SORTED
+    assert data[3] == first.architecture.version() + codec.SORTED + codec.PREDICTED
     again = decode(data)
     assert same(again, first) and encode(again) == data
 
@@ -102,7 +102,7 @@ def test_the_parts_add_up_to_the_file():
     data = encode(sample((20, 40, 16, 3), 1))
     found = inspect(data)
     assert sum(found["items"].values()) == len(data) == found["bytes"]
-    assert found["version"] == 6
+    assert found["version"] == 20
 
 
 def test_rows_that_are_not_sorted_are_refused():

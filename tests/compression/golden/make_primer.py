@@ -1,6 +1,7 @@
 """Writes compression/graph_primer.py: what the statistics of version 4 of the format begin with.
 
-Only for a new format version: files written with another primer cannot be read.
+Only for a new format version: files written with another primer cannot be read. Run
+make_primed.py after it.
 """
 
 from collections import OrderedDict
