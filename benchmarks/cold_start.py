@@ -139,9 +139,9 @@ class Residual(nn.Module):
 
 
 def sparse(architecture, density: float) -> Archive:
-    """Random integers, a share of which is not zero: weights -3..3 of a codebook, coarse biases.
+    """Random integers, a share of which is not zero; weights -3..3 of a codebook, biases coarse.
 
-    Raw tensors are of ones.
+    Raw tensors are ones.
     """
     rng = np.random.default_rng(0)
     magnitudes = storable(np.array([0.05, 0.1, 0.2], np.float32))
