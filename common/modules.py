@@ -77,6 +77,21 @@ def float32_if_less(net: nn.Module) -> nn.Module:
     return net._apply(convert)
 
 
+def lowest_precision(net: nn.Module) -> tuple[str, torch.dtype] | None:
+    """The name and dtype of the first floating-point parameter of under 4 bytes, or None."""
+    for name, value in net.named_parameters():
+        if value.is_floating_point() and value.element_size() < 4:
+            return name, value.dtype
+    return None
+
+
+def instead_of(dtype: torch.dtype) -> str:
+    """What to do about a tensor of a dtype that no file holds, to end an error message."""
+    if dtype.is_complex:
+        return "; keep its real and imaginary parts as two real tensors, joined by torch.complex"
+    return "; call net.float() first" if dtype.is_floating_point else ""
+
+
 def frozen_norms(net: nn.Module) -> tuple[str, ...]:
     """Paths of normalization layers in a part of the network whose parameters are all frozen."""
     found: dict[str, None] = {}

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 from torch import Tensor, nn
 
+from ..common.modules import instead_of
 from ..graph import GraphNetwork
 from .architecture import Architecture, check_architecture
 from .describe_graph import describe_graph
@@ -13,6 +14,15 @@ from .nodes import DTYPES, FLOATS, Chain, TensorSpec, check_nesting
 from .select import Select
 from .ties import find_ties, with_common_roles
 from .torch_layers import describe_layer
+
+
+def check_dtype(name: str, tensor: Tensor) -> None:
+    """Raise ValueError for a tensor of a dtype that no file holds."""
+    if _dtype(tensor) not in DTYPES:
+        raise ValueError(
+            f"{name!r} is {_dtype(tensor)}; a file holds tensors of {', '.join(DTYPES)}"
+            f"{instead_of(tensor.dtype)}"
+        )
 
 
 def describe(
@@ -28,9 +38,9 @@ def describe(
         return describe_graph(net, label)
     state = net.state_dict(keep_vars=True)
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or _dtype(tensor) not in DTYPES:
-            what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name!r} is {what}; a file holds tensors of {', '.join(DTYPES)}")
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name!r} is a {type(tensor).__name__}; a file holds tensors")
+        check_dtype(name, tensor)
     ties = find_ties(state)
     listed = with_common_roles(tuple(_listed(net, state, weights)), ties)
     floats = {spec.dtype for spec in listed if spec.dtype in FLOATS} or {"float32"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..common.modules import instead_of
 from ..graph import GraphNetwork, parameters_of, roles
 from ..graph.ir import Graph, Node
 from ..graph.table import OPERATORS
@@ -77,6 +78,7 @@ def _described(network: GraphNetwork, label: str | None) -> Described:
         if dtype not in STORED or dtype not in DTYPES:
             raise ValueError(
                 f"{node.name!r} is {dtype}; a file holds tensors of {', '.join(STORED)}"
+                f"{instead_of(tensor.dtype)}"
             )
         reader, argument = readers.get(node, (None, ("", 0)))
         trains = isinstance(tensor, nn.Parameter)

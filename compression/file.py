@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from .architecture import Architecture
 
+WITHOUT_INTO = "bitsback.load(file) without into= gives the file's own network"
+
 __all__ = ["CODERS", "decode", "encode", "inspect", "load", "network", "read", "save"]
 
 
@@ -31,39 +33,65 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
     :param into: a network of the same tensors to fill (in place, and returned), for archives of
         modules that cannot be rebuilt from a description. Where units were removed, its tensors
         become smaller, and a layer made without a bias may get one, if it then computes what the
-        file's own network computes; see `into.take_sizes`.
-    :raises ValueError: `into` is needed, has other tensors, or has them on the meta device; then it
-        is left as it was.
-    :warns UserWarning: `into` is the network before compression removed units or folded BatchNorms,
-        and its class cannot do without them. The archive's own network is returned.
+        file's own network computes. So do the tensors behind weights that are computed from others
+        (`torch.nn.utils.parametrize`, weight_norm, pruning masks); see `into.take`.
+    :raises ValueError: `into` is needed, has other tensors, computes a weight in a way that cannot
+        give the file's, or is on the meta device; then it is left as it was.
+    :warns UserWarning: `into` is the network before compression removed units or folded tensors,
+        and its class cannot do without them. The archive's own network is returned. Or `into` has
+        tensors for which the file has no numbers; they stay as they are.
     """
     import torch
 
-    from .into import take_sizes
     from .ties import check_into
 
     net = archive.architecture.build() if into is None else into
     state = net.state_dict()
     if into is not None:
         if _lost_units(archive.architecture, state):
-            check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
-            own = network(archive)
-            if take_sizes(into, own):
-                return into
-            if _is_what_is_left(archive.architecture, state):
-                warnings.warn(
-                    "compression removed units or folded BatchNorms, and the class of the network "
-                    "passed as into= does not run, or computes something else, without them; the "
-                    "file's own network is returned, and the other is not changed: leave out into=",
-                    stacklevel=2,
-                )
-                return own
+            found = _taken(archive, into)
+            if found is not None:
+                return found
         _check_same(archive.architecture, state)
-        check_into(archive.architecture.ties, net.state_dict(keep_vars=True))
+        check_into(archive.architecture, net.state_dict(keep_vars=True))
     with torch.no_grad():
         for spec in archive.architecture.tensors():
             _fill(state[spec.name], archive.tensors[spec.name])
     return net.eval()
+
+
+def _taken(archive: Archive, into: nn.Module) -> nn.Module | None:
+    """A network that takes the tensors of a graph of other names or sizes.
+
+    :returns: the archive's own network where `into` cannot do without what compression removed.
+        None if the two are not one network.
+    """
+    from .into import take
+    from .ties import check_into
+
+    architecture = archive.architecture
+    check_into(architecture, into.state_dict(keep_vars=True))
+    own = network(archive)
+    taken = take(into, own)
+    if taken.reason:
+        raise ValueError(f"{taken.reason}; {WITHOUT_INTO}")
+    if taken.right and taken.left:
+        warnings.warn(
+            f"the file has no numbers for {', '.join(map(repr, taken.left))} of the network passed "
+            "as into=, on which its outputs do not depend: they stay as they are",
+            stacklevel=4,
+        )
+    if taken.right:
+        return into
+    if not _is_what_is_left(architecture, into.state_dict()):
+        return None
+    warnings.warn(
+        "compression removed units, folded BatchNorms or joined tensors, and the class of the "
+        "network passed as into= does not run, or computes something else, without them; the "
+        "file's own network is returned, and the other is not changed: leave out into=",
+        stacklevel=4,
+    )
+    return own
 
 
 def _fill(target: Tensor, tensor: Quantised | np.ndarray) -> None:
@@ -102,6 +130,8 @@ def _is_what_is_left(architecture: Architecture, state: dict) -> bool:
 
 def _check_same(architecture: Architecture, state: dict) -> None:
     """Raise ValueError unless a state_dict has exactly the described tensors."""
+    graph = architecture.version() == GRAPHS
+    other = f", or leave out into=: {WITHOUT_INTO}" if graph else ""
     expected = {spec.name: tuple(spec.shape) for spec in architecture.tensors()}
     tied = {name for name, _ in architecture.ties}
     missing = sorted(expected.keys() - state.keys())
@@ -109,7 +139,7 @@ def _check_same(architecture: Architecture, state: dict) -> None:
     if missing or extra:
         raise ValueError(
             f"the network passed as into= is not the one in the file: it lacks {missing or 'none'} "
-            f"and has {extra or 'none'} beyond it; make it as it was made before compression"
+            f"and has {extra or 'none'} beyond it; make it as it was made before compression{other}"
         )
     meta = [name for name in sorted(expected) if state[name].is_meta]
     if meta:
@@ -117,11 +147,13 @@ def _check_same(architecture: Architecture, state: dict) -> None:
             f"the network passed as into= has {meta[0]!r} on the meta device, which holds no "
             "values; make it on the CPU"
         )
+    computed = ", unless its code computes another tensor from it" if graph else ""
     for name, shape in expected.items():
         if tuple(state[name].shape) != shape:
             raise ValueError(
                 f"{name!r} of the network passed as into= has shape {tuple(state[name].shape)}, "
-                f"in the file it has {shape}; make it as it was made before compression"
+                f"in the file it has {shape}{computed}; make it as it was made before "
+                f"compression{other}"
             )
 
 

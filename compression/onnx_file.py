@@ -69,9 +69,9 @@ def save_onnx(
     """Write a network as an ONNX model, whole or not at all.
 
     If onnxruntime is installed, the model is run before it is written, on batches of 1 and 3 random
-    examples. Its outputs must be the network's: to 1e-4 of the largest output, or to 0.1 of it
-    where ReLUs or inputs are quantised, since a value on the edge between two codes may get the
-    other one.
+    examples, under basic optimisation (docs/operators.md says why). Its outputs must be the
+    network's: to 1e-4 of the largest output, or to 0.1 of it where ReLUs or inputs are quantised,
+    since a value on the edge between two codes may get the other one.
 
     :param network: a graph, a sequence of layers as `bitsback.load` gives it, or any other module,
         which is traced.

@@ -8,7 +8,7 @@ from ..common.heads import check_output
 from ..common.modes import gradients
 from ..common.modules import extra_states, float_numbers, shared_names
 from ..posterior import Posterior, WeightPosterior
-from .describe import describe
+from .describe import check_dtype, describe
 from .search import Trial
 from .settings import MOST_EFFORT
 from .weights import Weights, grid_of, usable_stddev
@@ -108,7 +108,8 @@ def check_head(net: nn.Module, x: Inputs, likelihood: str) -> None:
 def check_tensors(net: nn.Module) -> None:
     """Refuse what no file can hold, before any work is done.
 
-    :raises ValueError: names an entry without numbers, or one that is no tensor.
+    :raises ValueError: names an entry without numbers, one that is no tensor, or one of a dtype
+        that no file holds.
     """
     for name in extra_states(net):
         raise ValueError(
@@ -116,6 +117,7 @@ def check_tensors(net: nn.Module) -> None:
             "hold it; remove the method, or keep its tensors as buffers"
         )
     for name, value in net.state_dict().items():
+        check_dtype(name, value)
         if not value.numel() and value.dim() > 1:
             raise ValueError(
                 f"{name!r} has shape {tuple(value.shape)} and holds no numbers: remove the layer"

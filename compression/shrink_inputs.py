@@ -19,6 +19,7 @@ from ..common.examples import (
     tensors,
 )
 from ..common.modes import evaluating
+from ..common.modules import copied, float32_if_less, lowest_precision
 from .scores import LIKELIHOODS, check_inputs, described
 
 
@@ -62,7 +63,24 @@ def check_calibration(x: Any, net: nn.Module, part: str = "calibration") -> Inpu
         raise ValueError(f"all {examples} {part} inputs are the same: give different examples")
     x = arguments(net, x)
     _check_runs(x, net, part)
+    low = lowest_precision(net)
+    if low is not None:
+        _check_float32(x, net, *low)
     return x
+
+
+def _check_float32(x: Inputs, net: nn.Module, name: str, dtype: torch.dtype) -> None:
+    """Whether a network runs in float32, in which it is compressed."""
+    try:
+        with torch.no_grad():
+            passed(float32_if_less(copied(net)).cpu().eval(), take(x, slice(2)))
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"{name!r} is {str(dtype).removeprefix('torch.')}, and the network does not run in "
+            f"float32, in which it is compressed: {reason}; leave the casts out of its forward "
+            "and call net.float() first"
+        ) from None
 
 
 def _precision(net: nn.Module) -> torch.dtype:

@@ -1,12 +1,18 @@
 """Tensors of several names, in a network and in a file: the same pairs in both, or a refusal."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..common.modules import shared_names
 from .nodes import TensorSpec
+
+if TYPE_CHECKING:
+    from .architecture import Architecture
 
 
 def find_ties(state: Mapping[str, Tensor]) -> tuple[tuple[str, str], ...]:
@@ -37,10 +43,10 @@ def with_common_roles(
     return tuple(replace(spec, role=roles[spec.name]) for spec in specs)
 
 
-def check_into(ties: Sequence[tuple[str, str]], state: Mapping[str, Tensor]) -> None:
+def check_into(architecture: Architecture, state: Mapping[str, Tensor]) -> None:
     """Refuse a network whose tensors are not tied as those of a file are.
 
-    :param ties: of the file.
+    :param architecture: of the file. Tensors that it does not name may be tied in any way.
     :param state: the network's state_dict with `keep_vars=True`.
     :raises ValueError: names a pair that is tied in one of the two alone, or a tensor on the meta
         device.
@@ -51,14 +57,17 @@ def check_into(ties: Sequence[tuple[str, str]], state: Mapping[str, Tensor]) -> 
                 f"{name!r} of the network passed as into= is on the meta device and can hold no "
                 "values: make the network on the CPU"
             )
-    of_file, of_net = _groups(ties), _groups(find_ties(state))
+    ties = architecture.ties
+    known = {spec.name for spec in architecture.tensors()} | {name for name, _ in ties}
+    own = [pair for pair in find_ties(state) if known.issuperset(pair)]
+    of_file, of_net = _groups(ties), _groups(own)
     for name, original in ties:
         if name not in of_net.get(original, ()):
             raise ValueError(
                 f"{name!r} and {original!r} are one tensor in the file, but two in the network "
                 "passed as into=: tie them, as they were before compression"
             )
-    for name, original in find_ties(state):
+    for name, original in own:
         if name not in of_file.get(original, ()):
             raise ValueError(
                 f"{name!r} and {original!r} are one tensor in the network passed as into=, but two "

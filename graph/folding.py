@@ -116,7 +116,7 @@ def _folded_name(names: list[str], taken: dict[str, Tensor]) -> str:
     path, _, leaf = names[0].rpartition(".")
     if ".parametrizations." in f".{path}.":
         before, _, after = f".{path}".rpartition(".parametrizations.")
-        name = f"{before.lstrip('.')}.{after}".lstrip(".")
+        name = f"{before.lstrip('.')}.{after.partition('.')[0]}".lstrip(".")
     else:
         for ending in ("_orig", "_mask", "_g", "_v", "_u", "_bar"):
             leaf = leaf.removesuffix(ending)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..common.labels import check_labels
+from ..common.modules import lowest_precision
 from ..training.evaluation import BATCH, predict
 from .data import Dataset
 from .work import TooMuchWork, largest_output
@@ -27,6 +28,12 @@ def check_fits(net: nn.Module, data: Dataset, what: str) -> int:
     except TooMuchWork as error:
         raise ValueError(f"{what}: {error}") from None
     except Exception as error:  # torch raises many kinds for inputs that do not fit
+        low = lowest_precision(net)
+        if low is not None:
+            raise ValueError(
+                f"{what} has {low[0]!r} in {str(low[1]).removeprefix('torch.')}, and the data are "
+                "float32: call net.float() first"
+            ) from None
         raise ValueError(
             f"{what} does not take the {shape} inputs of {data.name} ({error}); "
             "choose other data or another network"

@@ -4,6 +4,8 @@ import bitsback
 import pytest
 import torch
 from bitsback.compression import refine
+from bitsback.compression.describe import describe
+from bitsback.compression.reference import check_tensors
 from bitsback.posterior import Posterior, WeightPosterior
 from torch import nn
 
@@ -129,3 +131,30 @@ def test_a_network_of_lower_precision_than_the_one_trained():
     data = X.bfloat16(), Y
     result = bitsback.compress(model.trained(), guide.posterior(), validation=data, **WIDE)
     assert result.network.weight.dtype == torch.float32
+
+
+def of_dtype(dtype: torch.dtype) -> nn.Module:
+    net = nn.Linear(4, 3)
+    net.weight = nn.Parameter(torch.ones(3, 4, dtype=dtype))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("dtype", "match"),
+    [
+        (torch.bfloat16, r"'weight' is bfloat16; .* bool; call net.float\(\) first"),
+        (
+            torch.complex64,
+            "'weight' is complex64; .* two real tensors, joined by torch.complex",
+        ),
+    ],
+)
+def test_numbers_that_no_file_holds(dtype, match):
+    for refused in (check_tensors, describe):
+        with pytest.raises(ValueError, match=match):
+            refused(of_dtype(dtype))
+
+
+def test_shrink_names_complex_weights_before_it_looks_at_inputs():
+    with pytest.raises(ValueError, match="'weight' is complex64"):
+        bitsback.shrink(of_dtype(torch.complex64), torch.randn(20, 4))

@@ -102,3 +102,18 @@ def test_validation_inputs_are_of_the_kind_of_the_calibration_inputs():
     free = nn.Sequential(nn.AdaptiveAvgPool1d(4), nn.Linear(4, 3))
     with pytest.raises(ValueError, match="both must be examples of the same kind"):
         check_validation(torch.randn(9, 2, 8), torch.randn(9, 2, 12), free)
+
+
+class Casting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4).half(), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x.half()).float())
+
+
+def test_a_forward_that_casts_is_told_what_to_do():
+    match = r"'first.weight' is float16, .* does not run in float32.* call net.float\(\) first"
+    with pytest.raises(ValueError, match=match):
+        check_calibration(torch.randn(20, 4), Casting())

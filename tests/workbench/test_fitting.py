@@ -89,3 +89,11 @@ def test_large_outputs_make_batches_smaller():
     small = nn.Sequential(nn.Flatten(), Select(torch.arange(64) > 3), nn.Linear(60, 10))
     assert check_fits(small, digits, "net") == 1000
     assert evaluate(net, digits.test, batch).error == evaluate(net, digits.test).error
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_is_told_what_to_do(dtype):
+    x, y = torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)
+    match = r"'weight' in b?float16, and the data are float32: call net.float\(\) first"
+    with pytest.raises(ValueError, match=match):
+        check_fits(nn.Linear(3, 3).to(dtype), data(x, y), "the network")
