@@ -41,6 +41,7 @@ BATCH = 64  # predictions of an update, but at least `SMALLEST` examples
 SMALLEST = 8
 FEWEST_WEIGHTS = 10_000  # of a network: those of fewer gained nothing
 MOST_WORK = 3e11  # multiply-adds of all updates at a price, about
+OPERATOR_WORK = 3e6  # multiply-adds in whose time an operator is called, however little it computes
 PASSES = 3  # an update takes as much as so many runs of the network
 CHECKED = 2_048  # mixtures by which a descent is judged
 RATE = 0.03  # learning rate of integers, in steps
@@ -87,8 +88,9 @@ class EndToEnd:
         #: How many updates there are at a price; 0 for a small network, or one that computes much.
         self.updates = 0
         if sum(tensors[name].numel() for name in weights) >= FEWEST_WEIGHTS:
-            work = PASSES * self._batch * max(multiply_adds(network, some), 1)
-            updates = min(UPDATES, int(MOST_WORK / work))
+            calls = OPERATOR_WORK * max(len(network.graph.operators), 1)
+            work = max(self._batch * multiply_adds(network, some), calls)
+            updates = min(UPDATES, int(MOST_WORK / (PASSES * work)))
             self.updates = updates if updates >= FEWEST else 0
 
     @gradients()
@@ -142,7 +144,6 @@ class EndToEnd:
         output = passed(partial(with_tensors, self._net, tensors), x)
         return self._mixtures.loss(output, self._mixtures.targets(x))
 
-    @torch.no_grad()
     @torch.no_grad()
     def _distance(self, free: FreeIntegers, checks: list[Pairs]) -> float:
         """The KL of the mixtures that are checked."""

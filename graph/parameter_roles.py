@@ -7,11 +7,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .ir import Node, Ref
+from .evaluate import parameters_behind
+from .ir import PARAMETER, Node, Ref
 from .network import GraphNetwork, parameters_of
 from .table import OPERATORS
 
 WEIGHT, VECTOR, MASK, RAW = "weight", "vector", "mask", "raw"
+_DIVISORS = {
+    "div": ("other",), "floor_divide": ("other",), "reciprocal": ("input",), "rsqrt": ("input",)
+}  # fmt: skip
 
 
 def roles(network: GraphNetwork) -> dict[str, str]:
@@ -20,10 +24,11 @@ def roles(network: GraphNetwork) -> dict[str, str]:
     WEIGHT: a matrix or kernel of finite floating-point numbers (at least two axes larger than 1, or
     the weight of a contraction): it gets a prior and is pruned and quantized. VECTOR: any other
     finite floating-point parameter, a bias or the scale of a norm, say: quantized only. MASK: the
-    choice of a `pick`. RAW: integers, flags, what is not finite, and vectors that are buffers:
-    stored bit by bit. A network divides by such buffers, the standard deviations of features of
-    very different sizes, say: the smallest would become 0 on a common grid.
+    choice of a `pick`. RAW: integers, flags, what is not finite, vectors that are buffers, and all
+    numbers that the network divides by: stored bit by bit. Of standard deviations of features of
+    very different sizes, say, the smallest would become 0 on a common grid.
     """
+    divisors = _divisors(network)
     contracted, picked = set(), set()
     for node in network.graph.operators:
         for name in OPERATORS[node.operator].weights:
@@ -32,9 +37,27 @@ def roles(network: GraphNetwork) -> dict[str, str]:
             picked.update(ref.node for ref in _refs(node, "kept"))
     nodes = {node.name: node for node in network.graph.parameters}
     return {
-        name: _role(tensor, nodes[name] in contracted, nodes[name] in picked)
+        name: RAW
+        if name in divisors and tensor.numel() > 1 and nodes[name] not in contracted
+        else _role(tensor, nodes[name] in contracted, nodes[name] in picked)
         for name, tensor in parameters_of(network)
     }
+
+
+def _divisors(network: GraphNetwork) -> set[str]:
+    """The parameters by which a network divides, and vectors from which it computes a divisor.
+
+    Matrices behind a divisor are those of weight normalization: a norm is no divisor of features.
+    """
+    behind = parameters_behind(network.graph)
+    wide = {name for name, tensor in parameters_of(network) if _is_wide(tensor)}
+    found: set[str] = set()
+    for node in network.graph.operators:
+        for name in _DIVISORS.get(node.operator, ()):
+            for ref in _refs(node, name):
+                direct = ref.node.operator == PARAMETER
+                found |= {ref.node.name} if direct else behind.get(ref.node, set()) - wide
+    return found
 
 
 def weight_names(network: GraphNetwork) -> list[str]:
@@ -76,7 +99,10 @@ def _role(tensor: Tensor, contracted: bool, picked: bool) -> str:
         return MASK
     if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
         return RAW
-    wide = sum(size > 1 for size in tensor.shape) > 1
-    if wide or (contracted and tensor.dim() > 1):
+    if _is_wide(tensor) or (contracted and tensor.dim() > 1):
         return WEIGHT
     return VECTOR if isinstance(tensor, nn.Parameter) else RAW
+
+
+def _is_wide(tensor: Tensor) -> bool:
+    return sum(size > 1 for size in tensor.shape) > 1

@@ -175,3 +175,15 @@ def test_batches_count_predictions(digits):
     tokens = torch.randint(9, (20, 7))
     found = Work(trace(net, tokens[:2]), tokens, "categorical", -1, 0, None, None).end_to_end
     assert found._batch == end_to_end.BATCH // 7
+
+
+@pytest.mark.parametrize(("layers", "updates"), [(2, end_to_end.UPDATES), (60, 0)])
+def test_many_small_operators_are_too_much_work(layers, updates):
+    """Each call takes time, however little it computes."""
+    width = int((12_000 / layers) ** 0.5) + 1
+    net = nn.Sequential(*[
+        part for _ in range(layers) for part in (nn.Linear(width, width), nn.ReLU())
+    ]).eval()  # fmt: skip
+    x = torch.randn(8, width)
+    names = [name for name, p in net.named_parameters() if p.dim() > 1]
+    assert EndToEnd(trace(net, x), x, names, [], "normal").updates == updates
