@@ -112,6 +112,7 @@ def test_a_descent_that_leads_away_is_undone(digits, monkeypatch):
 
 
 def test_a_network_that_computes_much_has_no_updates(digits, monkeypatch):
+    monkeypatch.setattr(end_to_end, "OPERATOR_WORK", 0)
     _, work = setting(digits)
     net, x, likelihood = work.net, work.x, "categorical"
     given = net, x, work.weights, work.vectors, likelihood

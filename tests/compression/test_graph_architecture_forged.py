@@ -164,6 +164,6 @@ def test_other_versions_are_refused():
     architecture = quantised("mlp").architecture
     with pytest.raises(ValueError, match="version 4 only"):
         architecture.to_bytes(1)
-    body = codec.MAGIC + b"\x0f" + file.encode(quantised("mlp"))[4:-4]
-    with pytest.raises(CorruptFile, match="version 15"):
+    body = codec.MAGIC + b"\x13" + file.encode(quantised("mlp"))[4:-4]
+    with pytest.raises(CorruptFile, match="version 19"):
         file.decode(body + zlib.crc32(body).to_bytes(4, "little"))

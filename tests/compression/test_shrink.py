@@ -382,11 +382,28 @@ def test_features_of_very_different_sizes(net, data, way):
     assert len(small.data) < 900
 
 
+class _Logarithms(_Standardized):
+    """Features and a constant that both come from one parameter."""
+
+    def forward(self, x):
+        return self.net((x * self.stddev).tanh() - self.stddev.log())
+
+
 def test_a_layer_that_is_given_infinity_says_why(net, data):
-    """A standard deviation that is a parameter goes on one step with all others."""
+    """A parameter whose logarithm is taken goes on one step with all others, and may become 0."""
     sizes = torch.logspace(-4, 4, 12)
-    whole = _Standardized(torch.zeros(12), sizes, net)
+    whole = _Logarithms(torch.zeros(12), sizes, net)
     del whole.stddev
     whole.stddev = nn.Parameter(sizes, requires_grad=False)
     with pytest.raises(ValueError, match=r"'net\.0\.weight'.*NaN or infinity.*register_buffer"):
         bitsback.shrink(whole, data[0][:200] * sizes)
+
+
+def test_a_parameter_that_the_network_divides_by_is_kept(net, data):
+    sizes = torch.logspace(-4, 4, 12)
+    whole = _Standardized(torch.zeros(12), sizes, net)
+    del whole.stddev
+    whole.stddev = nn.Parameter(sizes, requires_grad=False)
+    x = data[0] * sizes
+    small = bitsback.shrink(whole, x[:200], validation=(x[200:], data[1][200:]))
+    assert torch.equal(small.network.state_dict()["stddev"], sizes)
