@@ -129,7 +129,8 @@ def _sorted(archive: Archive, net: GraphNetwork, groups: int) -> Archive:
         if log2(orders(rows, size)) < LEAST_BITS:
             continue
         slots = all_orders.slots(name, 0)
-        archive = moved(archive, all_orders, _key(slots, slots[in_order(rows, size)]))
+        key = _key(slots, slots[in_order(rows, size)])
+        archive = moved(archive, all_orders, key, [units])
         found[name] = count
         if changes:  # what a choice of inputs lets through has moved
             all_orders = _orders(archive, net)
@@ -156,11 +157,9 @@ def _carrier(archive: Archive, all_orders: Orders, units: np.ndarray) -> str | N
 
 
 def _key(slots: np.ndarray, order: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """What puts units in an order where they stand as `slots`, and leaves all others alone."""
+    """What puts units in an order where they stand as `slots`."""
 
     def key(units: np.ndarray) -> np.ndarray:
-        if set(units.tolist()) != set(slots.tolist()):
-            return np.arange(len(units))
         place = {unit: i for i, unit in enumerate(units.tolist())}
         found = {new: place[old] for new, old in zip(order.tolist(), slots.tolist(), strict=True)}
         return np.array([found[unit] for unit in units.tolist()])
@@ -168,10 +167,15 @@ def _key(slots: np.ndarray, order: np.ndarray) -> Callable[[np.ndarray], np.ndar
     return key
 
 
-def moved(archive: Archive, orders: Orders, key: Callable[[np.ndarray], np.ndarray]) -> Archive:
-    """The archive with every set of units sorted by a key; see `graph.Orders.moved`."""
+def moved(
+    archive: Archive,
+    orders: Orders,
+    key: Callable[[np.ndarray], np.ndarray],
+    sets: list[np.ndarray] | None = None,
+) -> Archive:
+    """The archive with sets of units sorted by a key; see `graph.Orders.moved`."""
     tensors = dict(archive.tensors)
-    for name, places in orders.moved(key).items():
+    for name, places in orders.moved(key, sets).items():
         tensor = tensors[name]
         quantised = isinstance(tensor, Quantised)
         tensors[name] = select(tensor, places) if quantised else taken(tensor, places)
