@@ -41,7 +41,6 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
         and its class cannot do without them. The archive's own network is returned. Or `into` has
         tensors for which the file has no numbers; they stay as they are.
     """
-    import torch
 
     from .ties import check_into
 
@@ -54,10 +53,50 @@ def network(archive: Archive, into: nn.Module | None = None) -> nn.Module:
                 return found
         _check_same(archive.architecture, state)
         check_into(archive.architecture, net.state_dict(keep_vars=True))
+        return _filled_as_is(archive, into)
+    _fill_all(archive, state)
+    return net.eval()
+
+
+def _fill_all(archive: Archive, state: dict[str, Tensor]) -> None:
+    import torch
+
     with torch.no_grad():
         for spec in archive.architecture.tensors():
             _fill(state[spec.name], archive.tensors[spec.name])
-    return net.eval()
+
+
+def _filled_as_is(archive: Archive, into: nn.Module) -> nn.Module:
+    """A network of the archive's names and sizes, filled in place.
+
+    :returns: the archive's own network if the other computes something else with its numbers, and
+        so is as it was: a function of a tensor, its exponential say, has the tensor's name.
+    """
+    from ..graph import GraphNetwork
+    from .graph_architecture import GraphArchitecture
+
+    state = into.state_dict()
+    if isinstance(into, GraphNetwork) or not isinstance(archive.architecture, GraphArchitecture):
+        _fill_all(archive, state)
+        return into.eval()
+    from .into import computes_as
+
+    own, modes = network(archive), [(part, part.training) for part in into.modules()]
+    before = {spec.name: state[spec.name].clone() for spec in archive.architecture.tensors()}
+    _fill_all(archive, state)
+    if computes_as(into.eval(), own):
+        return into
+    for name, value in before.items():
+        state[name].copy_(value)
+    for part, mode in modes:
+        part.training = mode
+    warnings.warn(
+        "the network passed as into= computes something else with the numbers of the file, which "
+        "holds a function of a tensor, an exponential say, by the tensor's name; the file's own "
+        "network is returned, and the other is not changed: leave out into=",
+        stacklevel=4,
+    )
+    return own
 
 
 def _taken(archive: Archive, into: nn.Module) -> nn.Module | None:

@@ -198,6 +198,19 @@ def _made_up(net: GraphNetwork) -> tuple[tuple, dict]:
     )
 
 
+def computes_as(into: nn.Module, net: GraphNetwork) -> bool:
+    """Whether a network in eval mode computes what a file's does.
+
+    True where that cannot be told: it draws random numbers, or takes no inputs that are made up.
+    """
+    inputs = _made_up(net)
+    with torch.no_grad():
+        try:
+            return not _agree(into, into, inputs) or _agree(into, net, inputs)
+        except Exception:  # the network's own: it may want other inputs
+            return True
+
+
 def _agree(into: nn.Module, net: GraphNetwork, inputs: tuple[tuple, dict]) -> bool:
     """Whether both give the same."""
     args, kwargs = inputs

@@ -5,6 +5,8 @@ import copy
 import bitsback
 import pytest
 import torch
+from bitsback.compression.into import computes_as
+from bitsback.graph import trace
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils import parametrizations, prune
@@ -184,6 +186,50 @@ def test_a_function_of_a_parameter(tmp_path):
         ValueError, match=r"'gamma' .* code computes another tensor .* without into"
     ):
         bitsback.load(tmp_path / "net.bb", into=net)
+
+
+class Grown(Scaled):
+    """What tracing computes once has the name and the shape of a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(6) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x[:, None]) * self.gamma.exp()
+        return self.last(x.tanh().flatten(1))
+
+
+class Drawn(nn.Module):
+    """A network that draws random numbers in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x + torch.randn_like(x))
+
+
+def test_a_function_by_the_name_of_its_parameter(tmp_path):
+    torch.manual_seed(0)
+    net = Grown().eval()
+    own = file_of(net, tmp_path / "net.bb")
+    other = Grown().train()
+    before = copy.deepcopy(other.state_dict())
+    with pytest.warns(UserWarning, match="something else with the numbers of the file"):
+        found = bitsback.load(tmp_path / "net.bb", into=other)
+    assert found is not other and torch.equal(found(X), own(X))
+    assert all(torch.equal(before[n], v) for n, v in other.state_dict().items())
+    assert other.training and other.first.training
+
+
+def test_whether_a_network_computes_as_the_file_does():
+    net = trace(two_layers().eval(), X)
+    assert computes_as(two_layers().eval(), net) is False
+    assert computes_as(net, net) and computes_as(nn.Linear(5, 3), net)
+    drawn = trace(nn.Linear(8, 3).eval(), X)
+    assert computes_as(Drawn().eval(), drawn)
 
 
 def test_another_network_is_told_what_differs(tmp_path):
